@@ -1,0 +1,28 @@
+FROM python:3.13.16-slim-trixie AS base
+
+FROM base AS build
+COPY requirements/serve.txt /tmp/serve.txt
+# Wheels only: nothing is compiled, so no compiler is needed, and no package runs code of its own here.
+RUN python -m venv --without-pip /opt/venv \
+ && pip --python /opt/venv install --no-cache-dir --disable-pip-version-check \
+      --require-hashes --only-binary :all: --requirement /tmp/serve.txt
+
+FROM base
+WORKDIR /srv
+COPY --from=build /opt/venv /opt/venv
+COPY app app
+COPY handlers handlers
+COPY stores stores
+COPY schemas schemas
+ENV PATH=/opt/venv/bin:$PATH \
+    APP_ENV=production \
+    LOG_FORMAT=json \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+  CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT', 3000)}/health/live\", timeout=2)"]
+ENTRYPOINT ["python", "-m", "app"]
+CMD ["serve"]

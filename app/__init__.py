@@ -1,0 +1,1 @@
+"""How it is reached: the composition root, and what knows Starlette, uvicorn and joserfc."""

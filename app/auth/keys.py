@@ -1,0 +1,101 @@
+"""The RSA keys: reading, checking and making them."""
+
+import base64
+import binascii
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+
+from app.settings import Settings, SettingsError
+
+KEY_BITS = 2048
+_REFUSED = (ValueError, TypeError, JoseError)
+
+
+def public_key(settings: Settings) -> RSAKey:
+    """Return the key that tokens are verified with; raises `SettingsError` if there is none or it is unusable."""
+    if settings.jwt_public_key:
+        pem, source = _inline(settings.jwt_public_key), "JWT_PUBLIC_KEY"
+    else:
+        pem, source = (
+            _file(settings.jwt_public_key_path),
+            f"JWT_PUBLIC_KEY_PATH {settings.jwt_public_key_path}",
+        )
+    return _import(pem, source, private=False)
+
+
+def private_key(settings: Settings) -> RSAKey:
+    """Return the key that development tokens are signed with; raises `SettingsError` if there is none."""
+    if settings.jwt_private_key:
+        pem, source = _inline(settings.jwt_private_key), "JWT_PRIVATE_KEY"
+    else:
+        pem, source = (
+            _file(settings.jwt_private_key_path),
+            f"JWT_PRIVATE_KEY_PATH {settings.jwt_private_key_path}",
+        )
+    return _import(pem, source, private=True)
+
+
+def make_keys(private: Path, public: Path) -> None:
+    """Write a new key pair, the private one readable by its owner only.
+
+    Nothing is overwritten: where only the private key exists, its public half is written; else raises
+    `FileExistsError`.
+    """
+    if private.exists() and not public.exists():
+        key = RSAKey.import_key(private.read_bytes())
+    else:
+        key = _generate(private, public)
+    public.parent.mkdir(parents=True, exist_ok=True)
+    with public.open("xb") as out:
+        out.write(key.as_pem(private=False))
+
+
+def _generate(private: Path, public: Path) -> RSAKey:
+    for path in (private, public):
+        if path.exists():
+            raise FileExistsError(f"{path} exists and is never overwritten")
+    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    private.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+    return RSAKey.import_key(private.read_bytes())
+
+
+def _inline(value: str) -> bytes:
+    r"""Return the PEM of a value that is PEM, PEM with `\n` for line ends, or either in base64."""
+    if "-----BEGIN" not in value:
+        try:
+            value = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return value.encode()
+    return value.replace("\\n", "\n").encode()
+
+
+def _file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"The key {path} cannot be read ({error.strerror}); bin/genkeys makes a pair") from None
+
+
+def _import(pem: bytes, source: str, *, private: bool) -> RSAKey:
+    kind = "private" if private else "public"
+    try:
+        key = RSAKey.import_key(pem)
+    except _REFUSED:
+        raise SettingsError(f"{source} is not a usable key; it may be an RSA {kind} key in PEM") from None
+    if private and not key.is_private:
+        raise SettingsError(f"{source} is a public key; it may be an RSA private key in PEM")
+    return key if private else RSAKey.import_key(key.as_pem(private=False))

@@ -1,0 +1,137 @@
+"""Access tokens: RS256 and nothing else (RFC 7519, RFC 8725 section 3.1)."""
+
+import math
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+
+from handlers.ports import Clock, Identity
+from schemas.errors import ErrorCode, EventError
+from schemas.fields import DISPLAY_NAME_MAX, ID_MAX
+from stores.base import User
+
+ALGORITHM = "RS256"
+_BEARER = "bearer "
+
+
+class TokenVerifier:
+    """See `handlers.ports.Tokens`."""
+
+    def __init__(self, key: RSAKey, *, issuer: str, audience: str, leeway: float, clock: Clock) -> None:
+        self._key = key
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway = leeway
+        self._clock = clock
+
+    def verify(self, token: object) -> Identity:
+        """Return whom the token names; raises `EventError` with `ERR_1001`, `ERR_1002` or `ERR_1003`."""
+        claims = self._claims(_without_bearer(token))
+        user = _user(claims)
+        self._check_meant_for_us(claims)
+        return Identity(
+            user=user,
+            display_name=_display_name(claims) or user.id[:DISPLAY_NAME_MAX],
+            email=_text(claims.get("email")),
+            roles=_roles(claims),
+            expires_at=self._check_times(claims),
+        )
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        try:
+            decoded = jwt.decode(token, self._key, algorithms=[ALGORITHM])
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+            raise _invalid("it is malformed, not RS256, or its signature is wrong") from None
+        if not isinstance(decoded.claims, dict):
+            raise _invalid("its payload is no object")
+        return decoded.claims
+
+    def _check_meant_for_us(self, claims: dict[str, Any]) -> None:
+        if claims.get("iss") != self._issuer:
+            raise _invalid("its issuer is another")
+        audience = claims.get("aud")
+        if self._audience not in (audience if isinstance(audience, list) else [audience]):
+            raise _invalid("its audience is another")
+
+    def _check_times(self, claims: dict[str, Any]) -> float:
+        now = self._clock.now()
+        for name in ("nbf", "iat"):
+            if name in claims and _time(claims, name) > now + self._leeway:
+                raise _invalid(f"its {name} is in the future")
+        expires_at = _time(claims, "exp")
+        if expires_at <= now - self._leeway:
+            raise EventError(ErrorCode.TOKEN_EXPIRED, "The access token has expired; get a new one")
+        return expires_at
+
+
+def sign(key: RSAKey, claims: dict[str, Any]) -> str:
+    """Return a token for the claims, as they are."""
+    return jwt.encode({"alg": ALGORITHM, "kid": key.thumbprint()}, claims, key)
+
+
+def dev_claims(user: User, *, issuer: str, audience: str, now: float, ttl: int, **profile: object) -> dict[str, Any]:
+    """Return the claims of a development token; `profile` may hold name, email and roles, and None is left out."""
+    claims = {
+        "sub": user.id,
+        "org": user.org,
+        **profile,
+        "iss": issuer,
+        "aud": audience,
+        "iat": int(now),
+        "exp": int(now) + ttl,
+    }
+    return {name: value for name, value in claims.items() if value is not None}
+
+
+def _without_bearer(token: object) -> str:
+    if token is None or token == "":
+        raise EventError(ErrorCode.TOKEN_MISSING, "An access token is required: data.token")
+    if not isinstance(token, str):
+        raise _invalid("it is no string")
+    bare = token[len(_BEARER) :] if token[: len(_BEARER)].lower() == _BEARER else token
+    if not bare.strip():
+        raise EventError(ErrorCode.TOKEN_MISSING, "An access token is required: data.token")
+    return bare.strip()
+
+
+def _user(claims: dict[str, Any]) -> User:
+    sub, org = _text(claims.get("sub")), claims.get("org")
+    if not sub or len(sub) > ID_MAX:
+        raise _invalid(f"its sub is not a string of 1 to {ID_MAX} characters")
+    if org is not None and (not _text(org) or len(org) > ID_MAX):
+        raise _invalid(f"its org is not a string of 1 to {ID_MAX} characters")
+    return User(sub, org)
+
+
+def _display_name(claims: dict[str, Any]) -> str | None:
+    name = _text(claims.get("name"))
+    return name[:DISPLAY_NAME_MAX] if name else None
+
+
+def _roles(claims: dict[str, Any]) -> tuple[str, ...]:
+    roles = claims.get("roles")
+    return tuple(role for role in roles if _text(role)) if isinstance(roles, list) else ()
+
+
+def _text(value: object) -> str | None:
+    """Return a claim that is text and can be sent as UTF-8 (JSON lets half a surrogate pair through); else None."""
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
+
+
+def _time(claims: dict[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _invalid(f"its {name} is not a number of seconds since 1970")
+    return value
+
+
+def _invalid(why: str) -> EventError:
+    return EventError(ErrorCode.TOKEN_INVALID, f"The access token is invalid: {why}")

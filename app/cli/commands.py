@@ -1,0 +1,117 @@
+"""The commands. What goes wrong in use is one line on standard error and exit code 1, never a traceback."""
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from app.auth.keys import make_keys, private_key
+from app.auth.tokens import dev_claims, sign
+from app.cli import server
+from app.settings import Settings, SettingsError, parse_duration, read_settings
+from stores.base import User
+
+
+class OneLineErrors(click.Group):
+    """A group whose commands report what a person can act on, in one line."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; settings and files that cannot be used are the person's to mend."""
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, FileExistsError) as error:
+            raise click.ClickException(str(error)) from None
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or 'system'}: {error.strerror or error}") from None
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """PeerSync Dev Connect: real-time collaboration between developers in different editors."""
+
+
+@main.command()
+@click.option("--host", help="Address to listen on (HOST).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (PORT).")
+@click.option("--reload", is_flag=True, help="Start anew whenever a source file changes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes; 1 with STORE_URL=memory://.",
+)
+@click.option("--make-keys", is_flag=True, help="Make the RSA key pair if there is none.")
+def serve(host: str | None, port: int | None, workers: int, *, reload: bool, make_keys: bool) -> None:
+    """Serve until told to stop."""
+    settings = read_settings()
+    changes = {"host": host, "port": port}
+    settings = msgspec.structs.replace(
+        settings, **{name: value for name, value in changes.items() if value is not None}
+    )
+    if workers > 1:
+        raise click.ClickException(
+            "--workers: with STORE_URL=memory:// one process must serve all, for peers of different processes would not"
+            " find each other"
+        )
+    if make_keys or settings.app_env == "development":
+        _make_missing_keys(settings)
+    server.run(settings, reload=reload)
+
+
+@main.command()
+@click.option("--private", type=click.Path(path_type=Path), help="Where the private key goes (JWT_PRIVATE_KEY_PATH).")
+@click.option("--public", type=click.Path(path_type=Path), help="Where the public key goes (JWT_PUBLIC_KEY_PATH).")
+def genkeys(private: Path | None, public: Path | None) -> None:
+    """Make an RSA key pair. Nothing is ever overwritten."""
+    settings = read_settings()
+    private = private or settings.jwt_private_key_path
+    public = public or settings.jwt_public_key_path
+    make_keys(private, public)
+    click.echo(f"private key (keep it secret): {private}\npublic key: {public}")
+
+
+@main.command()
+@click.argument("user")
+@click.option("--email", help="E-mail address; USER@example.com if not given.")
+@click.option("--name", help="Display name; USER if not given.")
+@click.option("--role", "roles", multiple=True, help="A role of the token; may be repeated.")
+@click.option("--org", help="Organisation; users of different ones never meet.")
+@click.option("--ttl", help="How long it is good, such as 30m or 8h (JWT_EXPIRATION).")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with the token and its expiry.")
+def devtoken(  # noqa: PLR0917 - click passes them by name
+    user: str,
+    email: str | None,
+    name: str | None,
+    roles: tuple[str, ...],
+    org: str | None,
+    ttl: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print an access token for USER, signed with the private key. Needs no server."""
+    settings = read_settings()
+    seconds = parse_duration("--ttl", ttl) if ttl else settings.jwt_expiration
+    claims = dev_claims(
+        User(user, org),
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        now=time.time(),
+        ttl=seconds,
+        name=name or user,
+        email=email or f"{user}@example.com",
+        roles=list(roles) or None,
+    )
+    token = sign(private_key(settings), claims)
+    body = {"token": token, "expiresIn": seconds, "userId": user}
+    click.echo(msgspec.json.encode(body).decode() if as_json else token)
+
+
+def _make_missing_keys(settings: Settings) -> None:
+    """Make the pair where the settings look for it, unless there is a key to verify with already."""
+    private, public = settings.jwt_private_key_path, settings.jwt_public_key_path
+    if settings.jwt_public_key or public.exists():
+        return
+    make_keys(private, public)
+    click.echo(f"Made an RSA key pair: {private}, {public}", err=True)

@@ -1,0 +1,84 @@
+"""Serving by uvicorn."""
+
+import logging
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import click
+import uvicorn
+
+from app.auth.keys import public_key
+from app.main import create_app
+from app.ops.logs import route_standard_logging
+from app.settings import Settings
+from app.tables import load_routes
+
+SHUTDOWN_SECONDS = 20
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that says where things are once it listens."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start listening, then greet."""
+        await super().startup(sockets)
+        if self.started and self._settings.log_format == "console":
+            port = next(bound.getsockname()[1] for server in self.servers for bound in server.sockets)
+            click.echo(greeting(self._settings, port), err=True)
+
+
+def run(settings: Settings, *, reload: bool = False) -> None:
+    """Serve until told to stop; raises `SettingsError` before anything listens."""
+    public_key(settings)
+    load_routes(settings.plugins)
+    route_standard_logging(settings)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    if reload:
+        click.echo(greeting(settings, settings.port), err=True)
+        uvicorn.run("app.main:create_app", factory=True, reload=True, reload_dirs=[str(ROOT)], **_options(settings))
+        return
+    server = Server(uvicorn.Config(create_app(settings), **_options(settings)), settings)
+    server.run()
+    if not server.started:
+        raise SystemExit(1)
+
+
+def greeting(settings: Settings, port: int) -> str:
+    """Return a few lines on where things are and how to begin."""
+    host = settings.bind_host if settings.is_loopback else "localhost"
+    return (
+        f"PeerSync Dev Connect ({settings.app_env})\n"
+        f"  socket   ws://{host}:{port}{settings.ws_path}\n"
+        f"  health   http://{host}:{port}/health/live  /health/ready  /metrics\n"
+        f"  docs     README.md, docs/\n"
+        f"  a token  bin/devtoken ann      two people talking  bin/peer ann, and in another terminal: bin/peer bob"
+    )
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    heartbeat = settings.ws_heartbeat_interval / 1000
+    return {
+        "host": settings.bind_host,
+        "port": settings.port,
+        "ws": _websocket_class(settings),
+        "ws_max_size": settings.max_message_bytes,
+        "ws_ping_interval": heartbeat,
+        "ws_ping_timeout": heartbeat,
+        "ws_per_message_deflate": False,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "lifespan": "on",
+        "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+    }
+
+
+def _websocket_class(settings: Settings) -> str:
+    return "websockets-sansio" if settings.ws_implementation == "peersync" else settings.ws_implementation

@@ -1,0 +1,139 @@
+"""Outboxes: what is on its way to one socket, joined into one write per turn of the event loop.
+
+A write to the kernel costs more than routing a message. So an event is only put down here, and a single callback, run
+once all input of the turn is handled, writes out every outbox that has something: one write a socket and turn.
+"""
+
+from collections.abc import Callable
+
+from app.wire.transport import Transport
+from stores.base import User
+
+LIGHT_BYTES = 65_536
+
+
+class Flusher:
+    """All outboxes with something to say, written out together; and the bytes that the heavy ones of them hold."""
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object], total_bytes: int) -> None:
+        self._call_soon = call_soon
+        self._total_bytes = total_bytes
+        self._ready: list[Outbox] = []
+        self._heavy: dict[Outbox, int] = {}
+        self.held = 0
+
+    def schedule(self, outbox: "Outbox") -> None:
+        """Write this outbox out at the end of the turn."""
+        if not self._ready:
+            self._call_soon(self.flush)
+        self._ready.append(outbox)
+
+    def flush(self) -> None:
+        """Write out every outbox that has something."""
+        ready, self._ready = self._ready, []
+        for outbox in ready:
+            outbox.flush()
+
+    def weigh(self, outbox: "Outbox", size: int) -> None:
+        """Note what an outbox holds, in bytes; where all together hold too much, the heaviest overflows."""
+        self.held += size - self._heavy.pop(outbox, 0)
+        if size:
+            self._heavy[outbox] = size
+        while self.held > self._total_bytes:
+            max(self._heavy, key=self._heavy.__getitem__).overflow()
+
+
+class Outbox:
+    """What waits for one socket: events in order, and of presence updates the latest of each peer.
+
+    While the receiver keeps up, all of it goes out with the turn. While it does not, events wait; once they and what
+    the transport holds outgrow `limit` bytes, all is let go and `on_overflow` is called, once.
+    """
+
+    __slots__ = (
+        "_events",
+        "_flusher",
+        "_limit",
+        "_on_overflow",
+        "_presence",
+        "_size",
+        "_transport",
+        "is_congested",
+        "is_open",
+    )
+
+    def __init__(self, transport: Transport, flusher: Flusher, limit: int, on_overflow: Callable[[], None]) -> None:
+        self._transport = transport
+        self._flusher = flusher
+        self._limit = limit
+        self._on_overflow = on_overflow
+        self._events: list[bytes] = []
+        self._presence: dict[User, bytes] | None = None
+        self._size = 0
+        self.is_open = True
+        self.is_congested = False
+
+    def put(self, payload: bytes) -> None:
+        """Send an event after all that was put before."""
+        events = self._events
+        if not events:
+            if not self.is_open:
+                return
+            self._flusher.schedule(self)
+        events.append(payload)
+        self._size += len(payload)
+        if self._size > LIGHT_BYTES:
+            self._weigh()
+
+    def put_presence(self, peer: User, payload: bytes) -> None:
+        """Send a presence update; while the receiver does not keep up, a later one of the same peer replaces it."""
+        if not self.is_congested:
+            self.put(payload)
+        elif self.is_open:
+            if self._presence is None:
+                self._presence = {}
+            self._presence[peer] = payload
+
+    def flush(self) -> None:
+        """Write out what there is, unless the transport is still at what it got before."""
+        if self.is_congested or not self._events:
+            return
+        events, self._events = self._events, []
+        if self._size > LIGHT_BYTES:
+            self._flusher.weigh(self, 0)
+        self._size = 0
+        self._transport.write(events)
+
+    def congest(self) -> None:
+        """Hold everything back: the receiver does not keep up."""
+        self.is_congested = True
+
+    def relieve(self) -> None:
+        """Write on: the receiver has caught up. Presence goes first: no event names a peer before its update."""
+        self.is_congested = False
+        if self._presence:
+            self._events[:0] = self._presence.values()
+            self._presence = None
+        self.flush()
+
+    def close(self) -> None:
+        """Write out what there is and take nothing more."""
+        self.flush()
+        self._release()
+
+    def overflow(self) -> None:
+        """Let go of everything, and say so."""
+        self._release()
+        self._on_overflow()
+
+    def _release(self) -> None:
+        self.is_open = False
+        self._events, self._presence, self._size = [], None, 0
+        self._flusher.weigh(self, 0)
+
+    def _weigh(self) -> None:
+        size = self._size + self._transport.backlog()
+        if size > self._limit:
+            self.overflow()
+        else:
+            self._flusher.weigh(self, size)

@@ -1,0 +1,211 @@
+"""Presence: telling peers of each other, joined over a short window (protocol.md section 3, "Presence that scales").
+
+A change is noted, and a moment later all that changed goes out together: to everybody while the org is small, else to
+those who can be waiting for it. Within a window the latest status of a peer wins, and coming and going cancel out.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import anyio
+from anyio.lowlevel import checkpoint
+from msgspec import Struct
+
+from app.delivery.outbox import Outbox
+from app.wire.codec import encode
+from schemas.fields import ConnectionMode
+from schemas.peers import PeerEntry, PeerStatusUpdate
+from stores.base import Directory, Peer, User
+
+WINDOW_SECONDS = 0.03
+SLICE_UPDATES = 500
+WATCHED = 100
+
+
+class Link(Struct, eq=False):
+    """A registered user's socket. It is not told of what changed up to `since`, before it registered."""
+
+    user: User
+    outbox: Outbox
+    address: bytes
+    since: int
+    watched: tuple[User, ...] = ()
+
+
+class Change(Struct, eq=False):
+    """What became of a peer in this window.
+
+    `before` is what was known of it (None: it was not there), `began` and `at` count the first and the latest change,
+    `bounced` says whether it was gone for a moment, `told` who has heard what early; `updates` holds the encoded event
+    per connection mode.
+    """
+
+    before: Peer | None
+    now: Peer
+    began: int
+    at: int
+    told: dict[User, Peer]
+    updates: dict[ConnectionMode, bytes]
+    bounced: bool = False
+
+    def is_news_to(self, link: Link) -> bool:
+        """Whether a socket does not know of this yet; coming and going within the window cancel out."""
+        heard = self.told.get(link.user)
+        if heard is not None:
+            return heard is not self.now
+        if link.since >= self.at or link.user == self.now.user:
+            return False
+        if self.before is None or self.now.status == "offline":
+            return self.before is not None or self.now.status != "offline"
+        is_back_as_it_was = self.bounced and self.before.profile == self.now.profile
+        return not (is_back_as_it_was and link.since < self.began)
+
+    def update(self, address: bytes) -> bytes:
+        """Return the encoded event for a receiver at this address."""
+        mode: ConnectionMode = "LAN" if address == self.now.address else "REMOTE"
+        if mode not in self.updates:
+            peer = self.now
+            self.updates[mode] = encode(
+                PeerStatusUpdate(id=peer.user.id, profile=peer.profile, status=peer.status, connection_mode=mode)
+            )
+        return self.updates[mode]
+
+
+class Presence:
+    """The registered sockets, the changes of the current window, and who is told of them."""
+
+    def __init__(self, directory: Directory, everyone: int) -> None:
+        self._directory = directory
+        self._everyone = everyone
+        self._registered: Counter[str | None] = Counter()
+        self._watchers: dict[User, set[User]] = {}
+        self._known: dict[User, Peer] = {}
+        self._changes = 0
+        self._news = anyio.Event()
+        self.links: dict[User, Link] = {}
+        self.pending: dict[User, Change] = {}
+
+    def add(self, user: User, outbox: Outbox, address: bytes) -> None:
+        """Tell this socket of what changes from now on."""
+        watched = self.remove(user)
+        self.links[user] = Link(user, outbox, address, self._changes)
+        self._registered[user.org] += 1
+        self._watch(self.links[user], watched)
+
+    def remove(self, user: User) -> tuple[User, ...]:
+        """Tell the user's socket no more; return whom it watched."""
+        link = self.links.pop(user, None)
+        if link is None:
+            return ()
+        self._registered[user.org] -= 1
+        if not self._registered[user.org]:
+            del self._registered[user.org]
+        watched = link.watched
+        self._watch(link, ())
+        return watched
+
+    def announce(self, peer: Peer) -> None:
+        """Note what became of a peer; it goes out with the window."""
+        self._changes += 1
+        change = self.pending.get(peer.user)
+        if change is None:
+            self.pending[peer.user] = Change(self._known.get(peer.user), peer, self._changes, self._changes, {}, {})
+        else:
+            change.bounced |= change.now.status == "offline"
+            change.now, change.at = peer, self._changes
+            change.updates.clear()
+        self._news.set()
+
+    def settle(self, peer: User, link: Link) -> None:
+        """Tell a socket what is pending about a peer, ahead of an event that names it."""
+        change = self.pending.get(peer)
+        if change is not None:
+            self._tell(link, change)
+
+    def listed(self, user: User, entries: Iterable[PeerEntry]) -> None:
+        """Note that a socket is about to be shown these peers: it waits for news of the first of them."""
+        link = self.links.get(user)
+        if link is None:
+            return
+        peers = [User(entry.id, user.org) for entry in entries]
+        for peer in self.pending.keys() & set(peers):
+            self._tell(link, self.pending[peer])
+        self._watch(link, tuple(peers[:WATCHED]))
+
+    async def run(self) -> None:
+        """Send what is pending, window by window, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            await anyio.sleep(WINDOW_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what is pending, in slices between which everything else goes on."""
+        until = self._changes
+        told = 0
+        for link, changes in self._rounds():
+            for change in changes:
+                self._tell(link, change)
+            told += len(changes)
+            if told >= SLICE_UPDATES:
+                told = 0
+                await checkpoint()
+        for user, change in list(self.pending.items()):
+            if change.at <= until:
+                self._conclude(user, change)
+
+    def _conclude(self, user: User, change: Change) -> None:
+        del self.pending[user]
+        if change.now.status == "offline":
+            self._known.pop(user, None)
+        else:
+            self._known[user] = change.now
+
+    def _rounds(self) -> list[tuple[Link, list[Change]]]:
+        """Return each socket with the changes it may be told of, so that each is written to once."""
+        by_org: dict[str | None, list[Change]] = {}
+        for change in self.pending.values():
+            by_org.setdefault(change.now.user.org, []).append(change)
+        rounds: list[tuple[Link, list[Change]]] = []
+        for org, changes in by_org.items():
+            for user, news in self._audience(org, changes).items():
+                link = self.links.get(user)
+                if link is not None:
+                    rounds.append((link, news))
+        return rounds
+
+    def _audience(self, org: str | None, changes: list[Change]) -> dict[User, list[Change]]:
+        """Return who of an org is told of which changes: everybody of all while it is small, else those concerned."""
+        if self._registered[org] <= self._everyone:
+            return {peer.user: changes for peer in self._directory.peers(org)}
+        audience: dict[User, list[Change]] = {}
+        for change in changes:
+            for user in self._concerned(change.now.user):
+                audience.setdefault(user, []).append(change)
+        return audience
+
+    def _tell(self, link: Link, change: Change) -> None:
+        heard = change.told.get(link.user)
+        if change.is_news_to(link):
+            change.told[link.user] = change.now
+            link.outbox.put_presence(change.now.user, change.update(link.address))
+
+    def _concerned(self, peer: User) -> set[User]:
+        """Return who can be waiting for news of a peer in a large org."""
+        users = set(self._watchers.get(peer, ()))
+        for session in self._directory.sessions_of(peer):
+            users.update(session.participants)
+        for request in self._directory.requests_of(peer):
+            users.update((request.requester, request.target))
+        return users
+
+    def _watch(self, link: Link, peers: tuple[User, ...]) -> None:
+        for peer in link.watched:
+            watchers = self._watchers.get(peer, set())
+            watchers.discard(link.user)
+            if not watchers:
+                self._watchers.pop(peer, None)
+        link.watched = peers
+        for peer in peers:
+            self._watchers.setdefault(peer, set()).add(link.user)

@@ -1,0 +1,73 @@
+"""The composition root."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from app.ops.logs import make_logger
+from app.rest import auth, health
+from app.rest.answers import on_exception, on_http_exception
+from app.runtime import running
+from app.settings import Settings, read_settings
+from app.wire import asgi
+from stores.base import Stores
+from stores.memory import MemoryStores
+
+
+def create_app(settings: Settings | None = None, stores: Stores | None = None) -> Starlette:
+    """Return the application. Two of them share nothing; settings are read from the environment if not given."""
+    chosen = read_settings() if settings is None else settings
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with running(chosen, MemoryStores() if stores is None else stores, make_logger(chosen)) as runtime:
+            app.state.runtime = runtime
+            yield
+
+    return Starlette(
+        routes=[*_rest(chosen), WebSocketRoute(chosen.ws_path, _socket)],
+        middleware=_cors(chosen),
+        exception_handlers={HTTPException: on_http_exception, Exception: on_exception},
+        lifespan=lifespan,
+    )
+
+
+async def _socket(websocket: WebSocket) -> None:
+    """Accept a WebSocket; where the server can, it hands frames straight to the gateway and this ends at once."""
+    await websocket.accept()
+    await asgi.serve(websocket, websocket.app.state.runtime.gateway)
+
+
+def _rest(settings: Settings) -> list[Route]:
+    dev_token = Route("/api/v1/auth/dev-token", auth.make_dev_token, methods=["POST"])
+    return [
+        Route("/health/live", health.live),
+        Route("/health/ready", health.ready),
+        Route("/api/v1/health", health.live),
+        Route("/api/v1/health/ready", health.ready),
+        Route("/metrics", health.metrics),
+        Route("/api/v1/auth/public-key", auth.get_public_key),
+        Route("/api/v1/auth/verify", auth.verify),
+        Route("/.well-known/jwks.json", auth.get_jwks),
+        *([dev_token] if settings.hands_out_dev_tokens else []),
+    ]
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    origins = [origin.strip() for origin in settings.cors_origin.split(",") if origin.strip()]
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization"],
+        )
+    ]

@@ -1,0 +1,1 @@
+"""Running it: logs, metrics, periodic work."""

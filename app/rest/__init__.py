@@ -1,0 +1,1 @@
+"""REST: authentication, health, metrics."""

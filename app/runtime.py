@@ -1,0 +1,154 @@
+"""The runtime: everything of one application that lives while it serves, wired together."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import TaskGroup
+from structlog.typing import FilteringBoundLogger
+
+from app.auth.keys import public_key
+from app.auth.tokens import TokenVerifier
+from app.clock import SystemClock, random_id
+from app.delivery.hub import Hub
+from app.delivery.mail import Mail
+from app.delivery.outbox import Flusher
+from app.delivery.presence import Presence
+from app.ops.metrics import ServiceCollector
+from app.settings import Settings
+from app.tables import load_routes
+from app.wire.connection import Connection
+from app.wire.dispatch import Dispatcher
+from app.wire.gateway import Gateway
+from app.wire.limiter import Rate
+from handlers import connections as requests
+from handlers import departures
+from handlers.ports import Limits, Services
+from stores.base import Stores, StoreUnreachableError, User
+
+REQUEST_SECONDS = 30.0
+TICK_SECONDS = 0.1
+
+
+class Runtime:
+    """One application's parts. What runs in the background runs in `tasks`, and ends with it."""
+
+    def __init__(self, settings: Settings, stores: Stores, log: FilteringBoundLogger, tasks: TaskGroup) -> None:
+        self.settings = settings
+        self.stores = stores
+        self.log = log
+        self.is_draining = False
+        self._tasks = tasks
+        key = public_key(settings)
+        clock = SystemClock()
+        tokens = TokenVerifier(
+            key,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            leeway=settings.token_leeway_seconds,
+            clock=clock,
+        )
+        endpoints: dict[int, Connection] = {}
+        self.presence = Presence(stores.directory, settings.presence_everyone)
+        self.mail = Mail(
+            events=settings.replay_events,
+            size=settings.replay_bytes,
+            total_size=settings.replay_total_bytes,
+            on_overflow=self._overflow,
+        )
+        self.hub = Hub(endpoints, self.mail, self.presence)
+        self.services = Services(
+            stores=stores,
+            delivery=self.hub,
+            tokens=tokens,
+            clock=clock,
+            ids=random_id,
+            limits=_limits(settings),
+        )
+        self.flusher = Flusher(asyncio.get_running_loop().call_soon, settings.outbox_total_bytes)
+        self.dispatcher = Dispatcher(load_routes(settings.plugins), log, is_tracing=settings.log_level == "debug")
+        self.gateway = Gateway(
+            node=random_id("node_"),
+            salt=secrets.token_bytes(32),
+            services=self.services,
+            dispatcher=self.dispatcher,
+            hub=self.hub,
+            flusher=self.flusher,
+            connections=endpoints,
+            rate=Rate(settings.rate_limit_events_per_second, settings.rate_limit_burst),
+            outbox_bytes=settings.outbox_bytes,
+            max_message_bytes=settings.max_message_bytes,
+            max_unauthenticated=settings.max_unauthenticated,
+            heartbeat=settings.ws_heartbeat_interval / 1000,
+            monotonic=time.monotonic,
+            spawn=self.spawn,
+            log=log,
+        )
+        self.public_key = key
+        self.collector = ServiceCollector(self.gateway, self.dispatcher, self.hub, self.mail, self.flusher)
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Run something in a task of the application; what it raises is logged and ends nothing else."""
+        self._tasks.start_soon(self._guarded, work)
+
+    async def tick(self) -> None:
+        """Do what has become due: expire requests and absences, look after sockets."""
+        self.gateway.sweep()
+        try:
+            await requests.expire_requests(self.services)
+            await departures.expire_absences(self.services)
+        except StoreUnreachableError as error:
+            self.log.warning("store unreachable", reason=str(error))
+
+    async def keep_ticking(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            await anyio.sleep(TICK_SECONDS)
+            await self._guarded(self.tick())
+
+    async def reasons_not_ready(self) -> list[str]:
+        """Return why no traffic should come here; empty if it should."""
+        if self.is_draining:
+            return ["draining"]
+        try:
+            await self.stores.ping()
+        except StoreUnreachableError as error:
+            return [f"store unreachable: {error}"]
+        return []
+
+    def _overflow(self, user: User) -> None:
+        self.spawn(departures.overflow(user, self.services))
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception:
+            self.log.exception("background work failed")
+
+
+@asynccontextmanager
+async def running(settings: Settings, stores: Stores, log: FilteringBoundLogger) -> AsyncIterator[Runtime]:
+    """Run an application's background work for as long as the context lasts."""
+    async with anyio.create_task_group() as tasks:
+        runtime = Runtime(settings, stores, log, tasks)
+        tasks.start_soon(runtime.presence.run)
+        tasks.start_soon(runtime.keep_ticking)
+        log.info("started", store=settings.store_url, ws_path=settings.ws_path, environment=settings.app_env)
+        yield runtime
+        runtime.is_draining = True
+        tasks.cancel_scope.cancel()
+    await stores.close()
+    log.info("stopped")
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        session_grace=settings.session_grace_seconds,
+        request_life=REQUEST_SECONDS,
+        directory_page=settings.directory_page,
+        sessions_per_user=settings.max_sessions_per_user,
+        requests_per_user=settings.max_pending_requests,
+    )

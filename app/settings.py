@@ -1,0 +1,172 @@
+"""Settings: read once from the environment and `.env`, checked, frozen (protocol.md section 7)."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from dotenv import dotenv_values
+from msgspec import Meta, Struct, field
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Environment = Literal["development", "production"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+_LEVEL_SYNONYMS = {
+    "verbose": "debug",
+    "trace": "debug",
+    "log": "info",
+    "warn": "warning",
+    "fatal": "critical",
+}
+_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)?")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the text is one line that names the variable, its value and what it may be."""
+
+
+class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
+    """Every setting with its default. Names in the environment are these in capitals."""
+
+    port: Port = 3000
+    host: str = ""
+    app_env: Environment = "development"
+    ws_path: Annotated[str, Meta(pattern="^/.+")] = "/ws"
+    ws_heartbeat_interval: Annotated[int, Meta(ge=100)] = 30_000
+    ws_implementation: Literal["peersync", "websockets-sansio", "wsproto"] = "peersync"
+
+    jwt_public_key_path: Path = Path("keys/public.pem")
+    jwt_private_key_path: Path = Path("keys/private.pem")
+    jwt_public_key: str = ""
+    jwt_private_key: str = ""
+    jwt_issuer: Annotated[str, Meta(min_length=1)] = "peersync-dev-connect"
+    jwt_audience: Annotated[str, Meta(min_length=1)] = "peersync-clients"
+    jwt_expiration: Count = 3600
+    token_leeway_seconds: Seconds = 5
+    dev_tokens: Literal["auto", "on", "off"] = "auto"
+
+    log_level: LogLevel = "info"
+    log_format: Literal["console", "json"] = "console"
+    cors_origin: str = ""
+
+    store_url: Annotated[str, Meta(pattern="^memory://$")] = "memory://"
+    session_grace_seconds: Seconds = 30
+    presence_everyone: Annotated[int, Meta(ge=0)] = 500
+    directory_page: Count = 1000
+    max_sessions_per_user: Count = 50
+    max_pending_requests: Count = 20
+
+    max_message_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576
+    max_unauthenticated: Count = 1000
+    outbox_bytes: Count = 4_194_304
+    outbox_total_bytes: Count = 268_435_456
+    replay_events: Count = 1000
+    replay_bytes: Count = 4_194_304
+    replay_total_bytes: Count = 268_435_456
+    rate_limit_events_per_second: Count = 200
+    rate_limit_burst: Count = 400
+    rate_limit_bytes_per_second: Count = 8_388_608
+
+    plugins: tuple[str, ...] = field(default=())
+
+    @property
+    def bind_host(self) -> str:
+        """The address to listen on: loopback in development, all interfaces in production, unless `HOST` says."""
+        return self.host or ("127.0.0.1" if self.app_env == "development" else "0.0.0.0")  # noqa: S104 - protocol.md section 7
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.bind_host in {"127.0.0.1", "::1", "localhost"}
+
+    @property
+    def hands_out_dev_tokens(self) -> bool:
+        """Whether `POST /api/v1/auth/dev-token` exists (protocol.md section 6)."""
+        if self.dev_tokens == "auto":
+            return self.app_env == "development" and self.is_loopback
+        return self.dev_tokens == "on"
+
+
+def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
+    """Read the settings; the environment wins over the file. Raises `SettingsError` for a value that cannot be used."""
+    values = {name: value for name, value in dotenv_values(dotenv).items() if value} if dotenv else {}
+    values |= os.environ if environ is None else environ
+    known = {name: value.strip() for name in _fields() if (value := values.get(name)) and value.strip()}
+    settings = _convert({name: _normalise(name, value) for name, value in _with_node_env(known, values).items()})
+    _check_together(settings)
+    return settings
+
+
+def _fields() -> list[str]:
+    return [info.encode_name for info in msgspec.structs.fields(Settings)]
+
+
+def _with_node_env(known: dict[str, str], values: Mapping[str, str | None]) -> dict[str, str]:
+    """Let the original's NODE_ENV stand in for APP_ENV; any value of it but `development` is to be safe in public."""
+    node_env = values.get("NODE_ENV")
+    if node_env and "APP_ENV" not in known:
+        known["APP_ENV"] = "development" if node_env.strip() == "development" else "production"
+    return known
+
+
+def _normalise(name: str, value: str) -> object:
+    if name == "LOG_LEVEL":
+        return _LEVEL_SYNONYMS.get(value.lower(), value.lower())
+    if name == "JWT_EXPIRATION":
+        return parse_duration(name, value)
+    if name == "PLUGINS":
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def parse_duration(name: str, value: str) -> int:
+    """Return seconds of `3600`, `90s`, `30m`, `1h` or `7d`; raises `SettingsError`."""
+    match = _DURATION.fullmatch(value)
+    if match is None or int(match[1]) == 0:
+        raise SettingsError(f"{name} is {value!r}; it may be a time such as 90s, 30m, 1h or 7d")
+    return int(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _convert(values: dict[str, Any]) -> Settings:
+    try:
+        return msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        name = re.split(r"[\[`.]", place)[0]
+        raise SettingsError(f"{name} is {values.get(name)!r}; {_allowed(name) or problem}") from None
+
+
+def _allowed(name: str) -> str:
+    """Say in words what a variable may be."""
+    info = next((info for info in msgspec.structs.fields(Settings) if info.encode_name == name), None)
+    if info is None:
+        return ""
+    kind = msgspec.inspect.type_info(info.type)
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return "it may be " + " or ".join(str(value) for value in kind.values)
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        what = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
+        return f"it may be {what}" + _bounds(kind.ge, kind.le)
+    if name == "STORE_URL":
+        return "it may be memory:// (Redis is not built in yet)"
+    return "it may not be empty" if name != "WS_PATH" else "it may be a path such as /ws"
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if high is not None:
+        return f" from {low} to {high}"
+    return "" if low is None else f" of {low} or more"
+
+
+def _check_together(settings: Settings) -> None:
+    for name in ("outbox_bytes", "replay_bytes"):
+        value = getattr(settings, name)
+        if value < 2 * settings.max_message_bytes:
+            least = 2 * settings.max_message_bytes
+            raise SettingsError(f"{name.upper()} is {value}; it may be {least} (twice MAX_MESSAGE_BYTES) or more")

@@ -1,0 +1,28 @@
+"""Which handler tables are served: ours, by this list, and those of plugins, by the setting PLUGINS."""
+
+import importlib
+from collections.abc import Iterable
+
+from app.settings import SettingsError
+from handlers import auth, connections, heartbeat, messages, peers
+from handlers.table import HandlerTable, Route, TableError, merge
+
+TABLES = (auth.table, heartbeat.table, peers.table, connections.table, messages.table)
+
+
+def load_routes(plugins: Iterable[str]) -> dict[str, Route]:
+    """Return all routes by event name; raises `SettingsError` for a plugin that cannot be served."""
+    try:
+        return merge([*TABLES, *map(_load, plugins)])
+    except TableError as error:
+        raise SettingsError(f"PLUGINS: {error}") from None
+
+
+def _load(module: str) -> HandlerTable:
+    try:
+        table = getattr(importlib.import_module(module), "table", None)
+    except ImportError as error:
+        raise SettingsError(f"PLUGINS names {module!r}, which cannot be imported ({error})") from None
+    if not isinstance(table, HandlerTable):
+        raise SettingsError(f"PLUGINS names {module!r}, which has no HandlerTable named `table`")
+    return table

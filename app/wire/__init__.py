@@ -1,0 +1,1 @@
+"""From bytes to handlers: transports, the gateway, dispatch."""

@@ -1,0 +1,117 @@
+"""The plain ASGI path: any server's WebSocket, and Starlette's test client."""
+
+from collections import deque
+
+import anyio
+from starlette.websockets import WebSocket
+
+from app.wire.connection import Connection
+from app.wire.gateway import Gateway
+from schemas.errors import CloseCode
+
+CLOSE_SECONDS = 5.0
+
+
+class AsgiTransport:
+    """See `Transport`. A task sends what was written, one batch at a time; meanwhile the outbox holds the rest."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._payloads: deque[bytes] = deque()
+        self._bytes = 0
+        self._closing: tuple[int, str] | None = None
+        self._wake = anyio.Event()
+        self._readable = anyio.Event()
+        self._readable.set()
+        self._scope = anyio.CancelScope()
+        self.connection: Connection | None = None
+
+    def write(self, payloads: list[bytes]) -> None:
+        """See `Transport`."""
+        self._payloads.extend(payloads)
+        self._bytes += sum(map(len, payloads))
+        if self.connection is not None:
+            self.connection.outbox.congest()
+        self._wake.set()
+
+    def close(self, code: int, reason: str) -> None:
+        """See `Transport`."""
+        self._closing = (code, reason)
+        self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
+        self._wake.set()
+        self.resume()
+
+    def abort(self) -> None:
+        """See `Transport`."""
+        self._scope.cancel()
+
+    def backlog(self) -> int:
+        """See `Transport`."""
+        return self._bytes
+
+    def pause(self) -> None:
+        """See `Transport`."""
+        if self._readable.is_set():
+            self._readable = anyio.Event()
+
+    def resume(self) -> None:
+        """See `Transport`."""
+        self._readable.set()
+
+    def ping(self) -> bool:
+        """See `Transport`; pings are the server's own here."""
+        return False
+
+    async def run(self, connection: Connection) -> None:
+        """Carry messages both ways until the connection has ended."""
+        self.connection = connection
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._send)
+                await self._receive(connection)
+                tasks.cancel_scope.cancel()
+        connection.closed(CloseCode.ABNORMAL)
+
+    async def _receive(self, connection: Connection) -> None:
+        while True:
+            await self._readable.wait()
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                connection.closed(message.get("code") or CloseCode.NO_STATUS)
+                return
+            text = message.get("text")
+            if text is not None:
+                connection.receive(text.encode())
+            elif _is_utf8(message["bytes"]):
+                connection.receive(message["bytes"])
+            else:
+                connection.close(CloseCode.BAD_UTF8, "A message is JSON in UTF-8")
+
+    async def _send(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            while self._payloads:
+                payload = self._payloads.popleft()
+                await self._websocket.send_text(payload.decode())
+                self._bytes -= len(payload)
+            if self._closing is not None:
+                await self._websocket.close(*self._closing)
+                return
+            if self.connection is not None:
+                self.connection.outbox.relieve()
+
+
+async def serve(websocket: WebSocket, gateway: Gateway) -> None:
+    """Carry one accepted WebSocket until it ends."""
+    transport = AsgiTransport(websocket)
+    host = websocket.client.host if websocket.client else ""
+    await transport.run(gateway.open(transport, host))
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,221 @@
+"""One client's connection: its state, its events one after the other, and its end."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from app.delivery.outbox import Flusher, Outbox
+from app.wire.codec import encode
+from app.wire.dispatch import Dispatcher
+from app.wire.limiter import Limiter, Rate, Verdict
+from app.wire.transport import Transport
+from handlers.ports import Identity, Services, State
+from handlers.table import Context
+from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
+from schemas.events import ServerEvent
+from stores.base import Holder
+
+MAX_BYTES_BEFORE_AUTH = 65_536
+WAITING_FRAMES = 64
+GOODBYES = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS})
+
+
+class House(Protocol):
+    """What connections share; see `app.wire.gateway.Gateway`."""
+
+    services: Services
+    dispatcher: Dispatcher
+    flusher: Flusher
+    rate: Rate
+    outbox_bytes: int
+    max_message_bytes: int
+    monotonic: Callable[[], float]
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Run something that has to be awaited, in a task of the application."""
+        ...
+
+    def let_in(self, connection: "Connection") -> None:
+        """Take note that a connection has authenticated."""
+        ...
+
+    def lost(self, connection: "Connection") -> None:
+        """Keep what comes for the connection's user from now on."""
+        ...
+
+    async def farewell(self, connection: "Connection", context: Context, *, is_leaving: bool) -> None:
+        """Do what follows from a connection's end."""
+        ...
+
+
+class Connection:
+    """See `handlers.ports.Socket`. Events are handled strictly in order; while one is awaited, later ones wait."""
+
+    __slots__ = (
+        "_context",
+        "_house",
+        "_identity",
+        "_is_busy",
+        "_is_leaving",
+        "_limiter",
+        "_transport",
+        "_waiting",
+        "address",
+        "holder",
+        "outbox",
+        "state",
+        "was_heard",
+    )
+
+    def __init__(self, house: House, holder: Holder, transport: Transport, address: bytes) -> None:
+        self._house = house
+        self._transport = transport
+        self._context = Context(house.services, self)
+        self._identity: Identity | None = None
+        self._limiter = Limiter(house.rate, house.monotonic())
+        self._waiting: deque[bytes] | None = None
+        self._is_busy = False
+        self._is_leaving: bool | None = None
+        self.holder = holder
+        self.address = address
+        self.outbox = Outbox(transport, house.flusher, house.outbox_bytes, self._too_slow)
+        self.state = State.CONNECTED
+        self.was_heard = True
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is; raises `RuntimeError` before authentication."""
+        if self._identity is None:
+            raise RuntimeError("this socket is not authenticated")
+        return self._identity
+
+    @property
+    def is_open(self) -> bool:
+        """Whether events are still taken."""
+        return self._is_leaving is None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an event is being awaited."""
+        return self._is_busy
+
+    def receive(self, frame: bytes) -> None:
+        """Take a message of valid UTF-8 from the client."""
+        self.was_heard = True
+        if self._is_leaving is not None:
+            return
+        if self._is_busy:
+            self._wait(frame)
+        else:
+            self._handle(frame)
+
+    def closed(self, code: int) -> None:
+        """Take note that the client closed with this code, or that the connection was lost (1006)."""
+        self._end(is_leaving=code in GOODBYES)
+
+    @property
+    def max_bytes(self) -> int:
+        """How long a message may be now."""
+        limit = self._house.max_message_bytes
+        return min(limit, MAX_BYTES_BEFORE_AUTH) if self.state is State.CONNECTED else limit
+
+    def too_large(self) -> None:
+        """Close: the client sends a message that is too long."""
+        self.close(CloseCode.TOO_LARGE, f"A message may have {self.max_bytes} bytes now")
+
+    def authenticated(self, identity: Identity) -> None:
+        """See `Socket`."""
+        self._identity = identity
+        if self.state is State.CONNECTED:
+            self.state = State.AUTHENTICATED
+            self._house.let_in(self)
+
+    def registered(self) -> None:
+        """See `Socket`."""
+        self.state = State.REGISTERED
+
+    def send(self, event: ServerEvent) -> None:
+        """See `Socket`."""
+        self.outbox.put(encode(event))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """See `Socket`."""
+        if self._is_leaving is not None:
+            return
+        self._waiting = None
+        self.outbox.close()
+        self._transport.close(code, reason)
+        self._end(is_leaving=False)
+
+    def supersede(self) -> None:
+        """Make room for the user's new socket."""
+        self.send(Error(code=ErrorCode.SUPERSEDED, message="Another connection of this user took over"))
+        self.close(CloseCode.SUPERSEDED, "Superseded by new connection")
+
+    def beat(self) -> None:
+        """Ask the client for a sign of life, or cut it if none came since it was last asked."""
+        if not self._transport.ping():
+            return
+        if self.was_heard:
+            self.was_heard = False
+        else:
+            self._transport.abort()
+            self.closed(CloseCode.ABNORMAL)
+
+    def _handle(self, frame: bytes) -> None:
+        if len(frame) > self.max_bytes:
+            self.too_large()
+            return
+        verdict = self._limiter.admit(self._house.monotonic())
+        if verdict is not None:
+            self._refuse(verdict)
+            return
+        work = self._house.dispatcher.dispatch(frame, self._context)
+        if work is not None:
+            self._is_busy = True
+            self._house.spawn(self._finish(work))
+
+    async def _finish(self, work: Awaitable[None]) -> None:
+        await work
+        self._is_busy = False
+        while self._waiting and not self._is_busy:
+            self._handle(self._waiting.popleft())
+        if self._is_busy:
+            return
+        if self._waiting is not None:
+            self._waiting = None
+            self._transport.resume()
+        if self._is_leaving is not None:
+            await self._house.farewell(self, self._context, is_leaving=self._is_leaving)
+
+    def _wait(self, frame: bytes) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(frame)
+        if len(self._waiting) >= WAITING_FRAMES or len(frame) > MAX_BYTES_BEFORE_AUTH:
+            self._transport.pause()
+
+    def _end(self, *, is_leaving: bool) -> None:
+        if self._is_leaving is not None:
+            return
+        self._is_leaving = is_leaving
+        self.outbox.close()
+        self._house.lost(self)
+        if not self._is_busy:
+            self._house.spawn(self._house.farewell(self, self._context, is_leaving=is_leaving))
+
+    def _refuse(self, verdict: Verdict) -> None:
+        if verdict.is_final:
+            self.close(CloseCode.RATE_LIMITED, "Rate limit exceeded for too long")
+        elif verdict.is_due:
+            retry = RetryAfter(retry_after_ms=int(verdict.retry_after * 1000) + 1)
+            self.send(
+                Error(
+                    code=ErrorCode.RATE_LIMITED,
+                    message="Too many events; wait before you send more",
+                    details=retry,
+                )
+            )
+
+    def _too_slow(self) -> None:
+        self.close(CloseCode.TOO_SLOW, "You read too slowly")

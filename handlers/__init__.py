@@ -1,0 +1,1 @@
+"""What happens: one file a domain, each with its table of events."""

@@ -1,0 +1,68 @@
+"""What happens when a socket goes: leaving for good, or dropping out for now (protocol.md section 3)."""
+
+from msgspec.structs import replace
+from schemas.fields import EndReason
+from schemas.sessions import SessionEnded
+from stores.base import Peer, Session, User
+
+from handlers.connections import reject
+from handlers.ports import Services
+from handlers.table import Context
+
+
+async def leave(ctx: Context) -> None:
+    """Give the user up at once: the client said goodbye. Does nothing if another socket is the user's by now."""
+    if await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
+        peer = await ctx.stores.peers.remove(ctx.user)
+        if peer is not None:
+            await _give_up(peer, "left", ctx.services)
+
+
+async def drop(ctx: Context) -> None:
+    """Wait for the user's return: the connection was lost. Does nothing if another socket is the user's by now."""
+    if not await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
+        return
+    peer = ctx.stores.directory.peer(ctx.user)
+    if peer is None or peer.status == "offline":
+        return
+    if peer.lapses_at is None:
+        ctx.delivery.detach(peer.user)
+    lapses_at = peer.lapses_at or ctx.clock.now() + ctx.limits.session_grace
+    away = replace(peer, status="offline", lapses_at=lapses_at)
+    await ctx.stores.peers.put(away)
+    ctx.delivery.announce(away)
+
+
+async def expire_absences(services: Services) -> None:
+    """Give up the users who did not come back in time."""
+    for peer in await services.stores.peers.take_lapsed(services.clock.now()):
+        await _give_up(peer, "timeout", services)
+
+
+async def overflow(user: User, services: Services) -> None:
+    """Give up a user who is away and for whom more was kept than the bound."""
+    peer = await services.stores.peers.remove(user)
+    if peer is not None:
+        await _give_up(peer, "overflow", services)
+
+
+async def _give_up(peer: Peer, reason: EndReason, services: Services) -> None:
+    services.delivery.forget(peer.user)
+    if peer.status != "offline":
+        services.delivery.announce(replace(peer, status="offline", lapses_at=services.clock.now()))
+    for session in services.stores.directory.sessions_of(peer.user):
+        await _part(session, peer.user, reason, services)
+    for request in services.stores.directory.requests_of(peer.user):
+        taken = await services.stores.requests.take(request.id)
+        if taken is not None and taken.target == peer.user:
+            reject(services, taken, "offline")
+
+
+async def _part(session: Session, user: User, reason: EndReason, services: Services) -> None:
+    """Take a user out of a session; one left alone is told that it is over."""
+    rest = {other: role for other, role in session.participants.items() if other != user}
+    if len(rest) > 1:
+        await services.stores.sessions.put(replace(session, participants=rest))
+        return
+    if await services.stores.sessions.remove(session.id) is not None:
+        services.delivery.send(rest, SessionEnded(session_id=session.id, reason=reason))

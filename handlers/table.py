@@ -1,0 +1,107 @@
+"""The handler table: which function takes which event, and the context it is called with.
+
+    table = HandlerTable()
+
+    @table.on("PING", needs=State.AUTHENTICATED)
+    def ping(message: Ping, ctx: Context) -> Pong: ...
+
+The struct to decode is the annotation of the first parameter. A `def` runs inline, an `async def` in a task of its
+socket while later events of the socket wait. A handler returns its answer or None and raises `EventError` to refuse.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar, get_type_hints
+
+from msgspec import Struct
+from schemas.events import ClientEvent, ServerEvent
+from stores.base import Stores, User
+
+from handlers.ports import Clock, Delivery, Ids, Limits, Services, Socket, State, Tokens
+
+Answer = ServerEvent | None
+Handler = Callable[[Any, "Context"], Answer | Awaitable[Answer]]
+_Function = TypeVar("_Function", bound=Handler)
+
+
+class TableError(Exception):
+    """A table that cannot be served: an event named twice, or a handler that does not say what it takes."""
+
+
+class Context:
+    """What a handler may use: the services all share, and the socket its event came over."""
+
+    __slots__ = ("clock", "delivery", "ids", "limits", "services", "socket", "stores", "tokens")
+
+    def __init__(self, services: Services, socket: Socket) -> None:
+        self.services = services
+        self.socket = socket
+        self.stores: Stores = services.stores
+        self.delivery: Delivery = services.delivery
+        self.tokens: Tokens = services.tokens
+        self.clock: Clock = services.clock
+        self.ids: Ids = services.ids
+        self.limits: Limits = services.limits
+
+    @property
+    def user(self) -> User:
+        """Whose socket it is; only once authenticated."""
+        return self.socket.identity.user
+
+    def send(self, user: User, event: ServerEvent) -> None:
+        """Send an event that names this socket's user to another user."""
+        self.delivery.send((user,), event, about=self.user)
+
+
+class Route(Struct, frozen=True):
+    """One row of the table."""
+
+    event: str
+    message: type[ClientEvent]
+    needs: State
+    call: Handler
+    is_async: bool
+
+
+class HandlerTable:
+    """The events of one domain."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[str, State, Handler]] = []
+
+    def on(self, event: str, *, needs: State = State.REGISTERED) -> Callable[[_Function], _Function]:
+        """Register the decorated function for an event and return it unchanged; nothing else happens at import."""
+
+        def register(function: _Function) -> _Function:
+            self._entries.append((event, needs, function))
+            return function
+
+        return register
+
+    def routes(self) -> list[Route]:
+        """Return the rows, annotations resolved; raises `TableError` for a handler that lacks one."""
+        return [_route(*entry) for entry in self._entries]
+
+
+def merge(tables: Iterable[HandlerTable]) -> dict[str, Route]:
+    """Return all rows by event name; raises `TableError` if two handlers want the same event."""
+    merged: dict[str, Route] = {}
+    for route in (route for table in tables for route in table.routes()):
+        if route.event in merged:
+            raise TableError(
+                f"{route.event} has two handlers: {_name(merged[route.event].call)} and {_name(route.call)}"
+            )
+        merged[route.event] = route
+    return merged
+
+
+def _route(event: str, needs: State, function: Handler) -> Route:
+    parameters = list(inspect.signature(function).parameters)
+    message = get_type_hints(function).get(parameters[0]) if parameters else None
+    if not (isinstance(message, type) and issubclass(message, ClientEvent)):
+        raise TableError(f"{_name(function)}, the handler of {event}: annotate its first parameter with a ClientEvent")
+    return Route(event, message, needs, function, inspect.iscoroutinefunction(function))
+
+
+def _name(function: Handler) -> str:
+    return f"{function.__module__}.{getattr(function, '__qualname__', function)}"

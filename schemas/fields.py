@@ -1,0 +1,18 @@
+"""Types of fields, with their limits (protocol.md sections 3 and 4)."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+DISPLAY_NAME_MAX = 128
+ID_MAX = 256
+
+Id = Annotated[str, Meta(min_length=1, max_length=ID_MAX)]
+Label = Annotated[str, Meta(max_length=ID_MAX)]
+DisplayName = Annotated[str, Meta(min_length=1, max_length=DISPLAY_NAME_MAX)]
+Ide = Literal["vscode", "cursor", "jetbrains", "vim", "neovim", "emacs", "sublime", "other"]
+Role = Literal["host", "guest", "observer"]
+Status = Literal["online", "away", "busy", "offline"]
+ConnectionMode = Literal["LAN", "REMOTE"]
+EndReason = Literal["left", "timeout", "kicked", "ended", "overflow", "revoked"]
+RejectReason = Literal["expired", "offline", "full"]

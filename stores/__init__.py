@@ -1,0 +1,1 @@
+"""What is remembered: who is there, who asked whom, who is in which session."""

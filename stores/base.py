@@ -1,0 +1,180 @@
+"""The store protocols, and what they hold.
+
+Two kinds, so that a remote store can stand behind them without a change in any handler. The `Directory` is local and
+synchronous: what this node knows of peers, requests and sessions, for the data plane and for looking before acting. The
+records are asynchronous and authoritative: a change is made there, atomically, and shows in the directory by the time
+the call returns. Every method of a record raises `StoreUnreachableError` while its server cannot be asked.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
+from schemas.fields import Role, Status
+from schemas.peers import PeerCard, Profile
+
+
+class StoreUnreachableError(Exception):
+    """The store cannot be asked now; the same call may succeed later."""
+
+
+class User(NamedTuple):
+    """Whose socket it is: `sub` and `org` of the token. Users of different `org` never meet."""
+
+    id: str
+    org: str | None = None
+
+
+class Holder(NamedTuple):
+    """The one socket that speaks for a user: the node it is on, and its number there."""
+
+    node: str
+    socket: int
+
+
+class Peer(Struct, frozen=True):
+    """A registered user.
+
+    `status` is what others were told. `lapses_at` is None while a socket is there, else the time (seconds since 1970)
+    at which the user is given up. `address` is a salted hash, equal for equal addresses.
+    """
+
+    user: User
+    profile: Profile
+    status: Status
+    address: bytes
+    lapses_at: float | None = None
+
+    @property
+    def card(self) -> PeerCard:
+        """The peer as events name it."""
+        return PeerCard(id=self.user.id, profile=self.profile)
+
+
+class Request(Struct, frozen=True):
+    """A connection request that waits for its answer until `expires_at`, seconds since 1970."""
+
+    id: str
+    requester: User
+    target: User
+    expires_at: float
+
+
+class Session(Struct, frozen=True):
+    """Who talks with whom, and in which role; in the order of joining."""
+
+    id: str
+    host: User
+    participants: Mapping[User, Role]
+
+
+class Directory(Protocol):
+    """What this node knows. Never waits; what it returns is not to be changed."""
+
+    def peer(self, user: User) -> Peer | None:
+        """Return the peer, here or away; None if there is none."""
+        ...
+
+    def peers(self, org: str | None) -> Collection[Peer]:
+        """Return the peers of an org, here or away, in the order of registration; empty if there are none."""
+        ...
+
+    def request(self, request_id: str) -> Request | None:
+        """Return the pending request; None if it never was, is answered or gone."""
+        ...
+
+    def requests_of(self, user: User) -> Collection[Request]:
+        """Return the pending requests the user made or got, oldest first; empty if there are none."""
+        ...
+
+    def session(self, session_id: str) -> Session | None:
+        """Return the session; None if it never was or is over."""
+        ...
+
+    def sessions_of(self, user: User) -> Collection[Session]:
+        """Return the sessions the user is in, oldest first; empty if there are none."""
+        ...
+
+
+class PeerRecords(Protocol):
+    """Who holds a user's connection, and what is known of the user."""
+
+    async def claim(self, user: User, holder: Holder) -> Holder | None:
+        """Make `holder` the user's one socket, and return the one it was until now; None if there was none."""
+        ...
+
+    async def release(self, user: User, holder: Holder) -> bool:
+        """Give the claim up; False, changing nothing, if it is another's by now."""
+        ...
+
+    async def put(self, peer: Peer) -> None:
+        """Add or replace the peer; one that was there keeps its place in the order."""
+        ...
+
+    async def remove(self, user: User) -> Peer | None:
+        """Forget the peer and return it; None if there was none."""
+        ...
+
+    async def take_lapsed(self, now: float) -> list[Peer]:
+        """Remove the peers whose `lapses_at` has come and return them, each to one caller only."""
+        ...
+
+
+class RequestRecords(Protocol):
+    """Pending connection requests."""
+
+    async def add(self, request: Request) -> None:
+        """Keep a new request."""
+        ...
+
+    async def take(self, request_id: str) -> Request | None:
+        """Remove the request and return it, to one caller only; None if it is not there."""
+        ...
+
+    async def take_expired(self, now: float) -> list[Request]:
+        """Remove the requests whose time is up and return them, each to one caller only, oldest first."""
+        ...
+
+
+class SessionRecords(Protocol):
+    """Sessions and their participants."""
+
+    async def put(self, session: Session) -> None:
+        """Add or replace the session."""
+        ...
+
+    async def remove(self, session_id: str) -> Session | None:
+        """End the session and return it, to one caller only; None if it is not there."""
+        ...
+
+
+class Stores(Protocol):
+    """All that is remembered."""
+
+    @property
+    def directory(self) -> Directory:
+        """What this node knows."""
+        ...
+
+    @property
+    def peers(self) -> PeerRecords:
+        """Users and their claims."""
+        ...
+
+    @property
+    def requests(self) -> RequestRecords:
+        """Pending requests."""
+        ...
+
+    @property
+    def sessions(self) -> SessionRecords:
+        """Sessions."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the store answers; raise `StoreUnreachableError` if not."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the store's connections."""
+        ...

@@ -1,0 +1,164 @@
+"""The stores of a single process: dictionaries, forgotten when it ends."""
+
+from collections.abc import Collection, Iterable
+from typing import TypeVar
+
+from stores.base import Holder, Peer, Request, Session, User
+
+_Entry = TypeVar("_Entry", Request, Session)
+
+
+class MemoryDirectory:
+    """The dictionaries themselves, and reading from them."""
+
+    def __init__(self) -> None:
+        self.by_org: dict[str | None, dict[User, Peer]] = {}
+        self.requests: dict[str, Request] = {}
+        self.requests_by_user: dict[User, dict[str, Request]] = {}
+        self.sessions: dict[str, Session] = {}
+        self.sessions_by_user: dict[User, dict[str, Session]] = {}
+
+    def peer(self, user: User) -> Peer | None:
+        """See `Directory`."""
+        return self.by_org.get(user.org, {}).get(user)
+
+    def peers(self, org: str | None) -> Collection[Peer]:
+        """See `Directory`."""
+        return self.by_org.get(org, {}).values()
+
+    def request(self, request_id: str) -> Request | None:
+        """See `Directory`."""
+        return self.requests.get(request_id)
+
+    def requests_of(self, user: User) -> Collection[Request]:
+        """See `Directory`."""
+        return list(self.requests_by_user.get(user, {}).values())
+
+    def session(self, session_id: str) -> Session | None:
+        """See `Directory`."""
+        return self.sessions.get(session_id)
+
+    def sessions_of(self, user: User) -> Collection[Session]:
+        """See `Directory`."""
+        return list(self.sessions_by_user.get(user, {}).values())
+
+
+class MemoryPeers:
+    """See `PeerRecords`."""
+
+    def __init__(self, directory: MemoryDirectory) -> None:
+        self._directory = directory
+        self._holders: dict[User, Holder] = {}
+        self._away: dict[User, float] = {}
+
+    async def claim(self, user: User, holder: Holder) -> Holder | None:
+        """See `PeerRecords`."""
+        previous = self._holders.get(user)
+        self._holders[user] = holder
+        return previous
+
+    async def release(self, user: User, holder: Holder) -> bool:
+        """See `PeerRecords`."""
+        if self._holders.get(user) != holder:
+            return False
+        del self._holders[user]
+        return True
+
+    async def put(self, peer: Peer) -> None:
+        """See `PeerRecords`."""
+        self._directory.by_org.setdefault(peer.user.org, {})[peer.user] = peer
+        self._away.pop(peer.user, None)
+        if peer.lapses_at is not None:
+            self._away[peer.user] = peer.lapses_at
+
+    async def remove(self, user: User) -> Peer | None:
+        """See `PeerRecords`."""
+        self._away.pop(user, None)
+        peers = self._directory.by_org.get(user.org, {})
+        peer = peers.pop(user, None)
+        if not peers:
+            self._directory.by_org.pop(user.org, None)
+        return peer
+
+    async def take_lapsed(self, now: float) -> list[Peer]:
+        """See `PeerRecords`."""
+        lapsed = [user for user, lapses_at in self._away.items() if lapses_at <= now]
+        taken = [self._directory.peer(user) for user in lapsed]
+        for user in lapsed:
+            await self.remove(user)
+        return [peer for peer in taken if peer is not None]
+
+
+class MemoryRequests:
+    """See `RequestRecords`."""
+
+    def __init__(self, directory: MemoryDirectory) -> None:
+        self._directory = directory
+
+    async def add(self, request: Request) -> None:
+        """See `RequestRecords`."""
+        self._directory.requests[request.id] = request
+        for user in (request.requester, request.target):
+            self._directory.requests_by_user.setdefault(user, {})[request.id] = request
+
+    async def take(self, request_id: str) -> Request | None:
+        """See `RequestRecords`."""
+        request = self._directory.requests.pop(request_id, None)
+        if request is not None:
+            _unlist(self._directory.requests_by_user, (request.requester, request.target), request_id)
+        return request
+
+    async def take_expired(self, now: float) -> list[Request]:
+        """See `RequestRecords`."""
+        expired = [request for request in self._directory.requests.values() if request.expires_at <= now]
+        for request in expired:
+            await self.take(request.id)
+        return expired
+
+
+class MemorySessions:
+    """See `SessionRecords`."""
+
+    def __init__(self, directory: MemoryDirectory) -> None:
+        self._directory = directory
+
+    async def put(self, session: Session) -> None:
+        """See `SessionRecords`."""
+        previous = self._directory.sessions.get(session.id)
+        if previous is not None:
+            gone = [user for user in previous.participants if user not in session.participants]
+            _unlist(self._directory.sessions_by_user, gone, session.id)
+        self._directory.sessions[session.id] = session
+        for user in session.participants:
+            self._directory.sessions_by_user.setdefault(user, {})[session.id] = session
+
+    async def remove(self, session_id: str) -> Session | None:
+        """See `SessionRecords`."""
+        session = self._directory.sessions.pop(session_id, None)
+        if session is not None:
+            _unlist(self._directory.sessions_by_user, session.participants, session_id)
+        return session
+
+
+class MemoryStores:
+    """See `Stores`."""
+
+    def __init__(self) -> None:
+        self.directory = MemoryDirectory()
+        self.peers = MemoryPeers(self.directory)
+        self.requests = MemoryRequests(self.directory)
+        self.sessions = MemorySessions(self.directory)
+
+    async def ping(self) -> None:
+        """See `Stores`; memory always answers."""
+
+    async def close(self) -> None:
+        """See `Stores`; memory has nothing to let go of."""
+
+
+def _unlist(index: dict[User, dict[str, _Entry]], users: Iterable[User], key: str) -> None:
+    for user in users:
+        entries = index.get(user, {})
+        entries.pop(key, None)
+        if not entries:
+            index.pop(user, None)

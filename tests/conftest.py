@@ -1,0 +1,45 @@
+"""Fixtures for all tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import Server, serving
+from tests.support.tokens import Keys
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """A key pair."""
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop that uvicorn runs on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", params=["peersync", "websockets-sansio"])
+def implementation(request: pytest.FixtureRequest) -> str:
+    """A WebSocket implementation."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def servers(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+    """Servers with default settings, by WebSocket implementation; for tests that clean up after themselves."""
+    folder: Path = tmp_path_factory.mktemp("servers")
+    with (
+        serving(keys, folder, session_grace_seconds=1) as ours,
+        serving(keys, folder, session_grace_seconds=1, ws_implementation="websockets-sansio") as uvicorns,
+    ):
+        yield {"peersync": ours, "websockets-sansio": uvicorns}
+
+
+@pytest.fixture
+def server(servers: dict[str, Server], implementation: str) -> Server:
+    """A server with default settings, of each WebSocket implementation in turn."""
+    return servers[implementation]

@@ -1,0 +1,100 @@
+"""A client for tests, over a real WebSocket library."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.server import Server
+
+PATIENCE = 10.0
+QUIET = 0.2
+
+
+class Client:
+    """One socket to a server."""
+
+    def __init__(self, websocket: ClientConnection, server: Server) -> None:
+        self.websocket = websocket
+        self.server = server
+
+    async def send(self, event: str, **data: object) -> None:
+        """Send an event."""
+        await self.raw(json.dumps({"event": event, "data": data}))
+
+    async def raw(self, frame: str | bytes) -> None:
+        """Send a frame as it is."""
+        await self.websocket.send(frame)
+
+    async def receive(self) -> str:
+        """Return the next frame."""
+        with anyio.fail_after(PATIENCE):
+            frame = await self.websocket.recv()
+        assert isinstance(frame, str), "the server sends text frames only"
+        return frame
+
+    async def expect(self, event: str) -> Any:
+        """Return the data of the next event, which has to be this one."""
+        frame = json.loads(await self.receive())
+        assert frame["event"] == event, frame
+        return frame["data"]
+
+    async def expect_error(self, code: str) -> None:
+        """Receive an error with this code."""
+        assert (await self.expect("ERROR"))["code"] == code
+
+    async def expect_close(self, code: int) -> None:
+        """See the server close with this code."""
+        with anyio.fail_after(PATIENCE):
+            try:
+                frame = await self.websocket.recv()
+            except ConnectionClosed as closed:
+                assert closed.rcvd is not None, "the connection was cut"
+                assert closed.rcvd.code == code, closed.rcvd
+                return
+        raise AssertionError(f"expected close {code}, got {frame!r}")
+
+    async def expect_quiet(self) -> None:
+        """See that all sent so far brings nothing but an answer to a PING."""
+        await self.send("PING")
+        await self.expect("PONG")
+
+    async def join(self, user: str, org: str | None = None, **profile: object) -> Any:
+        """Authenticate and register."""
+        await self.authenticate(user, org)
+        await self.send("PEER_REGISTER", **profile)
+        return await self.expect("PEER_REGISTERED")
+
+    async def authenticate(self, user: str, org: str | None = None) -> Any:
+        """Authenticate."""
+        await self.send("AUTH", token=self.server.keys.token(user, org))
+        return await self.expect("AUTH_SUCCESS")
+
+    def cut(self) -> None:
+        """Lose the connection without a word."""
+        self.websocket.transport.abort()
+
+
+@asynccontextmanager
+async def client(server: Server) -> AsyncIterator[Client]:
+    """Connect, and say goodbye afterwards."""
+    async with connect(server.url, compression=None, max_size=None, proxy=None, ping_interval=None) as websocket:
+        yield Client(websocket, server)
+
+
+async def pair(ann: Client, bob: Client) -> str:
+    """Register ann and bob, connect them, and return their session's id."""
+    await ann.join("ann")
+    await bob.join("bob")
+    assert (await ann.expect("PEER_STATUS_UPDATE"))["id"] == "bob"
+    await ann.send("CONNECTION_REQUEST", targetId="bob")
+    request = await bob.expect("CONNECTION_REQUEST_RECEIVED")
+    await bob.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
+    await bob.expect("SESSION_CREATED")
+    accepted = await ann.expect("CONNECTION_ACCEPTED")
+    session_id: str = accepted["sessionId"]
+    return session_id

@@ -1,0 +1,89 @@
+"""A real server process for tests."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+from tests.support.tokens import Keys
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 30
+
+
+class Server:
+    """One `python -m app serve` on 127.0.0.1."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int, keys: Keys, log: Path) -> None:
+        self.process = process
+        self.port = port
+        self.keys = keys
+        self.log = log
+
+    @property
+    def http(self) -> str:
+        """Where REST is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where the socket is."""
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    def is_alive(self) -> bool:
+        """Whether the process runs and answers."""
+        return self.process.poll() is None and httpx2.get(f"{self.http}/health/live").status_code == 200
+
+
+@contextmanager
+def serving(keys: Keys, folder: Path, **settings: object) -> Iterator[Server]:
+    """Run a server with these settings, and end it afterwards."""
+    port = free_port()
+    log = folder / f"server-{port}.log"
+    environment = {
+        **os.environ,
+        **keys.environment(),
+        "PORT": str(port),
+        "HOST": "127.0.0.1",
+        "LOG_FORMAT": "json",
+        "LOG_LEVEL": "warning",
+        "PYTHONPATH": str(ROOT),
+        **{name.upper(): str(value) for name, value in settings.items()},
+    }
+    command = [sys.executable, "-m", "app", "serve"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
+    try:
+        server = Server(process, port, keys, log)
+        _await_start(server)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _await_start(server: Server) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the server did not start: {server.log.read_text()}")
+        try:
+            if httpx2.get(f"{server.http}/health/ready").status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.02)
+    raise RuntimeError(f"the server is not ready: {server.log.read_text()}")
