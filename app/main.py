@@ -16,6 +16,8 @@ from app.rest.answers import on_exception, on_http_exception
 from app.runtime import running
 from app.settings import Settings, read_settings
 from app.wire import asgi
+from app.wire.gateway import Gateway
+from app.wire.handshake import HANDOVER
 from stores.base import Stores
 from stores.memory import MemoryStores
 
@@ -39,9 +41,14 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
 
 
 async def _socket(websocket: WebSocket) -> None:
-    """Accept a WebSocket; where the server can, it hands frames straight to the gateway and this ends at once."""
+    """Accept a WebSocket; over our own protocol the gateway then gets its frames directly, and this ends at once."""
+    gateway: Gateway = websocket.app.state.runtime.gateway
     await websocket.accept()
-    await asgi.serve(websocket, websocket.app.state.runtime.gateway)
+    handover = websocket.scope.get("extensions", {}).get(HANDOVER)
+    if handover is None:
+        await asgi.serve(websocket, gateway)
+    else:
+        handover["open"](gateway)
 
 
 def _rest(settings: Settings) -> list[Route]:

@@ -81,6 +81,7 @@ class Runtime:
             rate=Rate(settings.rate_limit_events_per_second, settings.rate_limit_burst),
             outbox_bytes=settings.outbox_bytes,
             max_message_bytes=settings.max_message_bytes,
+            bytes_per_second=settings.rate_limit_bytes_per_second,
             max_unauthenticated=settings.max_unauthenticated,
             heartbeat=settings.ws_heartbeat_interval / 1000,
             monotonic=time.monotonic,

@@ -13,6 +13,7 @@ from app.main import create_app
 from app.ops.logs import route_standard_logging
 from app.settings import Settings
 from app.tables import load_routes
+from app.wire.protocol import WebSocketProtocol
 
 SHUTDOWN_SECONDS = 20
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,5 +81,5 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _websocket_class(settings: Settings) -> str:
-    return "websockets-sansio" if settings.ws_implementation == "peersync" else settings.ws_implementation
+def _websocket_class(settings: Settings) -> Any:  # noqa: ANN401 - uvicorn takes a name or a class
+    return WebSocketProtocol if settings.ws_implementation == "peersync" else settings.ws_implementation

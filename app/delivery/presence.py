@@ -186,7 +186,6 @@ class Presence:
         return audience
 
     def _tell(self, link: Link, change: Change) -> None:
-        heard = change.told.get(link.user)
         if change.is_news_to(link):
             change.told[link.user] = change.now
             link.outbox.put_presence(change.now.user, change.update(link.address))

@@ -3,7 +3,7 @@
 from collections import deque
 
 import anyio
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from app.wire.connection import Connection
 from app.wire.gateway import Gateway
@@ -35,7 +35,9 @@ class AsgiTransport:
         self._wake.set()
 
     def close(self, code: int, reason: str) -> None:
-        """See `Transport`."""
+        """See `Transport`; where the client has closed, nothing is left to do."""
+        if self._websocket.client_state is WebSocketState.DISCONNECTED:
+            return
         self._closing = (code, reason)
         self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
         self._wake.set()
@@ -76,6 +78,7 @@ class AsgiTransport:
         while True:
             await self._readable.wait()
             message = await self._websocket.receive()
+            connection.was_heard = True
             if message["type"] == "websocket.disconnect":
                 connection.closed(message.get("code") or CloseCode.NO_STATUS)
                 return

@@ -29,6 +29,7 @@ class House(Protocol):
     rate: Rate
     outbox_bytes: int
     max_message_bytes: int
+    bytes_per_second: int
     monotonic: Callable[[], float]
 
     def spawn(self, work: Awaitable[None]) -> None:
@@ -53,6 +54,7 @@ class Connection:
 
     __slots__ = (
         "_context",
+        "_goodbye",
         "_house",
         "_identity",
         "_is_busy",
@@ -62,6 +64,7 @@ class Connection:
         "_waiting",
         "address",
         "holder",
+        "max_bytes",
         "outbox",
         "state",
         "was_heard",
@@ -72,6 +75,7 @@ class Connection:
         self._transport = transport
         self._context = Context(house.services, self)
         self._identity: Identity | None = None
+        self._goodbye: int | None = None
         self._limiter = Limiter(house.rate, house.monotonic())
         self._waiting: deque[bytes] | None = None
         self._is_busy = False
@@ -80,6 +84,7 @@ class Connection:
         self.address = address
         self.outbox = Outbox(transport, house.flusher, house.outbox_bytes, self._too_slow)
         self.state = State.CONNECTED
+        self.max_bytes = min(house.max_message_bytes, MAX_BYTES_BEFORE_AUTH)
         self.was_heard = True
 
     @property
@@ -99,9 +104,13 @@ class Connection:
         """Whether an event is being awaited."""
         return self._is_busy
 
+    @property
+    def bytes_per_second(self) -> int:
+        """How fast the client may send in the long run."""
+        return self._house.bytes_per_second
+
     def receive(self, frame: bytes) -> None:
         """Take a message of valid UTF-8 from the client."""
-        self.was_heard = True
         if self._is_leaving is not None:
             return
         if self._is_busy:
@@ -110,14 +119,16 @@ class Connection:
             self._handle(frame)
 
     def closed(self, code: int) -> None:
-        """Take note that the client closed with this code, or that the connection was lost (1006)."""
-        self._end(is_leaving=code in GOODBYES)
+        """Take note that the client closed with this code, or that the connection was lost (1006).
 
-    @property
-    def max_bytes(self) -> int:
-        """How long a message may be now."""
-        limit = self._house.max_message_bytes
-        return min(limit, MAX_BYTES_BEFORE_AUTH) if self.state is State.CONNECTED else limit
+        What came before a goodbye is handled and answered first; after a loss there is nobody to answer.
+        """
+        if self._is_busy and code != CloseCode.ABNORMAL:
+            self._goodbye = code
+        elif self._is_leaving is None:
+            self.outbox.close()
+            self._transport.close(code, "")
+            self._end(is_leaving=code in GOODBYES)
 
     def too_large(self) -> None:
         """Close: the client sends a message that is too long."""
@@ -128,6 +139,7 @@ class Connection:
         self._identity = identity
         if self.state is State.CONNECTED:
             self.state = State.AUTHENTICATED
+            self.max_bytes = self._house.max_message_bytes
             self._house.let_in(self)
 
     def registered(self) -> None:
@@ -187,6 +199,8 @@ class Connection:
             self._transport.resume()
         if self._is_leaving is not None:
             await self._house.farewell(self, self._context, is_leaving=self._is_leaving)
+        elif self._goodbye is not None:
+            self.closed(self._goodbye)
 
     def _wait(self, frame: bytes) -> None:
         if self._waiting is None:
@@ -196,10 +210,7 @@ class Connection:
             self._transport.pause()
 
     def _end(self, *, is_leaving: bool) -> None:
-        if self._is_leaving is not None:
-            return
         self._is_leaving = is_leaving
-        self.outbox.close()
         self._house.lost(self)
         if not self._is_busy:
             self._house.spawn(self._house.farewell(self, self._context, is_leaving=is_leaving))

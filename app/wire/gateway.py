@@ -37,6 +37,7 @@ class Gateway:
         rate: Rate,
         outbox_bytes: int,
         max_message_bytes: int,
+        bytes_per_second: int,
         max_unauthenticated: int,
         heartbeat: float,
         monotonic: Callable[[], float],
@@ -49,6 +50,7 @@ class Gateway:
         self.rate = rate
         self.outbox_bytes = outbox_bytes
         self.max_message_bytes = max_message_bytes
+        self.bytes_per_second = bytes_per_second
         self.monotonic = monotonic
         self.spawn = spawn
         self.connections = connections

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -49,14 +50,10 @@ class Client:
 
     async def expect_close(self, code: int) -> None:
         """See the server close with this code."""
-        with anyio.fail_after(PATIENCE):
-            try:
-                frame = await self.websocket.recv()
-            except ConnectionClosed as closed:
-                assert closed.rcvd is not None, "the connection was cut"
-                assert closed.rcvd.code == code, closed.rcvd
-                return
-        raise AssertionError(f"expected close {code}, got {frame!r}")
+        with anyio.fail_after(PATIENCE), pytest.raises(ConnectionClosed) as closed:
+            await self.websocket.recv()
+        assert closed.value.rcvd is not None, "the connection was cut"
+        assert closed.value.rcvd.code == code, closed.value.rcvd
 
     async def expect_quiet(self) -> None:
         """See that all sent so far brings nothing but an answer to a PING."""

@@ -1,0 +1,261 @@
+"""WebSocket frames without I/O: RFC 6455 section 5, the server's side, without extensions.
+
+`FrameReader.feed` takes bytes as they come and returns what they complete: messages as `bytes`, else `Ping`, `Pong`,
+`Close` or, once and last, `Violation`. Messages are checked to be UTF-8, text and binary alike (protocol.md section
+1), as they come.
+"""
+
+import codecs
+import struct
+
+from msgspec import Struct
+
+from schemas.errors import CloseCode
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # pragma: no cover - where websockets comes without its extension in C
+    from websockets.utils import apply_mask
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+FIN, RESERVED, MASKED = 0x80, 0x70, 0x80
+MAX_CONTROL = 125
+SERVER_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+_WHOLE_MESSAGES = frozenset({FIN | TEXT, FIN | BINARY})
+_SHORT_HEADERS = tuple(bytes((FIN | TEXT, length)) for length in range(126))
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Ping(Struct, frozen=True):
+    """The client asks for a sign of life."""
+
+    payload: bytes
+
+
+class Pong(Struct, frozen=True):
+    """The client gives one."""
+
+
+class Close(Struct, frozen=True):
+    """The client closes; `code` is 1005 if it gave none."""
+
+    code: int
+
+
+class Violation(Struct, frozen=True):
+    """The client broke the protocol; close with this code."""
+
+    code: CloseCode
+    reason: str
+
+
+Event = bytes | Ping | Pong | Close | Violation
+
+
+class _ViolationError(Exception):
+    def __init__(self, code: CloseCode, reason: str) -> None:
+        super().__init__(reason)
+        self.violation = Violation(code, reason)
+
+
+class FrameReader:
+    """Reads a client's frames. `limit` is the most bytes that a message may have, and may change at any time."""
+
+    __slots__ = ("_decoder", "_head", "_is_over", "_left", "_mask", "_message", "_opcode", "_payload", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._head = b""
+        self._opcode: int | None = None
+        self._left = 0
+        self._mask = b""
+        self._payload: bytearray | None = None
+        self._message: bytearray | None = None
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._is_over = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return what the next bytes complete. After a `Close` or a `Violation` nothing comes any more."""
+        events: list[Event] = []
+        if self._is_over:
+            return events
+        if self._opcode is None and not self._head and self._message is None:
+            data = self._whole_messages(data, events)
+        if data:
+            try:
+                self._pieces(self._head + data, events)
+            except _ViolationError as error:
+                self._is_over = True
+                events.append(error.violation)
+        return events
+
+    def _whole_messages(self, data: bytes, events: list[Event]) -> bytes:
+        """Take the messages that came whole, as nearly all do; return the rest, for `_pieces` to look at closely."""
+        position, size, limit = 0, len(data), self.limit
+        while size - position > 8 and data[position] in _WHOLE_MESSAGES:  # noqa: PLR2004 - the longest header below
+            length = data[position + 1] - MASKED
+            start = position + 6
+            if length == 126:  # noqa: PLR2004 - RFC 6455 section 5.2
+                length = data[position + 2] << 8 | data[position + 3]
+                start = position + 8
+                if length < 126:  # noqa: PLR2004
+                    break
+            elif not 0 <= length < 126:  # noqa: PLR2004
+                break
+            end = start + length
+            if end > size or length > limit:
+                break
+            payload = apply_mask(data[start:end], data[start - 4 : start])
+            if not payload.isascii() and not _is_utf8(payload):
+                break
+            events.append(payload)
+            position = end
+        return data[position:] if position else data
+
+    def _pieces(self, data: bytes, events: list[Event]) -> None:
+        position = 0
+        while not self._is_over:
+            if self._opcode is None:
+                start = self._begin(data, position)
+                if start == position:
+                    break
+                position = start
+            piece = data[position : position + self._left]
+            position += len(piece)
+            self._take(piece)
+            if self._left:
+                break
+            event = self._finish()
+            if event is not None:
+                events.append(event)
+        self._head = data[position:] if self._opcode is None else b""
+
+    def _begin(self, data: bytes, position: int) -> int:
+        """Read a frame's header; return where its payload starts, or `position` if the header is not all there."""
+        header = data[position : position + 14]
+        if len(header) < 2:  # noqa: PLR2004
+            return position
+        opcode, length, at = header[0] & 0x0F, header[1] & 0x7F, 2
+        _check_first_bytes(header[0], header[1])
+        if length >= 126:  # noqa: PLR2004
+            width = 2 if length == 126 else 8  # noqa: PLR2004
+            at += width
+            if len(header) < at:
+                return position
+            length = int.from_bytes(header[2:at], "big")
+            if length < (126 if width == 2 else 65_536) or length >> 63:  # noqa: PLR2004
+                raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a length in the wrong form")
+        self._check_place(opcode, length)
+        if len(header) < at + 4:
+            return position
+        self._opcode, self._left, self._mask = header[0], length, header[at : at + 4]
+        self._payload = bytearray() if opcode >= CLOSE else None
+        if opcode in {TEXT, BINARY}:
+            self._message, self._decoder = bytearray(), _utf8_decoder()
+        return position + at + 4
+
+    def _check_place(self, opcode: int, length: int) -> None:
+        if opcode >= CLOSE:
+            return
+        if (opcode == CONTINUATION) != (self._message is not None):
+            raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a fragment out of place")
+        if length + len(self._message or b"") > self.limit:
+            raise _ViolationError(CloseCode.TOO_LARGE, f"a message may have {self.limit} bytes now")
+
+    def _take(self, piece: bytes) -> None:
+        if not piece:
+            return
+        payload = apply_mask(piece, self._mask)
+        self._left -= len(piece)
+        turn = len(piece) % 4
+        self._mask = self._mask[turn:] + self._mask[:turn]
+        if self._payload is not None:
+            self._payload += payload
+        elif self._message is not None and self._decoder is not None:
+            self._check_utf8(payload, self._decoder, is_final=False)
+            self._message += payload
+
+    def _finish(self) -> Event | None:
+        first, self._opcode = self._opcode or 0, None
+        if self._payload is not None:
+            payload, self._payload = bytes(self._payload), None
+            return self._control(first & 0x0F, payload)
+        if not first & FIN or self._message is None or self._decoder is None:
+            return None
+        self._check_utf8(b"", self._decoder, is_final=True)
+        message, self._message, self._decoder = bytes(self._message), None, None
+        return message
+
+    def _control(self, opcode: int, payload: bytes) -> Event:
+        if opcode == PING:
+            return Ping(payload)
+        if opcode == PONG:
+            return Pong()
+        self._is_over = True
+        return _close(payload)
+
+    def _check_utf8(self, payload: bytes, decoder: codecs.IncrementalDecoder, *, is_final: bool) -> None:
+        try:
+            decoder.decode(payload, is_final)
+        except UnicodeDecodeError:
+            raise _ViolationError(CloseCode.BAD_UTF8, "a message is JSON in UTF-8") from None
+
+
+def text_frames(payloads: list[bytes]) -> bytes:
+    """Return the messages as unmasked text frames, joined."""
+    parts: list[bytes] = []
+    for payload in payloads:
+        length = len(payload)
+        parts.append(_SHORT_HEADERS[length] if length < 126 else _long_header(length))  # noqa: PLR2004
+        parts.append(payload)
+    return b"".join(parts)
+
+
+def control_frame(opcode: int, payload: bytes = b"") -> bytes:
+    """Return a control frame; its payload has 125 bytes at most."""
+    return bytes((FIN | opcode, len(payload))) + payload
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """Return a close frame; a code that must not be sent (1005) goes as none, and a long reason is cut."""
+    if code not in SERVER_CLOSE_CODES:
+        return control_frame(CLOSE)
+    text = reason.encode()[: MAX_CONTROL - 2].decode(errors="ignore").encode()
+    return control_frame(CLOSE, struct.pack("!H", code) + text)
+
+
+def _long_header(length: int) -> bytes:
+    if length < 65_536:  # noqa: PLR2004
+        return struct.pack("!BBH", FIN | TEXT, 126, length)
+    return struct.pack("!BBQ", FIN | TEXT, 127, length)
+
+
+def _check_first_bytes(first: int, second: int) -> None:
+    opcode = first & 0x0F
+    if first & RESERVED:
+        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a reserved bit is set")
+    if opcode not in {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG}:
+        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a reserved opcode")
+    if not second & MASKED:
+        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a client's frames are masked")
+    if opcode >= CLOSE and (not first & FIN or second & 0x7F > MAX_CONTROL):
+        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a control frame is whole and short")
+
+
+def _close(payload: bytes) -> Close:
+    if not payload:
+        return Close(CloseCode.NO_STATUS)
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or code not in SERVER_CLOSE_CODES:
+        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "not a close code")
+    if not _is_utf8(payload[2:]):
+        raise _ViolationError(CloseCode.BAD_UTF8, "a close reason is UTF-8")
+    return Close(code)
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

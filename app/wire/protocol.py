@@ -1,0 +1,224 @@
+"""Our WebSocket protocol for uvicorn (`ws=`): frames go from the kernel to the gateway without a task or queue between.
+
+The application still accepts, and then hands the connection over and returns. So an idle socket keeps no task, no scope
+and no coroutine alive.
+"""
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from app.wire.connection import Connection
+from app.wire.frames import (
+    PING,
+    PONG,
+    Close,
+    Event,
+    FrameReader,
+    Ping,
+    Violation,
+    close_frame,
+    control_frame,
+    text_frames,
+)
+from app.wire.gateway import Gateway
+from app.wire.handshake import HANDOVER, Handshake
+from schemas.errors import CloseCode
+
+CLOSE_SECONDS = 5.0
+WRITE_BUFFER_BYTES = 65_536
+BYTES_BETWEEN_LOOKS = 262_144
+
+
+class WebSocketProtocol(asyncio.Protocol):
+    """One upgraded connection; see `Transport`."""
+
+    __slots__ = (
+        "_close_timer",
+        "_connection",
+        "_handshake",
+        "_is_closed_by_client",
+        "_is_held",
+        "_is_paused",
+        "_reader",
+        "_received",
+        "_received_since",
+        "_server_state",
+        "_transport",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        self._server_state = server_state
+        self._handshake: Handshake | None = Handshake(config, app_state, self._write_raw)
+        self._connection: Connection | None = None
+        self._reader: FrameReader | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._is_closed_by_client = False
+        self._is_paused = False
+        self._is_held = False
+        self._received = 0
+        self._received_since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport over from uvicorn's HTTP protocol."""
+        self._transport = transport  # type: ignore[assignment]  # uvloop's is no asyncio.Transport by class
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # by duck type
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Take note that the connection is gone."""
+        self._server_state.connections.discard(self)
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if self._connection is not None:
+            self._connection.closed(CloseCode.ABNORMAL)
+        self._handshake = self._connection = self._reader = None
+
+    def shutdown(self) -> None:
+        """Close, because the server stops; uvicorn calls this."""
+        if self._connection is None:
+            self._transport.close()
+        else:
+            self._connection.close(CloseCode.RESTART, "This node restarts")
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came: first the request, as uvicorn's HTTP protocol passes it on, then frames."""
+        connection, reader = self._connection, self._reader
+        if connection is None or reader is None:
+            self._shake_hands(data)
+            return
+        connection.was_heard = True
+        reader.limit = connection.max_bytes
+        for event in reader.feed(data):
+            if type(event) is bytes:
+                connection.receive(event)
+            else:
+                self._control(event, connection)
+        self._received += len(data)
+        if self._received > BYTES_BETWEEN_LOOKS:
+            self._look_at_rate(connection.bytes_per_second)
+
+    def eof_received(self) -> bool:
+        """Close: the client will send no more, so it is gone."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Hold back: the receiver does not keep up."""
+        if self._connection is not None:
+            self._connection.outbox.congest()
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        if self._connection is not None:
+            self._connection.outbox.relieve()
+
+    def open(self, gateway: Gateway) -> None:
+        """Hand the accepted connection to the gateway; the handshake is over."""
+        self._handshake = None
+        address = get_remote_addr(self._transport)
+        self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+        self._connection = gateway.open(self, address[0] if address else "")
+        self._reader = FrameReader(self._connection.max_bytes)
+        self._received_since = asyncio.get_running_loop().time()
+        self._transport.resume_reading()
+
+    def write(self, payloads: list[bytes]) -> None:
+        """See `Transport`."""
+        self._transport.write(text_frames(payloads))
+
+    def close(self, code: int, reason: str) -> None:
+        """See `Transport`. If the client has not closed yet, it has a few seconds to answer."""
+        if self._close_timer is not None or self._transport.is_closing():
+            return
+        self._transport.write(close_frame(code, reason))
+        if self._is_closed_by_client:
+            self._transport.close()
+            return
+        self._close_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+        self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """See `Transport`."""
+        self._transport.abort()
+
+    def backlog(self) -> int:
+        """See `Transport`."""
+        return self._transport.get_write_buffer_size()
+
+    def pause(self) -> None:
+        """See `Transport`."""
+        self._is_paused = True
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """See `Transport`."""
+        self._is_paused = False
+        if not self._is_held:
+            self._transport.resume_reading()
+
+    def ping(self) -> bool:
+        """See `Transport`."""
+        self._write_raw(control_frame(PING))
+        return True
+
+    def _write_raw(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _shake_hands(self, data: bytes) -> None:
+        """Pass the request to the application. Nothing more is read until it has accepted."""
+        if self._handshake is None:
+            return
+        self._transport.pause_reading()
+        scope = self._handshake.scope(
+            data,
+            {
+                "scheme": "wss" if is_ssl(self._transport) else "ws",
+                "client": get_remote_addr(self._transport),
+                "server": get_local_addr(self._transport),
+                "extensions": {HANDOVER: {"open": self.open}, "websocket.http.response": {}},
+            },
+        )
+        if scope is None:
+            self._transport.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._run(self._handshake, scope))
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    async def _run(self, handshake: Handshake, scope: dict[str, Any]) -> None:
+        await handshake.run(scope)
+        if self._connection is None:
+            self._transport.close()
+
+    def _control(self, event: Event, connection: Connection) -> None:
+        if isinstance(event, Ping):
+            if not connection.outbox.is_congested:
+                connection.outbox.flush()
+                self._write_raw(control_frame(PONG, event.payload))
+        elif isinstance(event, Violation):
+            connection.close(event.code, event.reason)
+        elif isinstance(event, Close):
+            self._is_closed_by_client = True
+            connection.closed(event.code)
+            if self._close_timer is not None:
+                self._transport.close()
+
+    def _look_at_rate(self, bytes_per_second: int) -> None:
+        """Read no more for a while if bytes come faster than they may: TCP pushes back."""
+        loop = asyncio.get_running_loop()
+        ahead = self._received / bytes_per_second - (loop.time() - self._received_since)
+        self._received, self._received_since = 0, loop.time()
+        if ahead > 0 and not self._is_held:
+            self._is_held = True
+            self._transport.pause_reading()
+            loop.call_later(ahead, self._read_on)
+
+    def _read_on(self) -> None:
+        self._is_held = False
+        if not self._is_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
