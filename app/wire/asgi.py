@@ -83,12 +83,10 @@ class AsgiTransport:
                 connection.closed(message.get("code") or CloseCode.NO_STATUS)
                 return
             text = message.get("text")
-            if text is not None:
-                connection.receive(text.encode())
-            elif _is_utf8(message["bytes"]):
-                connection.receive(message["bytes"])
+            if text is None:
+                connection.receive_binary(message["bytes"])
             else:
-                connection.close(CloseCode.BAD_UTF8, "A message is JSON in UTF-8")
+                connection.receive(text.encode())
 
     async def _send(self) -> None:
         while True:
@@ -110,11 +108,3 @@ async def serve(websocket: WebSocket, gateway: Gateway) -> None:
     transport = AsgiTransport(websocket)
     host = websocket.client.host if websocket.client else ""
     await transport.run(gateway.open(transport, host))
-
-
-def _is_utf8(payload: bytes) -> bool:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -7,6 +7,7 @@ from typing import Protocol
 from app.delivery.outbox import Flusher, Outbox
 from app.wire.codec import encode
 from app.wire.dispatch import Dispatcher
+from app.wire.frames import is_utf8
 from app.wire.limiter import Limiter, Rate, Verdict
 from app.wire.transport import Transport
 from handlers.ports import Identity, Services, State
@@ -117,6 +118,13 @@ class Connection:
             self._wait(frame)
         else:
             self._handle(frame)
+
+    def receive_binary(self, frame: bytes) -> None:
+        """Take a binary message: it is read as the same text."""
+        if is_utf8(frame):
+            self.receive(frame)
+        else:
+            self.close(CloseCode.BAD_UTF8, "A message is JSON in UTF-8")
 
     def closed(self, code: int) -> None:
         """Take note that the client closed with this code, or that the connection was lost (1006).

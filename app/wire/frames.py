@@ -1,8 +1,7 @@
 """WebSocket frames without I/O: RFC 6455 section 5, the server's side, without extensions.
 
-`FrameReader.feed` takes bytes as they come and returns what they complete: messages as `bytes`, else `Ping`, `Pong`,
-`Close` or, once and last, `Violation`. Messages are checked to be UTF-8, text and binary alike (protocol.md section
-1), as they come.
+`FrameReader.feed` takes bytes as they come and returns what they complete: text messages as `bytes` of valid UTF-8,
+checked as they come; else `Binary`, `Ping`, `Pong`, `Close` or, once and last, `Violation`.
 """
 
 import codecs
@@ -21,9 +20,15 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, RESERVED, MASKED = 0x80, 0x70, 0x80
 MAX_CONTROL = 125
 SERVER_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
-_WHOLE_MESSAGES = frozenset({FIN | TEXT, FIN | BINARY})
+_WHOLE_TEXT = FIN | TEXT
 _SHORT_HEADERS = tuple(bytes((FIN | TEXT, length)) for length in range(126))
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Binary(Struct, frozen=True):
+    """A binary message."""
+
+    payload: bytes
 
 
 class Ping(Struct, frozen=True):
@@ -49,7 +54,7 @@ class Violation(Struct, frozen=True):
     reason: str
 
 
-Event = bytes | Ping | Pong | Close | Violation
+Event = bytes | Binary | Ping | Pong | Close | Violation
 
 
 class _ViolationError(Exception):
@@ -80,7 +85,7 @@ class FrameReader:
         if self._is_over:
             return events
         if self._opcode is None and not self._head and self._message is None:
-            data = self._whole_messages(data, events)
+            data = self._whole_texts(data, events)
         if data:
             try:
                 self._pieces(self._head + data, events)
@@ -89,10 +94,10 @@ class FrameReader:
                 events.append(error.violation)
         return events
 
-    def _whole_messages(self, data: bytes, events: list[Event]) -> bytes:
-        """Take the messages that came whole, as nearly all do; return the rest, for `_pieces` to look at closely."""
+    def _whole_texts(self, data: bytes, events: list[Event]) -> bytes:
+        """Take the text messages that came whole, as nearly all do; return the rest, for `_pieces`."""
         position, size, limit = 0, len(data), self.limit
-        while size - position > 8 and data[position] in _WHOLE_MESSAGES:  # noqa: PLR2004 - the longest header below
+        while size - position > 8 and data[position] == _WHOLE_TEXT:  # noqa: PLR2004 - the longest header below
             length = data[position + 1] - MASKED
             start = position + 6
             if length == 126:  # noqa: PLR2004 - RFC 6455 section 5.2
@@ -106,7 +111,7 @@ class FrameReader:
             if end > size or length > limit:
                 break
             payload = apply_mask(data[start:end], data[start - 4 : start])
-            if not payload.isascii() and not _is_utf8(payload):
+            if not payload.isascii() and not is_utf8(payload):
                 break
             events.append(payload)
             position = end
@@ -151,7 +156,7 @@ class FrameReader:
         self._opcode, self._left, self._mask = header[0], length, header[at : at + 4]
         self._payload = bytearray() if opcode >= CLOSE else None
         if opcode in {TEXT, BINARY}:
-            self._message, self._decoder = bytearray(), _utf8_decoder()
+            self._message, self._decoder = bytearray(), _utf8_decoder() if opcode == TEXT else None
         return position + at + 4
 
     def _check_place(self, opcode: int, length: int) -> None:
@@ -171,8 +176,8 @@ class FrameReader:
         self._mask = self._mask[turn:] + self._mask[:turn]
         if self._payload is not None:
             self._payload += payload
-        elif self._message is not None and self._decoder is not None:
-            self._check_utf8(payload, self._decoder, is_final=False)
+        elif self._message is not None:
+            self._check_utf8(payload, is_final=False)
             self._message += payload
 
     def _finish(self) -> Event | None:
@@ -180,11 +185,11 @@ class FrameReader:
         if self._payload is not None:
             payload, self._payload = bytes(self._payload), None
             return self._control(first & 0x0F, payload)
-        if not first & FIN or self._message is None or self._decoder is None:
+        if not first & FIN or self._message is None:
             return None
-        self._check_utf8(b"", self._decoder, is_final=True)
-        message, self._message, self._decoder = bytes(self._message), None, None
-        return message
+        self._check_utf8(b"", is_final=True)
+        message, self._message = bytes(self._message), None
+        return Binary(message) if self._decoder is None else message
 
     def _control(self, opcode: int, payload: bytes) -> Event:
         if opcode == PING:
@@ -194,11 +199,22 @@ class FrameReader:
         self._is_over = True
         return _close(payload)
 
-    def _check_utf8(self, payload: bytes, decoder: codecs.IncrementalDecoder, *, is_final: bool) -> None:
+    def _check_utf8(self, payload: bytes, *, is_final: bool) -> None:
+        if self._decoder is None:
+            return
         try:
-            decoder.decode(payload, is_final)
+            self._decoder.decode(payload, is_final)
         except UnicodeDecodeError:
-            raise _ViolationError(CloseCode.BAD_UTF8, "a message is JSON in UTF-8") from None
+            raise _ViolationError(CloseCode.BAD_UTF8, "a text message is UTF-8") from None
+
+
+def is_utf8(payload: bytes) -> bool:
+    """Return whether the bytes are valid UTF-8."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def text_frames(payloads: list[bytes]) -> bytes:
@@ -248,14 +264,6 @@ def _close(payload: bytes) -> Close:
     code = int.from_bytes(payload[:2], "big")
     if len(payload) == 1 or code not in SERVER_CLOSE_CODES:
         raise _ViolationError(CloseCode.PROTOCOL_ERROR, "not a close code")
-    if not _is_utf8(payload[2:]):
+    if not is_utf8(payload[2:]):
         raise _ViolationError(CloseCode.BAD_UTF8, "a close reason is UTF-8")
     return Close(code)
-
-
-def _is_utf8(payload: bytes) -> bool:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -15,6 +15,7 @@ from app.wire.connection import Connection
 from app.wire.frames import (
     PING,
     PONG,
+    Binary,
     Close,
     Event,
     FrameReader,
@@ -196,7 +197,9 @@ class WebSocketProtocol(asyncio.Protocol):
             self._transport.close()
 
     def _control(self, event: Event, connection: Connection) -> None:
-        if isinstance(event, Ping):
+        if isinstance(event, Binary):
+            connection.receive_binary(event.payload)
+        elif isinstance(event, Ping):
             if not connection.outbox.is_congested:
                 connection.outbox.flush()
                 self._write_raw(control_frame(PONG, event.payload))
