@@ -1,9 +1,11 @@
 """The plain ASGI path: any server's WebSocket, and Starlette's test client."""
 
 from collections import deque
+from contextlib import suppress
 
 import anyio
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.types import Message
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.wire.connection import Connection
 from app.wire.gateway import Gateway
@@ -69,7 +71,7 @@ class AsgiTransport:
         self.connection = connection
         with self._scope:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._send)
+                tasks.start_soon(self._send_until_closed)
                 await self._receive(connection)
                 tasks.cancel_scope.cancel()
         connection.closed(CloseCode.ABNORMAL)
@@ -80,13 +82,18 @@ class AsgiTransport:
             message = await self._websocket.receive()
             connection.was_heard = True
             if message["type"] == "websocket.disconnect":
-                connection.closed(message.get("code") or CloseCode.NO_STATUS)
+                connection.closed(_close_code(message))
                 return
             text = message.get("text")
             if text is None:
                 connection.receive_binary(message["bytes"])
             else:
                 connection.receive(text.encode())
+
+    async def _send_until_closed(self) -> None:
+        """Send; a client that is gone is noticed where it is received from."""
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._send()
 
     async def _send(self) -> None:
         while True:
@@ -108,3 +115,9 @@ async def serve(websocket: WebSocket, gateway: Gateway) -> None:
     transport = AsgiTransport(websocket)
     host = websocket.client.host if websocket.client else ""
     await transport.run(gateway.open(transport, host))
+
+
+def _close_code(message: Message) -> int:
+    """Return the client's close code. uvicorn calls a lost connection 1005, but then gives no reason, not even ''."""
+    code = message.get("code") or CloseCode.NO_STATUS
+    return CloseCode.ABNORMAL if code == CloseCode.NO_STATUS and "reason" not in message else code

@@ -66,7 +66,7 @@ class _ViolationError(Exception):
 class FrameReader:
     """Reads a client's frames. `limit` is the most bytes that a message may have, and may change at any time."""
 
-    __slots__ = ("_decoder", "_head", "_is_over", "_left", "_mask", "_message", "_opcode", "_payload", "limit")
+    __slots__ = ("_decoder", "_head", "_left", "_mask", "_message", "_opcode", "_payload", "is_over", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -77,12 +77,12 @@ class FrameReader:
         self._payload: bytearray | None = None
         self._message: bytearray | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
-        self._is_over = False
+        self.is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Return what the next bytes complete. After a `Close` or a `Violation` nothing comes any more."""
         events: list[Event] = []
-        if self._is_over:
+        if self.is_over:
             return events
         if self._opcode is None and not self._head and self._message is None:
             data = self._whole_texts(data, events)
@@ -90,7 +90,7 @@ class FrameReader:
             try:
                 self._pieces(self._head + data, events)
             except _ViolationError as error:
-                self._is_over = True
+                self.is_over = True
                 events.append(error.violation)
         return events
 
@@ -119,7 +119,7 @@ class FrameReader:
 
     def _pieces(self, data: bytes, events: list[Event]) -> None:
         position = 0
-        while not self._is_over:
+        while not self.is_over:
             if self._opcode is None:
                 start = self._begin(data, position)
                 if start == position:
@@ -196,7 +196,7 @@ class FrameReader:
             return Ping(payload)
         if opcode == PONG:
             return Pong()
-        self._is_over = True
+        self.is_over = True
         return _close(payload)
 
     def _check_utf8(self, payload: bytes, *, is_final: bool) -> None:

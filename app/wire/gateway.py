@@ -60,7 +60,7 @@ class Gateway:
         self._log = log
         self._max_unauthenticated = max_unauthenticated
         self._phase_seconds = heartbeat / HEARTBEAT_PHASES
-        self._next_phase_at = monotonic() + self._phase_seconds
+        self._phase_at = monotonic()
         self._phase = 0
         self._numbers = count(1)
         self._at_the_door: dict[Connection, float] = {}
@@ -105,8 +105,8 @@ class Gateway:
             if now - opened_at < AUTH_SECONDS:
                 break
             _turn_away(connection, "No successful AUTH within 10 seconds")
-        if now >= self._next_phase_at:
-            self._next_phase_at = now + self._phase_seconds
+        for _ in range(min(HEARTBEAT_PHASES, int((now - self._phase_at) / self._phase_seconds))):
+            self._phase_at = now
             self._beat()
 
     def by_state(self) -> Counter[str]:

@@ -22,7 +22,7 @@ class Verdict(Struct, frozen=True):
 
 
 class Limiter:
-    """Lets events pass at a rate. A refused event costs too, so that only a client that pauses is heard again."""
+    """Lets events pass at a rate. A refused one costs too, up to a second's worth: only who pauses is heard again."""
 
     __slots__ = ("_noticed_at", "_rate", "_refused_since", "_tokens", "_updated_at")
 
@@ -31,7 +31,7 @@ class Limiter:
         self._tokens = rate.burst
         self._updated_at = now
         self._refused_since: float | None = None
-        self._noticed_at = -NOTICE_SECONDS
+        self._noticed_at: float | None = None
 
     def admit(self, now: float) -> Verdict | None:
         """Count one event at `now`, monotonic seconds; None if it passes."""
@@ -46,10 +46,10 @@ class Limiter:
         return self._refuse(now)
 
     def _refuse(self, now: float) -> Verdict:
+        """Return the refusal. More events may be on their way and cost too, so the wait is the longest."""
         if self._refused_since is None:
             self._refused_since = now
-        is_due = now - self._noticed_at >= NOTICE_SECONDS
+        is_due = self._noticed_at is None or now - self._noticed_at >= NOTICE_SECONDS
         if is_due:
             self._noticed_at = now
-        retry_after = (1.0 - self._tokens) / self._rate.per_second
-        return Verdict(retry_after, is_due, now - self._refused_since >= PATIENCE_SECONDS)
+        return Verdict(1.0 + 1.0 / self._rate.per_second, is_due, now - self._refused_since >= PATIENCE_SECONDS)

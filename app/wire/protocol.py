@@ -30,6 +30,7 @@ from app.wire.handshake import HANDOVER, Handshake
 from schemas.errors import CloseCode
 
 CLOSE_SECONDS = 5.0
+DISCARD_SECONDS = 1.0  # after a violation: cut at once, and the kernel's RST would overtake the close frame
 WRITE_BUFFER_BYTES = 65_536
 BYTES_BETWEEN_LOOKS = 262_144
 
@@ -139,7 +140,9 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._is_closed_by_client:
             self._transport.close()
             return
-        self._close_timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+        can_answer = self._reader is not None and not self._reader.is_over
+        patience = CLOSE_SECONDS if can_answer else DISCARD_SECONDS
+        self._close_timer = asyncio.get_running_loop().call_later(patience, self._transport.abort)
         self._transport.resume_reading()
 
     def abort(self) -> None:

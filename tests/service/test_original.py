@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.client import Client, client
-from tests.support.server import Server
+from tests.support.server import Server, serving
+from tests.support.tokens import Keys
 
 SCENES = json.loads((Path(__file__).parent / "original-v1.json").read_text())["scenes"]
 TIMES = {"$ISO_MS": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "$EPOCH_MS": r"\d{13}"}
@@ -56,19 +58,26 @@ def _without_texts(frame: str) -> str:
     return frame.replace("\\u00e9", "é")
 
 
+@pytest.fixture(scope="module", params=["peersync", "websockets-sansio"])
+def stage(keys: Keys, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Run a server that no other test leaves anybody on."""
+    with serving(keys, tmp_path_factory.mktemp("stage"), ws_implementation=request.param) as server:
+        yield server
+
+
 @pytest.mark.parametrize("scene", SCENES, ids=[scene["title"] for scene in SCENES])
-async def test_scene(scene: dict[str, Any], server: Server) -> None:
+async def test_scene(scene: dict[str, Any], stage: Server) -> None:
     """A recorded scene plays the same, frame by frame."""
     async with AsyncExitStack() as stack:
-        stage = Scene(server, stack)
+        play = Scene(stage, stack)
         for step in scene["steps"]:
             if "from" in step:
-                await stage.speak(step["from"], step["frame"])
+                await play.speak(step["from"], step["frame"])
                 continue
-            sockets = stage.sockets[step["to"]]
+            sockets = play.sockets[step["to"]]
             is_for_the_old = len(sockets) > 1 and "AUTH_SUCCESS" not in step.get("frame", "")
             socket = sockets[0] if is_for_the_old else sockets[-1]
             if "close" in step:
                 await socket.expect_close(step["close"])
             else:
-                await stage.hear(socket, step["frame"])
+                await play.hear(socket, step["frame"])

@@ -44,6 +44,13 @@ class Client:
         assert frame["event"] == event, frame
         return frame["data"]
 
+    async def until(self, event: str) -> Any:
+        """Return the data of the next such event, whatever comes before it."""
+        while True:
+            frame = json.loads(await self.receive())
+            if frame["event"] == event:
+                return frame["data"]
+
     async def expect_error(self, code: str) -> None:
         """Receive an error with this code."""
         assert (await self.expect("ERROR"))["code"] == code
@@ -52,6 +59,13 @@ class Client:
         """See the server close with this code."""
         with anyio.fail_after(PATIENCE), pytest.raises(ConnectionClosed) as closed:
             await self.websocket.recv()
+        assert closed.value.rcvd is not None, "the connection was cut"
+        assert closed.value.rcvd.code == code, closed.value.rcvd
+
+    async def expect_close_after_news(self, code: int) -> None:
+        """See the server close with this code, whatever comes before it."""
+        with anyio.fail_after(PATIENCE), pytest.raises(ConnectionClosed) as closed:
+            await self.until("no such event")
         assert closed.value.rcvd is not None, "the connection was cut"
         assert closed.value.rcvd.code == code, closed.value.rcvd
 
@@ -71,6 +85,17 @@ class Client:
         await self.send("AUTH", token=self.server.keys.token(user, org))
         return await self.expect("AUTH_SUCCESS")
 
+    async def authenticate_again(self, user: str) -> Any:
+        """Renew the token."""
+        await self.send("AUTH", token=self.server.keys.token(user))
+        return await self.until("AUTH_SUCCESS")
+
+    async def is_heard(self) -> bool:
+        """Whether the server still answers on this socket."""
+        await self.send("NOTHING")
+        await self.until("ERROR")
+        return True
+
     def cut(self) -> None:
         """Lose the connection without a word."""
         self.websocket.transport.abort()
@@ -79,7 +104,9 @@ class Client:
 @asynccontextmanager
 async def client(server: Server) -> AsyncIterator[Client]:
     """Connect, and say goodbye afterwards."""
-    async with connect(server.url, compression=None, max_size=None, proxy=None, ping_interval=None) as websocket:
+    async with connect(
+        server.url, compression=None, max_size=None, max_queue=None, proxy=None, ping_interval=None
+    ) as websocket:
         yield Client(websocket, server)
 
 
@@ -87,11 +114,10 @@ async def pair(ann: Client, bob: Client) -> str:
     """Register ann and bob, connect them, and return their session's id."""
     await ann.join("ann")
     await bob.join("bob")
-    assert (await ann.expect("PEER_STATUS_UPDATE"))["id"] == "bob"
     await ann.send("CONNECTION_REQUEST", targetId="bob")
-    request = await bob.expect("CONNECTION_REQUEST_RECEIVED")
+    request = await bob.until("CONNECTION_REQUEST_RECEIVED")
     await bob.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
-    await bob.expect("SESSION_CREATED")
-    accepted = await ann.expect("CONNECTION_ACCEPTED")
+    await bob.until("SESSION_CREATED")
+    accepted = await ann.until("CONNECTION_ACCEPTED")
     session_id: str = accepted["sessionId"]
     return session_id
