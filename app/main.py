@@ -10,11 +10,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from app.auth.keys import public_key
 from app.ops.logs import make_logger
 from app.rest import auth, health
 from app.rest.answers import on_exception, on_http_exception
-from app.runtime import running
+from app.runtime import Plan, running
 from app.settings import Settings, read_settings
+from app.tables import load_routes
 from app.wire import asgi
 from app.wire.gateway import Gateway
 from app.wire.handshake import HANDOVER
@@ -23,12 +25,16 @@ from stores.memory import MemoryStores
 
 
 def create_app(settings: Settings | None = None, stores: Stores | None = None) -> Starlette:
-    """Return the application. Two of them share nothing; settings are read from the environment if not given."""
+    """Return the application; settings are read from the environment if not given. Two of them share nothing.
+
+    Raises `SettingsError` for a setting, key or plugin that cannot be used.
+    """
     chosen = read_settings() if settings is None else settings
+    plan = Plan(chosen, public_key(chosen), load_routes(chosen.plugins), make_logger(chosen))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with running(chosen, MemoryStores() if stores is None else stores, make_logger(chosen)) as runtime:
+        async with running(plan, MemoryStores() if stores is None else stores) as runtime:
             app.state.runtime = runtime
             yield
 

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 from anyio.abc import TaskGroup
+from joserfc.jwk import RSAKey
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
-from app.auth.keys import public_key
 from app.auth.tokens import TokenVerifier
 from app.clock import SystemClock, random_id
 from app.delivery.hub import Hub
@@ -19,7 +20,6 @@ from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
 from app.ops.metrics import ServiceCollector
 from app.settings import Settings
-from app.tables import load_routes
 from app.wire.connection import Connection
 from app.wire.dispatch import Dispatcher
 from app.wire.gateway import Gateway
@@ -27,25 +27,35 @@ from app.wire.limiter import Rate
 from handlers import connections as requests
 from handlers import departures
 from handlers.ports import Limits, Services
+from handlers.table import Route
 from stores.base import Stores, StoreUnreachableError, User
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1
 
 
+class Plan(Struct, frozen=True):
+    """What is decided before anything runs, so that a mistake in it stops the start."""
+
+    settings: Settings
+    key: RSAKey
+    routes: dict[str, Route]
+    log: FilteringBoundLogger
+
+
 class Runtime:
     """One application's parts. What runs in the background runs in `tasks`, and ends with it."""
 
-    def __init__(self, settings: Settings, stores: Stores, log: FilteringBoundLogger, tasks: TaskGroup) -> None:
+    def __init__(self, plan: Plan, stores: Stores, tasks: TaskGroup) -> None:
+        settings, log = plan.settings, plan.log
         self.settings = settings
         self.stores = stores
         self.log = log
         self.is_draining = False
         self._tasks = tasks
-        key = public_key(settings)
         clock = SystemClock()
         tokens = TokenVerifier(
-            key,
+            plan.key,
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             leeway=settings.token_leeway_seconds,
@@ -69,7 +79,7 @@ class Runtime:
             limits=_limits(settings),
         )
         self.flusher = Flusher(asyncio.get_running_loop().call_soon, settings.outbox_total_bytes)
-        self.dispatcher = Dispatcher(load_routes(settings.plugins), log, is_tracing=settings.log_level == "debug")
+        self.dispatcher = Dispatcher(plan.routes, log, is_tracing=settings.log_level == "debug")
         self.gateway = Gateway(
             node=random_id("node_"),
             salt=secrets.token_bytes(32),
@@ -88,7 +98,7 @@ class Runtime:
             spawn=self.spawn,
             log=log,
         )
-        self.public_key = key
+        self.public_key = plan.key
         self.collector = ServiceCollector(self.gateway, self.dispatcher, self.hub, self.mail, self.flusher)
 
     def spawn(self, work: Awaitable[None]) -> None:
@@ -131,18 +141,19 @@ class Runtime:
 
 
 @asynccontextmanager
-async def running(settings: Settings, stores: Stores, log: FilteringBoundLogger) -> AsyncIterator[Runtime]:
+async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
     """Run an application's background work for as long as the context lasts."""
     async with anyio.create_task_group() as tasks:
-        runtime = Runtime(settings, stores, log, tasks)
+        settings = plan.settings
+        runtime = Runtime(plan, stores, tasks)
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
-        log.info("started", store=settings.store_url, ws_path=settings.ws_path, environment=settings.app_env)
+        plan.log.info("started", store=settings.store_url, ws_path=settings.ws_path, environment=settings.app_env)
         yield runtime
         runtime.is_draining = True
         tasks.cancel_scope.cancel()
     await stores.close()
-    log.info("stopped")
+    plan.log.info("stopped")
 
 
 def _limits(settings: Settings) -> Limits:

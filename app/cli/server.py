@@ -8,11 +8,9 @@ from typing import Any
 import click
 import uvicorn
 
-from app.auth.keys import public_key
 from app.main import create_app
 from app.ops.logs import route_standard_logging
 from app.settings import Settings
-from app.tables import load_routes
 from app.wire.protocol import WebSocketProtocol
 
 SHUTDOWN_SECONDS = 20
@@ -36,15 +34,14 @@ class Server(uvicorn.Server):
 
 def run(settings: Settings, *, reload: bool = False) -> None:
     """Serve until told to stop; raises `SettingsError` before anything listens."""
-    public_key(settings)
-    load_routes(settings.plugins)
+    app = create_app(settings)
     route_standard_logging(settings)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     if reload:
         click.echo(greeting(settings, settings.port), err=True)
         uvicorn.run("app.main:create_app", factory=True, reload=True, reload_dirs=[str(ROOT)], **_options(settings))
         return
-    server = Server(uvicorn.Config(create_app(settings), **_options(settings)), settings)
+    server = Server(uvicorn.Config(app, **_options(settings)), settings)
     server.run()
     if not server.started:
         raise SystemExit(1)

@@ -1,0 +1,73 @@
+"""The application through Starlette's test client, that is the plain ASGI path."""
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from app.main import create_app
+from app.settings import Settings, SettingsError
+from stores.base import StoreUnreachableError
+from stores.memory import MemoryStores
+from tests.support.tokens import Keys
+
+
+class UnreachableStores(MemoryStores):
+    """Stores whose server is away."""
+
+    async def ping(self) -> None:
+        """Fail."""
+        raise StoreUnreachableError("connection refused")
+
+
+def settings(keys: Keys) -> Settings:
+    """Return settings that use these keys."""
+    return Settings(
+        jwt_public_key_path=keys.public_path,
+        jwt_private_key_path=keys.private_path,
+        log_level="error",
+        host="127.0.0.1",
+    )
+
+
+def test_two_apps_share_nothing(keys: Keys) -> None:
+    """Peers of two applications in one process do not see each other."""
+    with (
+        TestClient(create_app(settings(keys))) as one,
+        TestClient(create_app(settings(keys))) as two,
+        one.websocket_connect("/ws") as ann,
+        two.websocket_connect("/ws") as bob,
+    ):
+        for socket, user in ((ann, "ann"), (bob, "bob")):
+            socket.send_json({"event": "AUTH", "data": {"token": keys.token(user)}})
+            assert socket.receive_json()["event"] == "AUTH_SUCCESS"
+            socket.send_json({"event": "PEER_REGISTER"})
+            assert socket.receive_json()["event"] == "PEER_REGISTERED"
+        ann.send_json({"event": "DISCOVER_PEERS"})
+        assert ann.receive_json() == {"event": "PEERS_LIST", "data": {"peers": []}}
+
+
+def test_binary_that_is_no_text(keys: Keys) -> None:
+    """A binary frame that is no UTF-8 closes with 1007."""
+    with TestClient(create_app(settings(keys))) as client, client.websocket_connect("/ws") as ann:
+        ann.send_bytes(b"\xff")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            ann.receive_json()
+        assert closed.value.code == 1007
+
+
+def test_readiness_says_why_not(keys: Keys) -> None:
+    """With its store away the service lives, but is not ready, and says why."""
+    with TestClient(create_app(settings(keys), UnreachableStores())) as client:
+        assert client.get("/health/live").status_code == 200
+        response = client.get("/health/ready")
+        assert response.status_code == 503
+        assert response.json()["reasons"] == ["store unreachable: connection refused"]
+        assert {"code", "message"} <= set(response.json())
+
+
+def test_no_key(tmp_path: Path) -> None:
+    """Without a public key the start stops with a line that says what to do."""
+    with pytest.raises(SettingsError, match="bin/genkeys"):
+        create_app(Settings(jwt_public_key_path=tmp_path / "none.pem"))
