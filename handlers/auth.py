@@ -37,7 +37,7 @@ async def _supersede(user: User, ctx: Context) -> None:
     previous = await ctx.stores.peers.claim(user, ctx.socket.holder)
     if previous is None:
         return
-    peer = ctx.stores.directory.peer(user)
+    peer = ctx.directory.peer(user)
     if peer is not None and peer.lapses_at is None:
         ctx.delivery.detach(user)
         await ctx.stores.peers.put(replace(peer, lapses_at=ctx.clock.now() + ctx.limits.session_grace))

@@ -37,7 +37,7 @@ async def request(message: ConnectionRequest, ctx: Context) -> None:
 @table.on("CONNECTION_RESPONSE")
 async def respond(message: ConnectionResponse, ctx: Context) -> None:
     """Accept or refuse a request; of several answers to one request the first counts."""
-    pending = ctx.stores.directory.request(message.request_id)
+    pending = ctx.directory.request(message.request_id)
     if pending is None or pending.requester.org != ctx.user.org:
         raise _request_gone()
     if pending.target != ctx.user:
@@ -85,7 +85,7 @@ async def _accept(request: Request, ctx: Context) -> None:
 def _target(user: User, ctx: Context) -> Peer:
     if user == ctx.user:
         raise EventError(ErrorCode.REQUEST_TO_ONESELF, "A connection request needs another peer than yourself")
-    target = ctx.stores.directory.peer(user)
+    target = ctx.directory.peer(user)
     if target is None:
         raise EventError(ErrorCode.PEER_NOT_FOUND, f"No peer has the id {user.id!r}")
     if target.lapses_at is not None:
@@ -94,14 +94,14 @@ def _target(user: User, ctx: Context) -> Peer:
 
 
 def _peer(user: User, ctx: Context) -> Peer:
-    peer = ctx.stores.directory.peer(user)
+    peer = ctx.directory.peer(user)
     if peer is None:
         raise _request_gone()
     return peer
 
 
 def _check_pending(ctx: Context) -> None:
-    mine = [request for request in ctx.stores.directory.requests_of(ctx.user) if request.requester == ctx.user]
+    mine = [request for request in ctx.directory.requests_of(ctx.user) if request.requester == ctx.user]
     if len(mine) >= ctx.limits.requests_per_user:
         wait = max(0.0, mine[0].expires_at - ctx.clock.now())
         message = f"{len(mine)} of your requests wait for an answer; no more are allowed"
@@ -109,7 +109,7 @@ def _check_pending(ctx: Context) -> None:
 
 
 def _check_sessions(user: User, ctx: Context) -> None:
-    if len(ctx.stores.directory.sessions_of(user)) >= ctx.limits.sessions_per_user:
+    if len(ctx.directory.sessions_of(user)) >= ctx.limits.sessions_per_user:
         raise EventError(
             ErrorCode.SESSION_FULL,
             f"{user.id!r} is in {ctx.limits.sessions_per_user} sessions, no more are allowed",

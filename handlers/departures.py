@@ -22,7 +22,7 @@ async def drop(ctx: Context) -> None:
     """Wait for the user's return: the connection was lost. Does nothing if another socket is the user's by now."""
     if not await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
         return
-    peer = ctx.stores.directory.peer(ctx.user)
+    peer = ctx.directory.peer(ctx.user)
     if peer is None or peer.status == "offline":
         return
     if peer.lapses_at is None:

@@ -30,7 +30,7 @@ async def register(message: PeerRegister, ctx: Context) -> None:
 def discover(message: DiscoverPeers, ctx: Context) -> PeersList:
     """List who is there and matches every filter given."""
     entries: list[PeerEntry] = []
-    for peer in ctx.stores.directory.peers(ctx.user.org):
+    for peer in ctx.directory.peers(ctx.user.org):
         if peer.lapses_at is None and peer.user != ctx.user and _matches(peer, message, ctx):
             entries.append(_entry(peer, ctx))
             if len(entries) == ctx.limits.directory_page:

@@ -113,7 +113,8 @@ class Delivery(Protocol):
     def send(self, users: Iterable[User], event: ServerEvent, about: User | None = None) -> None:
         """Hand the event to each user's socket, or keep it for one who is away; others do not get it.
 
-        `about` is the peer that the event names: a pending presence update of it goes out before.
+        `about` is the peer that the event names: a pending presence update of it goes out before, and if it is among
+        the users, it does not get the event itself.
         """
         ...
 

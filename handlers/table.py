@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from msgspec import Struct
 from schemas.events import ClientEvent, ServerEvent
-from stores.base import Stores, User
+from stores.base import Directory, Stores, User
 
 from handlers.ports import Clock, Delivery, Ids, Limits, Services, Socket, State, Tokens
 
@@ -31,22 +31,21 @@ class TableError(Exception):
 class Context:
     """What a handler may use: the services all share, and the socket its event came over."""
 
-    __slots__ = ("clock", "delivery", "ids", "limits", "services", "socket", "stores", "tokens")
+    __slots__ = ("clock", "delivery", "directory", "ids", "limits", "services", "socket", "stores", "tokens", "user")
+
+    user: User
+    """Whose socket it is; there once the socket is authenticated."""
 
     def __init__(self, services: Services, socket: Socket) -> None:
         self.services = services
         self.socket = socket
         self.stores: Stores = services.stores
+        self.directory: Directory = services.stores.directory
         self.delivery: Delivery = services.delivery
         self.tokens: Tokens = services.tokens
         self.clock: Clock = services.clock
         self.ids: Ids = services.ids
         self.limits: Limits = services.limits
-
-    @property
-    def user(self) -> User:
-        """Whose socket it is; only once authenticated."""
-        return self.socket.identity.user
 
     def send(self, user: User, event: ServerEvent) -> None:
         """Send an event that names this socket's user to another user."""

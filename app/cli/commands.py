@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
@@ -10,6 +11,7 @@ from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
 from app.cli import server
 from app.settings import Settings, SettingsError, parse_duration, read_settings
+from schemas.fields import Ide, Role
 from stores.base import User
 
 
@@ -93,19 +95,53 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
     """Print an access token for USER, signed with the private key. Needs no server."""
     settings = read_settings()
     seconds = parse_duration("--ttl", ttl) if ttl else settings.jwt_expiration
+    token = _dev_token(settings, User(user, org), seconds, name=name, email=email, roles=roles)
+    body = {"token": token, "expiresIn": seconds, "userId": user}
+    click.echo(msgspec.json.encode(body).decode() if as_json else token)
+
+
+@main.command()
+@click.argument("user")
+@click.option("--url", help="The server's socket; ws://127.0.0.1:PORT/ws of the settings if not given.")
+@click.option("--name", help="Display name; USER if not given.")
+@click.option("--ide", type=click.Choice(get_args(Ide)), help="The editor to pass for.")
+@click.option("--role", type=click.Choice(get_args(Role)), help="The role to register with.")
+@click.option("--token", help="An access token; one is made with the private key if not given.")
+def peer(  # noqa: PLR0917 - click passes them by name
+    user: str, url: str | None, name: str | None, ide: str | None, role: str | None, token: str | None
+) -> None:
+    """Be USER in this terminal: see what comes, ask others to connect, and talk."""
+    from app.cli.peer import run  # noqa: PLC0415 - a fifth of a second, for which no other command should wait
+
+    settings = read_settings()
+    profile = {"displayName": name, "ide": ide, "role": role}
+
+    def make_token() -> str:
+        return token or _dev_token(settings, User(user), settings.jwt_expiration, name=name)
+
+    run(url or f"ws://127.0.0.1:{settings.port}{settings.ws_path}", user, profile, make_token)
+
+
+def _dev_token(
+    settings: Settings,
+    user: User,
+    ttl: int,
+    *,
+    name: str | None = None,
+    email: str | None = None,
+    roles: tuple[str, ...] = (),
+) -> str:
     claims = dev_claims(
-        User(user, org),
+        user,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         now=time.time(),
-        ttl=seconds,
-        name=name or user,
-        email=email or f"{user}@example.com",
+        ttl=ttl,
+        name=name or user.id,
+        email=email or f"{user.id}@example.com",
         roles=list(roles) or None,
     )
-    token = sign(private_key(settings), claims)
-    body = {"token": token, "expiresIn": seconds, "userId": user}
-    click.echo(msgspec.json.encode(body).decode() if as_json else token)
+    return sign(private_key(settings), claims)
 
 
 def _make_missing_keys(settings: Settings) -> None:

@@ -44,6 +44,8 @@ class Hub:
         payload = encode(event)
         pending = self._presence.pending
         for user in users:
+            if user == about:
+                continue
             link = self._links.get(user)
             if link is not None:
                 if pending and about is not None:

@@ -85,10 +85,13 @@ class AsgiTransport:
                 connection.closed(_close_code(message))
                 return
             text = message.get("text")
-            if text is None:
-                connection.receive_binary(message["bytes"])
+            frame = message["bytes"] if text is None else text.encode()
+            if len(frame) > connection.max_bytes:
+                connection.too_large()
+            elif text is None:
+                connection.receive_binary(frame)
             else:
-                connection.receive(text.encode())
+                connection.receive(frame)
 
     async def _send_until_closed(self) -> None:
         """Send; a client that is gone is noticed where it is received from."""

@@ -55,12 +55,14 @@ class Connection:
 
     __slots__ = (
         "_context",
+        "_dispatch",
         "_goodbye",
         "_house",
         "_identity",
         "_is_busy",
         "_is_leaving",
         "_limiter",
+        "_monotonic",
         "_transport",
         "_waiting",
         "address",
@@ -77,7 +79,9 @@ class Connection:
         self._context = Context(house.services, self)
         self._identity: Identity | None = None
         self._goodbye: int | None = None
-        self._limiter = Limiter(house.rate, house.monotonic())
+        self._monotonic = house.monotonic
+        self._dispatch = house.dispatcher.dispatch
+        self._limiter = Limiter(house.rate)
         self._waiting: deque[bytes] | None = None
         self._is_busy = False
         self._is_leaving: bool | None = None
@@ -112,11 +116,9 @@ class Connection:
 
     def receive(self, frame: bytes) -> None:
         """Take a message of valid UTF-8 from the client."""
-        if self._is_leaving is not None:
-            return
         if self._is_busy:
             self._wait(frame)
-        else:
+        elif self._is_leaving is None:
             self._handle(frame)
 
     def receive_binary(self, frame: bytes) -> None:
@@ -145,6 +147,7 @@ class Connection:
     def authenticated(self, identity: Identity) -> None:
         """See `Socket`."""
         self._identity = identity
+        self._context.user = identity.user
         if self.state is State.CONNECTED:
             self.state = State.AUTHENTICATED
             self.max_bytes = self._house.max_message_bytes
@@ -183,14 +186,11 @@ class Connection:
             self.closed(CloseCode.ABNORMAL)
 
     def _handle(self, frame: bytes) -> None:
-        if len(frame) > self.max_bytes:
-            self.too_large()
-            return
-        verdict = self._limiter.admit(self._house.monotonic())
+        verdict = self._limiter.admit(self._monotonic())
         if verdict is not None:
             self._refuse(verdict)
             return
-        work = self._house.dispatcher.dispatch(frame, self._context)
+        work = self._dispatch(frame, self._context)
         if work is not None:
             self._is_busy = True
             self._house.spawn(self._finish(work))
@@ -211,6 +211,8 @@ class Connection:
             self.closed(self._goodbye)
 
     def _wait(self, frame: bytes) -> None:
+        if self._is_leaving is not None:
+            return
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append(frame)

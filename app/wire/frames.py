@@ -66,7 +66,18 @@ class _ViolationError(Exception):
 class FrameReader:
     """Reads a client's frames. `limit` is the most bytes that a message may have, and may change at any time."""
 
-    __slots__ = ("_decoder", "_head", "_left", "_mask", "_message", "_opcode", "_payload", "is_over", "limit")
+    __slots__ = (
+        "_decoder",
+        "_head",
+        "_is_between",
+        "_left",
+        "_mask",
+        "_message",
+        "_opcode",
+        "_payload",
+        "is_over",
+        "limit",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -77,21 +88,21 @@ class FrameReader:
         self._payload: bytearray | None = None
         self._message: bytearray | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
+        self._is_between = True
         self.is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Return what the next bytes complete. After a `Close` or a `Violation` nothing comes any more."""
         events: list[Event] = []
-        if self.is_over:
-            return events
-        if self._opcode is None and not self._head and self._message is None:
+        if self._is_between:
             data = self._whole_texts(data, events)
-        if data:
+        if data and not self.is_over:
             try:
                 self._pieces(self._head + data, events)
             except _ViolationError as error:
                 self.is_over = True
                 events.append(error.violation)
+            self._is_between = not (self.is_over or self._head or self._message is not None or self._opcode is not None)
         return events
 
     def _whole_texts(self, data: bytes, events: list[Event]) -> bytes:
@@ -219,11 +230,11 @@ def is_utf8(payload: bytes) -> bool:
 
 def text_frames(payloads: list[bytes]) -> bytes:
     """Return the messages as unmasked text frames, joined."""
+    if len(payloads) == 1:
+        return _header(len(payloads[0])) + payloads[0]
     parts: list[bytes] = []
     for payload in payloads:
-        length = len(payload)
-        parts.append(_SHORT_HEADERS[length] if length < 126 else _long_header(length))  # noqa: PLR2004
-        parts.append(payload)
+        parts += (_header(len(payload)), payload)
     return b"".join(parts)
 
 
@@ -240,7 +251,9 @@ def close_frame(code: int, reason: str = "") -> bytes:
     return control_frame(CLOSE, struct.pack("!H", code) + text)
 
 
-def _long_header(length: int) -> bytes:
+def _header(length: int) -> bytes:
+    if length < 126:  # noqa: PLR2004
+        return _SHORT_HEADERS[length]
     if length < 65_536:  # noqa: PLR2004
         return struct.pack("!BBH", FIN | TEXT, 126, length)
     return struct.pack("!BBQ", FIN | TEXT, 127, length)

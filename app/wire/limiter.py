@@ -1,9 +1,14 @@
-"""Rate limiting of one socket: a token bucket (protocol.md section 4, ERR_5004)."""
+"""Rate limiting of one socket (protocol.md section 4, ERR_5004), by the generic cell rate algorithm.
+
+The whole state is one point in time: when the socket would have used up all it sent, at the long-run rate. How far
+that lies ahead is what it has borrowed; it may borrow up to the burst.
+"""
 
 from msgspec import Struct
 
 NOTICE_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0
+PENALTY_SECONDS = 1.0
 
 
 class Rate(Struct, frozen=True):
@@ -24,32 +29,30 @@ class Verdict(Struct, frozen=True):
 class Limiter:
     """Lets events pass at a rate. A refused one costs too, up to a second's worth: only who pauses is heard again."""
 
-    __slots__ = ("_noticed_at", "_rate", "_refused_since", "_tokens", "_updated_at")
+    __slots__ = ("_interval", "_noticed_at", "_refused_since", "_slack", "_used_until")
 
-    def __init__(self, rate: Rate, now: float) -> None:
-        self._rate = rate
-        self._tokens = rate.burst
-        self._updated_at = now
+    def __init__(self, rate: Rate) -> None:
+        self._interval = 1.0 / rate.per_second
+        self._slack = (rate.burst - 1.0) * self._interval
+        self._used_until = 0.0
         self._refused_since: float | None = None
         self._noticed_at: float | None = None
 
     def admit(self, now: float) -> Verdict | None:
         """Count one event at `now`, monotonic seconds; None if it passes."""
-        rate = self._rate
-        tokens = self._tokens + (now - self._updated_at) * rate.per_second
-        self._updated_at = now
-        if tokens >= 1.0:
-            self._tokens = min(tokens, rate.burst) - 1.0
-            self._refused_since = None
-            return None
-        self._tokens = max(tokens - 1.0, -rate.per_second)
-        return self._refuse(now)
+        ahead = self._used_until - now
+        if ahead > self._slack:
+            return self._refuse(now, ahead)
+        self._used_until = (self._used_until if ahead > 0.0 else now) + self._interval
+        self._refused_since = None
+        return None
 
-    def _refuse(self, now: float) -> Verdict:
+    def _refuse(self, now: float, ahead: float) -> Verdict:
         """Return the refusal. More events may be on their way and cost too, so the wait is the longest."""
+        self._used_until = now + min(ahead + self._interval, self._slack + self._interval + PENALTY_SECONDS)
         if self._refused_since is None:
             self._refused_since = now
         is_due = self._noticed_at is None or now - self._noticed_at >= NOTICE_SECONDS
         if is_due:
             self._noticed_at = now
-        return Verdict(1.0 + 1.0 / self._rate.per_second, is_due, now - self._refused_since >= PATIENCE_SECONDS)
+        return Verdict(PENALTY_SECONDS + self._interval, is_due, now - self._refused_since >= PATIENCE_SECONDS)

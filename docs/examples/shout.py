@@ -1,4 +1,4 @@
-"""A plugin: the event SHOUT, sent to a session, reaches the others in capitals. Serve it with PLUGINS=docs.examples.shout."""
+"""A plugin: SHOUT reaches the others of a session in capitals. Serve it with PLUGINS=docs.examples.shout."""
 
 from typing import ClassVar
 
@@ -29,10 +29,8 @@ class Shouted(ServerEvent, frozen=True):
 @table.on("SHOUT")
 def shout(message: Shout, ctx: Context) -> None:
     """Pass the text on, louder."""
-    session = ctx.stores.directory.session(message.session_id)
+    session = ctx.directory.session(message.session_id)
     if session is None or ctx.user not in session.participants:
         raise EventError(ErrorCode.NOT_A_PARTICIPANT, "You are not a participant of this session")
     shouted = Shouted(session_id=session.id, by=ctx.user.id, text=message.text.upper())
-    for user in session.participants:
-        if user != ctx.user:
-            ctx.send(user, shouted)
+    ctx.delivery.send(session.participants, shouted, about=ctx.user)
