@@ -28,6 +28,10 @@ class Logger(Protocol):
         """Log for those who look closely."""
         ...
 
+    def info(self, event: str, **values: object) -> object:
+        """Log what an operator follows."""
+        ...
+
     def warning(self, event: str, **values: object) -> object:
         """Log what somebody may have to look at."""
         ...

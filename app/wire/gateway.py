@@ -79,7 +79,7 @@ class Gateway:
     def let_in(self, connection: Connection) -> None:
         """Take note that a connection has authenticated."""
         self._at_the_door.pop(connection, None)
-        self._log.debug("socket authenticated", socket_id=connection.holder.socket, user_id=connection.identity.user.id)
+        self._log.info("socket authenticated", socket_id=connection.holder.socket, user_id=connection.identity.user.id)
 
     def lost(self, connection: Connection) -> None:
         """Keep what comes for the connection's user from now on."""
@@ -90,9 +90,11 @@ class Gateway:
 
     async def farewell(self, connection: Connection, context: Context, *, is_leaving: bool) -> None:
         """Do what follows from a connection's end."""
-        self._log.debug("socket closed", socket_id=connection.holder.socket, is_leaving=is_leaving)
         if connection.state is State.CONNECTED:
+            self._log.debug("socket closed", socket_id=connection.holder.socket)
             return
+        user_id = connection.identity.user.id
+        self._log.info("socket closed", socket_id=connection.holder.socket, user_id=user_id, is_leaving=is_leaving)
         try:
             await (departures.leave if is_leaving else departures.drop)(context)
         except StoreUnreachableError as error:
