@@ -1,6 +1,7 @@
 """Serving by uvicorn."""
 
 import logging
+import os
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -38,6 +39,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     route_standard_logging(settings)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     if reload:
+        os.environ.update(HOST=settings.bind_host, PORT=str(settings.port))  # the reloaded process reads its own
         click.echo(greeting(settings, settings.port), err=True)
         uvicorn.run("app.main:create_app", factory=True, reload=True, reload_dirs=[str(ROOT)], **_options(settings))
         return

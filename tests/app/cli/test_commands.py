@@ -1,0 +1,76 @@
+"""The commands, as a person types them. What goes wrong is one line on standard error."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from joserfc import jwt
+
+from app.cli.commands import main
+from tests.support.tokens import Keys
+
+
+def run(keys: Keys, *arguments: str, **environment: str) -> Result:
+    """Run a command with these keys."""
+    return CliRunner().invoke(main, arguments, env={**keys.environment(), **environment})
+
+
+def test_devtoken(keys: Keys) -> None:
+    """A token alone is on standard output, and carries what was asked for."""
+    options = (
+        "--email",
+        "a@b.c",
+        "--name",
+        "Ann",
+        "--role",
+        "developer",
+        "--role",
+        "admin",
+        "--org",
+        "acme",
+        "--ttl",
+        "2h",
+    )
+    done = run(keys, "devtoken", "ann", *options)
+    (token,) = done.stdout.splitlines()
+    claims = jwt.decode(token, keys.key, algorithms=["RS256"]).claims
+    assert claims["exp"] - claims["iat"] == 7200
+    named = {name: claims[name] for name in ("sub", "email", "name", "roles", "org")}
+    assert named == {"sub": "ann", "email": "a@b.c", "name": "Ann", "roles": ["developer", "admin"], "org": "acme"}
+
+
+def test_devtoken_as_json(keys: Keys) -> None:
+    """With --json the token comes with its expiry."""
+    body = json.loads(run(keys, "devtoken", "ann", "--json").stdout)
+    assert (body["userId"], body["expiresIn"], body["token"].count(".")) == ("ann", 3600, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (("devtoken", "ann", "--ttl", "soon"), {}, "--ttl is 'soon'; it may be a time such as 90s, 30m, 1h or 7d"),
+        (("devtoken", "ann"), {"JWT_PRIVATE_KEY_PATH": "nowhere.pem"}, "bin/genkeys"),
+        (("serve",), {"PORT": "many"}, "PORT is 'many'; it may be a whole number from 0 to 65535"),
+        (("serve",), {"PLUGINS": "no.such.module"}, "PLUGINS names 'no.such.module'"),
+        (("serve",), {"APP_ENV": "production", "JWT_PUBLIC_KEY_PATH": "nowhere.pem"}, "bin/genkeys"),
+        (("serve", "--workers", "2"), {}, "memory://"),
+    ],
+)
+def test_mistakes(arguments: tuple[str, ...], environment: dict[str, str], says: str, keys: Keys) -> None:
+    """A mistake is one line that says what may be, and exit code 1."""
+    done = run(keys, *arguments, **environment)
+    assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert says in done.stderr
+
+
+def test_genkeys(tmp_path: Path) -> None:
+    """A pair is made, the private key for its owner alone; a second time nothing is overwritten."""
+    private, public = tmp_path / "keys" / "private.pem", tmp_path / "keys" / "public.pem"
+    arguments = ["genkeys", "--private", str(private), "--public", str(public)]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert private.stat().st_mode & 0o777 == 0o600
+    before = private.read_bytes()
+    again = CliRunner().invoke(main, arguments)
+    assert (again.exit_code, private.read_bytes()) == (1, before)
+    assert "never overwritten" in again.stderr
