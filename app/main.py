@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 from app.auth.keys import public_key
 from app.ops.logs import make_logger
 from app.rest import auth, health
-from app.rest.answers import on_exception, on_http_exception
+from app.rest.answers import json_error, on_exception, on_http_exception
 from app.runtime import Plan, running
 from app.settings import Settings, read_settings
 from app.tables import load_routes
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
             yield
 
     return Starlette(
-        routes=[*_rest(chosen), WebSocketRoute(chosen.ws_path, _socket)],
+        routes=[*_rest(chosen), WebSocketRoute(chosen.ws_path, _socket), WebSocketRoute("/{path:path}", _no_socket)],
         middleware=_cors(chosen),
         exception_handlers={HTTPException: on_http_exception, Exception: on_exception},
         lifespan=lifespan,
@@ -55,6 +55,10 @@ async def _socket(websocket: WebSocket) -> None:
         await asgi.serve(websocket, gateway)
     else:
         handover["open"](gateway)
+
+
+async def _no_socket(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(json_error(404, "NOT_FOUND", "The socket is elsewhere (WS_PATH)"))
 
 
 def _rest(settings: Settings) -> list[Route]:

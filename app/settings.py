@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from dotenv import dotenv_values
@@ -95,12 +95,21 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
 
 def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
     """Read the settings; the environment wins over the file. Raises `SettingsError` for a value that cannot be used."""
-    values = {name: value for name, value in dotenv_values(dotenv).items() if value} if dotenv else {}
+    values = _read_file(dotenv) if dotenv else {}
     values |= os.environ if environ is None else environ
     known = {name: value.strip() for name in _fields() if (value := values.get(name)) and value.strip()}
-    settings = _convert({name: _normalise(name, value) for name, value in _with_node_env(known, values).items()})
+    settings = _convert(_with_node_env(known, values))
     _check_together(settings)
     return settings
+
+
+def _read_file(dotenv: Path) -> dict[str, str]:
+    try:
+        return {name: value for name, value in dotenv_values(dotenv).items() if value}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{dotenv} cannot be read ({error}); it may be text in UTF-8, a NAME=value a line"
+        ) from None
 
 
 def _fields() -> list[str]:
@@ -133,9 +142,10 @@ def parse_duration(name: str, value: str) -> int:
     return int(match[1]) * _UNITS[match[2] or "s"]
 
 
-def _convert(values: dict[str, Any]) -> Settings:
+def _convert(values: dict[str, str]) -> Settings:
+    normalised = {name: _normalise(name, value) for name, value in values.items()}
     try:
-        return msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
+        return msgspec.convert(normalised, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$.")
         name = re.split(r"[\[`.]", place)[0]

@@ -21,8 +21,9 @@ def load_routes(plugins: Iterable[str]) -> dict[str, Route]:
 def _load(module: str) -> HandlerTable:
     try:
         table = getattr(importlib.import_module(module), "table", None)
-    except ImportError as error:
-        raise SettingsError(f"PLUGINS names {module!r}, which cannot be imported ({error})") from None
+    except Exception as error:  # noqa: BLE001 - it is not our code, and whatever is wrong with it stops the start
+        reason = f"{type(error).__name__}: {error}"
+        raise SettingsError(f"PLUGINS names {module!r}, which cannot be imported ({reason})") from None
     if not isinstance(table, HandlerTable):
         raise SettingsError(f"PLUGINS names {module!r}, which has no HandlerTable named `table`")
     return table

@@ -40,9 +40,10 @@ async def expire_absences(services: Services) -> None:
 
 
 async def overflow(user: User, services: Services) -> None:
-    """Give up a user who is away and for whom more was kept than the bound."""
-    peer = await services.stores.peers.remove(user)
-    if peer is not None:
+    """Give up a user for whom more was kept than the bound, unless it is back by now."""
+    peer = services.stores.directory.peer(user)
+    if peer is not None and peer.lapses_at is not None:
+        await services.stores.peers.remove(user)
         await _give_up(peer, "overflow", services)
 
 

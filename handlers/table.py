@@ -96,7 +96,10 @@ def merge(tables: Iterable[HandlerTable]) -> dict[str, Route]:
 
 def _route(event: str, needs: State, function: Handler) -> Route:
     parameters = list(inspect.signature(function).parameters)
-    message = get_type_hints(function).get(parameters[0]) if parameters else None
+    try:
+        message = get_type_hints(function).get(parameters[0]) if parameters else None
+    except NameError as error:
+        raise TableError(f"{_name(function)}, the handler of {event}: {error}") from None
     if not (isinstance(message, type) and issubclass(message, ClientEvent)):
         raise TableError(f"{_name(function)}, the handler of {event}: annotate its first parameter with a ClientEvent")
     return Route(event, message, needs, function, inspect.iscoroutinefunction(function))

@@ -1,7 +1,6 @@
 """The RSA keys: reading, checking and making them."""
 
 import base64
-import binascii
 import os
 from pathlib import Path
 
@@ -44,10 +43,10 @@ def make_keys(private: Path, public: Path) -> None:
     """Write a new key pair, the private one readable by its owner only.
 
     Nothing is overwritten: where only the private key exists, its public half is written; else raises
-    `FileExistsError`.
+    `FileExistsError`. Raises `SettingsError` if the private key there is unusable.
     """
     if private.exists() and not public.exists():
-        key = RSAKey.import_key(private.read_bytes())
+        key = _import(private.read_bytes(), str(private), private=True)
     else:
         key = _generate(private, public)
     public.parent.mkdir(parents=True, exist_ok=True)
@@ -77,9 +76,9 @@ def _inline(value: str) -> bytes:
     r"""Return the PEM of a value that is PEM, PEM with `\n` for line ends, or either in base64."""
     if "-----BEGIN" not in value:
         try:
-            value = base64.b64decode(value, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return value.encode()
+            value = base64.b64decode("".join(value.split()), validate=True).decode()
+        except ValueError:
+            return b""
     return value.replace("\\n", "\n").encode()
 
 

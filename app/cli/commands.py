@@ -11,7 +11,7 @@ from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
 from app.cli import server
 from app.settings import Settings, SettingsError, parse_duration, read_settings
-from schemas.fields import Ide, Role
+from schemas.fields import ID_MAX, Ide, Role
 from stores.base import User
 
 
@@ -24,6 +24,8 @@ class OneLineErrors(click.Group):
             return super().invoke(ctx)
         except (SettingsError, FileExistsError) as error:
             raise click.ClickException(str(error)) from None
+        except UnicodeEncodeError as error:
+            raise click.ClickException(f"{error.object!r} is not text in UTF-8") from None
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'system'}: {error.strerror or error}") from None
 
@@ -131,6 +133,8 @@ def _dev_token(
     email: str | None = None,
     roles: tuple[str, ...] = (),
 ) -> str:
+    if not 1 <= len(user.id) <= ID_MAX:
+        raise click.ClickException(f"USER has {len(user.id)} characters; it may have 1 to {ID_MAX}")
     claims = dev_claims(
         user,
         issuer=settings.jwt_issuer,

@@ -139,7 +139,7 @@ class Peer:
         await self._has_begun.wait()
         is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
         if is_terminal:
-            _show("/help lists the commands; a line without a slash is a message")
+            _show("/help lists the commands; other lines are messages")
         lines = _terminal_lines(lambda: self._conversation.prompt) if is_terminal else _piped_lines()
         async with aclosing(lines):
             async for line in lines:

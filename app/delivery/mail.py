@@ -31,7 +31,7 @@ class Mail:
         self._boxes.setdefault(user, Mailbox())
 
     def keep(self, user: User, payload: bytes) -> bool:
-        """Keep an event if the user has a mailbox; False if not."""
+        """Keep an event if the user has a mailbox; False if not, or if that was too much for it."""
         box = self._boxes.get(user)
         if box is None:
             return False
@@ -42,7 +42,7 @@ class Mail:
             self._overflow(user)
         while self.held > self._total_size:
             self._overflow(max(self._boxes, key=lambda each: self._boxes[each].size))
-        return True
+        return user in self._boxes
 
     def take(self, user: User) -> list[bytes]:
         """Close the mailbox and return what was in it; empty if there was none."""

@@ -55,9 +55,9 @@ class Outbox:
         "_flusher",
         "_limit",
         "_on_overflow",
-        "_presence",
         "_size",
         "_transport",
+        "_updates",
         "is_congested",
         "is_open",
     )
@@ -68,7 +68,7 @@ class Outbox:
         self._limit = limit
         self._on_overflow = on_overflow
         self._events: list[bytes] = []
-        self._presence: dict[User, bytes] | None = None
+        self._updates: dict[User, int] | None = None
         self._size = 0
         self.is_open = True
         self.is_congested = False
@@ -86,13 +86,18 @@ class Outbox:
             self._weigh()
 
     def put_presence(self, peer: User, payload: bytes) -> None:
-        """Send a presence update; while the receiver does not keep up, a later one of the same peer replaces it."""
+        """Send a presence update; while the receiver does not keep up, a later one of the same peer takes its place."""
         if not self.is_congested:
             self.put(payload)
+            return
+        if self._updates is None:
+            self._updates = {}
+        place = self._updates.setdefault(peer, len(self._events))
+        if place == len(self._events):
+            self.put(payload)
         elif self.is_open:
-            if self._presence is None:
-                self._presence = {}
-            self._presence[peer] = payload
+            self._size += len(payload) - len(self._events[place])
+            self._events[place] = payload
 
     def flush(self) -> None:
         """Write out what there is, unless the transport is still at what it got before."""
@@ -109,11 +114,9 @@ class Outbox:
         self.is_congested = True
 
     def relieve(self) -> None:
-        """Write on: the receiver has caught up. Presence goes first: no event names a peer before its update."""
+        """Write on: the receiver has caught up."""
         self.is_congested = False
-        if self._presence:
-            self._events[:0] = self._presence.values()
-            self._presence = None
+        self._updates = None
         self.flush()
 
     def close(self) -> None:
@@ -128,7 +131,7 @@ class Outbox:
 
     def _release(self) -> None:
         self.is_open = False
-        self._events, self._presence, self._size = [], None, 0
+        self._events, self._updates, self._size = [], None, 0
         self._flusher.weigh(self, 0)
 
     def _weigh(self) -> None:

@@ -36,8 +36,8 @@ class Change(Struct, eq=False):
     """What became of a peer in this window.
 
     `before` is what was known of it (None: it was not there), `began` and `at` count the first and the latest change,
-    `bounced` says whether it was gone for a moment, `told` who has heard what early; `updates` holds the encoded event
-    per connection mode.
+    `bounced` says whether it was gone for a moment, `told` who has heard what early, `concerned` who waits for news of
+    it, also in a large org; `updates` holds the encoded event per connection mode.
     """
 
     before: Peer | None
@@ -46,6 +46,7 @@ class Change(Struct, eq=False):
     at: int
     told: dict[User, Peer]
     updates: dict[ConnectionMode, bytes]
+    concerned: set[User]
     bounced: bool = False
 
     def is_news_to(self, link: Link) -> bool:
@@ -55,10 +56,13 @@ class Change(Struct, eq=False):
             return heard is not self.now
         if link.since >= self.at or link.user == self.now.user:
             return False
+        return link.since >= self.began or not self._is_moot()
+
+    def _is_moot(self) -> bool:
+        """Whether nothing is left to tell those who knew how it was before the window."""
         if self.before is None or self.now.status == "offline":
-            return self.before is not None or self.now.status != "offline"
-        is_back_as_it_was = self.bounced and self.before.profile == self.now.profile
-        return not (is_back_as_it_was and link.since < self.began)
+            return self.before is None and self.now.status == "offline"
+        return self.bounced and (self.before.profile, self.before.address) == (self.now.profile, self.now.address)
 
     def update(self, address: bytes) -> bytes:
         """Return the encoded event for a receiver at this address."""
@@ -109,11 +113,13 @@ class Presence:
         self._changes += 1
         change = self.pending.get(peer.user)
         if change is None:
-            self.pending[peer.user] = Change(self._known.get(peer.user), peer, self._changes, self._changes, {}, {})
+            known = self._known.get(peer.user)
+            self.pending[peer.user] = change = Change(known, peer, self._changes, self._changes, {}, {}, set())
         else:
             change.bounced |= change.now.status == "offline"
             change.now, change.at = peer, self._changes
             change.updates.clear()
+        change.concerned |= self._concerned(peer.user)
         self._news.set()
 
     def settle(self, peer: User, link: Link) -> None:
@@ -123,13 +129,20 @@ class Presence:
             self._tell(link, change)
 
     def listed(self, user: User, entries: Iterable[PeerEntry]) -> None:
-        """Note that a socket is about to be shown these peers: it waits for news of the first of them."""
+        """Note that a socket is about to be shown who is there: it waits for news of the first of them.
+
+        What is pending goes out before, so that the list and the updates around it tell one story.
+        """
         link = self.links.get(user)
         if link is None:
             return
         peers = [User(entry.id, user.org) for entry in entries]
-        for peer in self.pending.keys() & set(peers):
-            self._tell(link, self.pending[peer])
+        concerning = {*peers, *link.watched}
+        is_small = self._is_small(user.org)
+        for peer, change in self.pending.items():
+            if peer in concerning or (is_small and peer.org == user.org):
+                self._tell(link, change)
+                change.told[user] = change.now
         self._watch(link, tuple(peers[:WATCHED]))
 
     async def run(self) -> None:
@@ -177,11 +190,11 @@ class Presence:
 
     def _audience(self, org: str | None, changes: list[Change]) -> dict[User, list[Change]]:
         """Return who of an org is told of which changes: everybody of all while it is small, else those concerned."""
-        if self._registered[org] <= self._everyone:
+        if self._is_small(org):
             return {peer.user: changes for peer in self._directory.peers(org)}
         audience: dict[User, list[Change]] = {}
         for change in changes:
-            for user in self._concerned(change.now.user):
+            for user in change.concerned | self._concerned(change.now.user):
                 audience.setdefault(user, []).append(change)
         return audience
 
@@ -189,6 +202,9 @@ class Presence:
         if change.is_news_to(link):
             change.told[link.user] = change.now
             link.outbox.put_presence(change.now.user, change.update(link.address))
+
+    def _is_small(self, org: str | None) -> bool:
+        return self._registered[org] <= self._everyone
 
     def _concerned(self, peer: User) -> set[User]:
         """Return who can be waiting for news of a peer in a large org."""

@@ -1,0 +1,270 @@
+"""Access tokens: what is let in, and what is not (RFC 8725)."""
+
+import base64
+import hmac
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from joserfc.jwk import RSAKey
+
+from app.auth.tokens import TokenVerifier, dev_claims, sign
+from handlers.ports import Identity
+from schemas.errors import ErrorCode, EventError
+from stores.base import User
+from tests.support.doubles import ANN, START, ManualClock, refused
+from tests.support.tokens import AUDIENCE, ISSUER, Keys
+
+LEEWAY = 5
+GOOD = {"sub": "ann", "iss": ISSUER, "aud": AUDIENCE, "exp": START + 60}
+RS256 = {"alg": "RS256"}
+PKCS1, SHA256 = padding.PKCS1v15(), hashes.SHA256()
+DEEP = b"[" * 100_000
+INVALID = ErrorCode.TOKEN_INVALID
+
+
+def b64(value: object) -> str:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+class Forge:
+    """Signs anything with the server's key, and verifies."""
+
+    def __init__(self, keys: Keys) -> None:
+        private = serialization.load_pem_private_key(keys.private_path.read_bytes(), None)
+        assert isinstance(private, rsa.RSAPrivateKey)
+        self.private = private
+        self.public_pem = keys.public_path.read_bytes()
+        self.clock = ManualClock()
+        key = RSAKey.import_key(self.public_pem)
+        self.verifier = TokenVerifier(key, issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY, clock=self.clock)
+
+    def token(self, payload: object = GOOD, header: object = RS256, key: rsa.RSAPrivateKey | None = None) -> str:
+        """Return a token signed with RS256, whatever its header says."""
+        signed = f"{b64(header)}.{b64(payload)}"
+        return f"{signed}.{b64((key or self.private).sign(signed.encode(), PKCS1, SHA256))}"
+
+    def verify(self, **claims: object) -> Identity:
+        """Verify a token whose signature is good, with these claims changed."""
+        return self.verifier.verify(self.token({**GOOD, **claims}))
+
+    def assert_refused(self, token: object, code: ErrorCode = INVALID) -> None:
+        with refused(code):
+            self.verifier.verify(token)
+
+
+@pytest.fixture
+def forge(keys: Keys) -> Forge:
+    return Forge(keys)
+
+
+def test_identity(forge: Forge) -> None:
+    """A good token names user, org, name, e-mail, roles and expiry."""
+    identity = forge.verify(org="acme", name="Ann", email="a@b", roles=["x", 5, "", "y"])
+    assert identity == Identity(User("ann", "acme"), "Ann", "a@b", ("x", "y"), START + 60)
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({}, "ann"),
+        ({"name": "", "email": 5, "roles": "x"}, "ann"),
+        ({"name": "\ud83d", "email": "\ud83d"}, "ann"),
+        ({"name": "n" * 200}, "n" * 128),
+        ({"sub": "s" * 256, "org": "o" * 256}, "s" * 128),
+    ],
+)
+def test_what_a_name_may_be(forge: Forge, claims: dict[str, object], name: str) -> None:
+    """Name and e-mail that cannot be sent are left out; a name is cut to its limit, and the sub stands in for it."""
+    identity = forge.verify(**claims)
+    assert (identity.display_name, identity.email, identity.roles) == (name, None, ())
+
+
+@pytest.mark.parametrize("prefix", ["", "Bearer ", "bearer ", "Bearer   ", "\t"])
+def test_prefix(forge: Forge, prefix: str) -> None:
+    """A leading `Bearer ` and space around are tolerated."""
+    assert forge.verifier.verify(f"{prefix}{forge.token()} ").user == ANN
+
+
+@pytest.mark.parametrize("token", [None, "", " ", "Bearer ", "bearer \t "])
+def test_missing(forge: Forge, token: object) -> None:
+    """No token at all is ERR_1001."""
+    forge.assert_refused(token, ErrorCode.TOKEN_MISSING)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": [AUDIENCE]},
+        {"aud": ["other", AUDIENCE, {}]},
+        {"nbf": START + LEEWAY, "iat": START + LEEWAY},
+        {"exp": START - LEEWAY + 0.1},
+    ],
+)
+def test_good_claims(forge: Forge, claims: dict[str, object]) -> None:
+    """Lists of audiences and times within the leeway are good."""
+    assert forge.verify(**claims).user == ANN
+
+
+def test_expired(forge: Forge) -> None:
+    """A token whose time is up, leeway included, is ERR_1003."""
+    for exp in (START - LEEWAY, 0, -1):
+        forge.assert_refused(forge.token({**GOOD, "exp": exp}), ErrorCode.TOKEN_EXPIRED)
+    forge.clock.advance(60 + LEEWAY - 0.01)
+    assert forge.verify().user == ANN
+    forge.clock.advance(0.01)
+    forge.assert_refused(forge.token(), ErrorCode.TOKEN_EXPIRED)
+
+
+TIMES: list[Any] = [None, "1800000000", True, math.nan, math.inf, -math.inf, [START + 60], {}, 10**400, -(10**400)]
+NAMES: list[Any] = [{}, [], 5, True, "", "s" * 257, "\ud83d", "a\udc00b"]
+BAD_CLAIMS: dict[str, list[Any]] = {
+    "exp": TIMES,
+    "nbf": [*TIMES, START + LEEWAY + 0.1],
+    "iat": [*TIMES, START + LEEWAY + 0.1],
+    "sub": [*NAMES, None],
+    "org": NAMES,
+    "iss": [None, "", "other", [ISSUER], {}, ISSUER + " "],
+    "aud": [None, "", "other", [], ["other"], [[AUDIENCE]], {AUDIENCE: 1}, 5],
+}
+CASES = [pytest.param(name, bad, id=f"{name}={bad!r:.9}") for name, values in BAD_CLAIMS.items() for bad in values]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_bad_claims(forge: Forge, name: str, value: object) -> None:
+    """A claim of a wrong type, outside its limits or meant for others is ERR_1002, though the signature is good."""
+    forge.assert_refused(forge.token({**GOOD, name: value}))
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_missing_claims(forge: Forge, name: str) -> None:
+    """A token without one of the claims it must have is ERR_1002."""
+    forge.assert_refused(forge.token({key: value for key, value in GOOD.items() if key != name}))
+
+
+def test_other_algorithms(forge: Forge) -> None:
+    """Nothing but RS256 counts, not even HS256 keyed with the public key, nor no signature at all."""
+    pss = padding.PSS(padding.MGF1(SHA256), SHA256.digest_size)
+    elliptic = ec.generate_private_key(ec.SECP256R1())
+    signatures: dict[str, Callable[[bytes], bytes]] = {
+        "none": lambda _: b"",
+        "None": lambda _: b"",
+        "": lambda _: b"",
+        "HS256": lambda raw: hmac.digest(forge.public_pem, raw, "sha256"),
+        "RS512": lambda raw: forge.private.sign(raw, PKCS1, hashes.SHA512()),
+        "PS256": lambda raw: forge.private.sign(raw, pss, SHA256),
+        "ES256": lambda raw: elliptic.sign(raw, ec.ECDSA(SHA256)),
+    }
+    for kind, signature in signatures.items():
+        signed = f"{b64({'alg': kind})}.{b64(GOOD)}"
+        forge.assert_refused(f"{signed}.{b64(signature(signed.encode()))}")
+
+
+BAD_HEADERS: list[object] = [
+    *({"alg": "RS512"}, {"alg": ["RS256"]}, {"alg": None}, {"alg": "rs256"}, {"typ": "JWT"}, [], "RS256", 5, b"\xff"),
+    *({**RS256, "crit": ["exp"]}, {**RS256, "crit": ["b64"], "b64": False}, {**RS256, "b64": False}),
+    *(DEEP, b'{"alg":"RS256","a":' + DEEP + b"]" * 100_000 + b"}", b'{"alg":"RS256","a":' + b"9" * 5000 + b"}"),
+]
+BAD_PAYLOADS: list[object] = [
+    *([], 5, "ann", [GOOD], b"", b"\xff", b"{", DEEP),
+    *(b'{"sub":' + DEEP + b"]" * 100_000 + b"}", b'{"exp":' + b"9" * 5000 + b"}"),
+]
+
+
+@pytest.mark.parametrize("header", BAD_HEADERS, ids=lambda header: f"{header!r:.30}")
+def test_bad_headers(forge: Forge, header: object) -> None:
+    """A header that asks for something else than plain RS256, or is none, is ERR_1002 though the signature is good."""
+    forge.assert_refused(forge.token(header=header))
+
+
+@pytest.mark.parametrize("payload", BAD_PAYLOADS, ids=lambda payload: f"{payload!r:.20}")
+def test_bad_payloads(forge: Forge, payload: object) -> None:
+    """A payload that is no object is ERR_1002 though the signature is good."""
+    forge.assert_refused(forge.token(payload))
+
+
+def test_keys_in_headers(forge: Forge) -> None:
+    """A key that the token itself brings or points to is never used; hints that do not matter do no harm."""
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    numbers = stranger.public_key().public_numbers()
+    jwk = {"kty": "RSA", "n": b64(numbers.n.to_bytes(256, "big")), "e": b64(numbers.e.to_bytes(3, "big"))}
+    for extra in ({}, {"jwk": jwk}, {"jku": "http://127.0.0.1:1/"}, {"x5u": "http://127.0.0.1:1/"}, {"kid": "../x"}):
+        forge.assert_refused(forge.token(header={**RS256, **extra}, key=stranger))
+    for hint in ({"kid": "junk"}, {"typ": "JWT"}, {"jku": "http://127.0.0.1:1/"}):
+        assert forge.verifier.verify(forge.token(header={**RS256, **hint})).user == ANN
+
+
+def test_swapped_parts(forge: Forge) -> None:
+    """Parts of two good tokens do not make a third."""
+    head, body, signature = forge.token().split(".")
+    forge.assert_refused(f"{head}.{b64({**GOOD, 'sub': 'bob'})}.{signature}")
+    forge.assert_refused(f"{b64({**RS256, 'kid': 'x'})}.{body}.{signature}")
+    for parts in (
+        (head, body, ""),
+        (head, "", signature),
+        ("", body, signature),
+        (head, body),
+        (body, head, signature),
+    ):
+        forge.assert_refused(".".join(parts))
+    forge.assert_refused(f"{head}.{body}.{signature}.{signature}")
+    forge.assert_refused(f"{head}.{body}.{signature}=")
+
+
+GARBAGE: list[object] = [
+    *(5, True, {"token": "x"}, ["a"], b"x", 1.5),
+    *(".", "..", "...", "a.b.c", "é.é.é", "\ud83d", "\0", "{}", "Bearer", "Bearer Bearer x"),
+    *("x" * 1_000_000, "." * 1_000_000, "e30." * 250_000),
+]
+
+
+@pytest.mark.parametrize("token", GARBAGE, ids=lambda token: f"{token!r:.20}")
+def test_garbage(forge: Forge, token: object) -> None:
+    """What is no token is ERR_1002 and never breaks anything."""
+    forge.assert_refused(token)
+
+
+@pytest.fixture(scope="module")
+def forge_of_all(keys: Keys) -> Forge:
+    """Make one forge for all examples of a property."""
+    return Forge(keys)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_mutations(forge_of_all: Forge, data: st.DataObject) -> None:
+    """No change to a good token leaves it good, and none raises anything but a refusal."""
+    token = forge_of_all.token()
+    start = data.draw(st.integers(0, len(token)))
+    end = data.draw(st.integers(start, min(len(token), start + 3)))
+    mutated = token[:start] + data.draw(st.text(max_size=3) | st.sampled_from([".", "=", "A", "_"])) + token[end:]
+    assume(mutated.strip() != token)
+    with pytest.raises(EventError):
+        forge_of_all.verifier.verify(mutated)
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.lists(st.text())
+
+
+@settings(deadline=None)
+@given(claims=st.dictionaries(st.sampled_from([*GOOD, "org", "nbf", "iat", "name", "email", "roles"]), VALUES))
+def test_any_claims(forge_of_all: Forge, claims: dict[str, object]) -> None:
+    """Whatever a signed payload holds, it is refused in order or names somebody."""
+    try:
+        forge_of_all.verify(**claims)
+    except EventError as refusal:
+        assert refusal.code in {INVALID, ErrorCode.TOKEN_EXPIRED}  # noqa: PT017 - both ends are good
+
+
+def test_dev_claims(forge: Forge, keys: Keys) -> None:
+    """Development claims are good for their time and leave out what is not given."""
+    claims = dev_claims(ANN, issuer=ISSUER, audience=AUDIENCE, now=START + 0.9, ttl=60, name="Ann", email=None)
+    assert claims == {**GOOD, "name": "Ann", "iat": START, "exp": START + 60}
+    assert forge.verifier.verify(sign(keys.key, claims)) == Identity(ANN, "Ann", None, (), START + 60)

@@ -1,0 +1,199 @@
+"""Outboxes: order, joined writes, receivers that do not keep up, and bounds."""
+
+import pytest
+
+from app.delivery.outbox import LIGHT_BYTES, Flusher, Outbox
+from tests.support.doubles import ANN, BOB, RecordingTransport, Turns
+
+KIB = 1024
+LIMIT = 200 * KIB
+
+
+class House:
+    """A flusher with outboxes that count their overflows."""
+
+    def __init__(self, total: int = 1 << 30) -> None:
+        self.turns = Turns()
+        self.flusher = Flusher(self.turns.call_soon, total)
+        self.overflows: list[str] = []
+
+    def outbox(self, name: str = "a", limit: int = LIMIT) -> tuple[Outbox, RecordingTransport]:
+        transport = RecordingTransport()
+        return Outbox(transport, self.flusher, limit, lambda: self.overflows.append(name)), transport
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_one_write_a_turn(house: House) -> None:
+    """All that is put down in a turn goes out in one write a socket, in order, by one callback for all."""
+    one, first = house.outbox()
+    two, second = house.outbox()
+    one.put(b"1")
+    two.put(b"x")
+    one.put(b"2")
+    one.put_presence(ANN, b"3")
+    assert (first.writes, len(house.turns.due)) == ([], 1)
+    house.turns.end()
+    assert (first.writes, second.writes) == ([[b"1", b"2", b"3"]], [[b"x"]])
+    one.put(b"4")
+    house.turns.end()
+    house.turns.end()
+    assert first.writes[1:] == [[b"4"]]
+
+
+def test_congestion(house: House) -> None:
+    """Events wait while the receiver does not keep up, and go out in order and at once when it does."""
+    outbox, transport = house.outbox()
+    outbox.congest()
+    outbox.put(b"1")
+    house.turns.end()
+    outbox.put(b"2")
+    house.turns.end()
+    assert transport.writes == []
+    outbox.relieve()
+    outbox.put(b"3")
+    house.turns.end()
+    assert transport.writes == [[b"1", b"2"], [b"3"]]
+
+
+def test_presence_in_congestion(house: House) -> None:
+    """Of presence updates only the latest of each peer waits, and they go ahead of the events that wait."""
+    outbox, transport = house.outbox()
+    outbox.congest()
+    outbox.put_presence(ANN, b"ann online")
+    outbox.put_presence(BOB, b"bob online")
+    outbox.put_presence(ANN, b"ann offline")
+    outbox.put(b"event")
+    house.turns.end()
+    outbox.relieve()
+    (write,) = transport.writes
+    assert sorted(write[:2]) == [b"ann offline", b"bob online"]
+    assert write[2:] == [b"event"]
+    outbox.congest()
+    outbox.relieve()
+    house.turns.end()
+    assert len(transport.writes) == 1
+
+
+def test_presence_from_before_the_congestion(house: House) -> None:
+    """An update put down before the congestion does not come after a later one of the same peer."""
+    outbox, transport = house.outbox()
+    outbox.put_presence(ANN, b"ann online")
+    outbox.congest()
+    outbox.put_presence(ANN, b"ann offline")
+    house.turns.end()
+    outbox.relieve()
+    assert [payload for write in transport.writes for payload in write][-1] == b"ann offline"
+
+
+def test_presence_between_events(house: House) -> None:
+    """An update does not overtake an event put down before it, which may be a list that shows how it was."""
+    outbox, transport = house.outbox()
+    outbox.congest()
+    outbox.put_presence(ANN, b"ann away")
+    outbox.put(b"a list with ann online")
+    outbox.put_presence(ANN, b"ann offline")
+    outbox.relieve()
+    assert transport.writes[0][-2:] == [b"a list with ann online", b"ann offline"]
+
+
+def test_overflow(house: House) -> None:
+    """At its limit an outbox is as it was, beyond it all is let go; that is said once, and nothing more is taken."""
+    outbox, transport = house.outbox()
+    outbox.congest()
+    outbox.put(b"x" * LIMIT)
+    assert (house.overflows, house.flusher.held) == ([], LIMIT)
+    outbox.put(b"x")
+    assert (house.overflows, house.flusher.held, outbox.is_open) == (["a"], 0, False)
+    outbox.put(b"x" * (LIMIT + 1))
+    outbox.put_presence(ANN, b"x")
+    outbox.relieve()
+    house.turns.end()
+    assert (house.overflows, house.flusher.held, transport.writes) == (["a"], 0, [])
+
+
+def test_the_backlog_counts(house: House) -> None:
+    """What the transport holds counts towards the limit."""
+    outbox, transport = house.outbox()
+    transport.waiting = LIMIT - LIGHT_BYTES
+    outbox.congest()
+    outbox.put(b"x" * LIGHT_BYTES)
+    assert house.overflows == []
+    outbox.put(b"x")
+    assert house.overflows == ["a"]
+
+
+def test_many_small_events(house: House) -> None:
+    """A slow receiver of small events overflows too."""
+    outbox, _ = house.outbox()
+    outbox.congest()
+    for _ in range(LIMIT // 100 + 1):
+        outbox.put(b"x" * 100)
+        house.turns.end()
+    assert house.overflows == ["a"]
+
+
+def test_the_heaviest_goes_first() -> None:
+    """Where all outboxes together hold too much, the heaviest overflow until it fits."""
+    house = House(total=300 * KIB)
+    outboxes = {name: house.outbox(name)[0] for name in ("small", "big", "middle")}
+    for name, size in (("small", 80), ("big", 120), ("middle", 100)):
+        outboxes[name].congest()
+        outboxes[name].put(b"x" * (size * KIB))
+    assert (house.overflows, house.flusher.held) == ([], 300 * KIB)
+    outboxes["small"].put(b"x")
+    assert (house.overflows, house.flusher.held) == (["big"], 180 * KIB + 1)
+    outboxes["middle"].put(b"x" * (80 * KIB))
+    assert (house.overflows, house.flusher.held) == (["big"], 260 * KIB + 1)
+    outboxes["small"].put(b"x" * (90 * KIB))
+    assert (house.overflows, house.flusher.held) == (["big", "middle"], 170 * KIB + 1)
+
+
+@pytest.mark.parametrize("end", ["flush", "relieve", "close", "close while congested", "overflow"])
+def test_counters_return_to_zero(house: House, end: str) -> None:
+    """However an outbox empties, nothing stays counted."""
+    outbox, _ = house.outbox()
+    if end in {"relieve", "close while congested"}:
+        outbox.congest()
+    outbox.put(b"x" * (LIGHT_BYTES + 1))
+    assert house.flusher.held == LIGHT_BYTES + 1
+    match end:
+        case "relieve":
+            outbox.relieve()
+        case "overflow":
+            outbox.overflow()
+        case "close" | "close while congested":
+            outbox.close()
+    house.turns.end()
+    assert house.flusher.held == 0
+    outbox.put(b"x")
+    house.turns.end()
+    assert house.flusher.held == 0
+
+
+def test_counters_after_a_replaced_update(house: House) -> None:
+    """A shorter update in the place of a longer one leaves nothing counted either."""
+    outbox, _ = house.outbox()
+    outbox.congest()
+    outbox.put_presence(ANN, b"long update")
+    outbox.put_presence(BOB, b"x" * (LIGHT_BYTES - 10))
+    assert house.flusher.held == LIGHT_BYTES + 1
+    outbox.put_presence(ANN, b"short")
+    outbox.relieve()
+    house.turns.end()
+    assert house.flusher.held == 0
+
+
+def test_close(house: House) -> None:
+    """Closing writes out what there is, once, and takes nothing more."""
+    outbox, transport = house.outbox()
+    outbox.put(b"1")
+    outbox.close()
+    outbox.put(b"2")
+    outbox.put_presence(ANN, b"3")
+    outbox.close()
+    house.turns.end()
+    assert transport.writes == [[b"1"]]

@@ -1,0 +1,188 @@
+"""CONNECTION_REQUEST and CONNECTION_RESPONSE (protocol.md sections 3 and 4)."""
+
+import pytest
+
+from handlers import connections, departures
+from schemas.connections import (
+    ConnectionAccepted,
+    ConnectionRejected,
+    ConnectionRequest,
+    ConnectionRequestReceived,
+    ConnectionResponse,
+)
+from schemas.errors import ErrorCode, RetryAfter
+from schemas.fields import RejectReason
+from schemas.peers import PeerRegister
+from schemas.sessions import SessionCreated
+from stores.base import User
+from tests.support.doubles import ANN, BOB, START, Seat, World, refused
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def rejected(request_id: str, reason: RejectReason | None = None, target_id: str = "bob") -> ConnectionRejected:
+    return ConnectionRejected(request_id=request_id, target_id=target_id, reason=reason)
+
+
+async def request(seat: Seat, target_id: str) -> None:
+    await connections.request(ConnectionRequest(target_id=target_id), seat)
+
+
+async def respond(seat: Seat, request_id: str, *, accepted: bool = True) -> None:
+    await connections.respond(ConnectionResponse(request_id=request_id, accepted=accepted), seat)
+
+
+async def test_request(world: World) -> None:
+    """The target alone is told who asks; the request waits for its answer for a while."""
+    ann = await world.join("ann")
+    await world.join("bob")
+    await request(ann, "bob")
+    (pending,) = world.directory.requests_of(BOB)
+    assert (pending.requester, pending.target, pending.expires_at) == (ANN, BOB, START + 30)
+    assert pending.id.startswith("req_")
+    received = ConnectionRequestReceived(request_id=pending.id, sender=world.peer(ANN).card)
+    assert world.delivery.calls == [("send", BOB, received, ANN)]
+    assert ann.socket.sent == []
+
+
+@pytest.mark.parametrize(
+    ("target_id", "code"),
+    [
+        ("ann", ErrorCode.REQUEST_TO_ONESELF),
+        ("nobody", ErrorCode.PEER_NOT_FOUND),
+        ("walled", ErrorCode.PEER_NOT_FOUND),
+        ("unregistered", ErrorCode.PEER_NOT_FOUND),
+        ("left", ErrorCode.PEER_NOT_FOUND),
+        ("dropped", ErrorCode.TARGET_OFFLINE),
+        ("superseded", ErrorCode.TARGET_OFFLINE),
+    ],
+)
+async def test_request_refused(world: World, target_id: str, code: ErrorCode) -> None:
+    """Only a peer of one's own org that is there, other than oneself, can be asked."""
+    ann = await world.join("ann")
+    await world.join("walled@acme")
+    await world.enter("unregistered")
+    await departures.leave(await world.join("left"))
+    await departures.drop(await world.join("dropped"))
+    await world.join("superseded")
+    await world.enter("superseded")
+    world.delivery.calls.clear()
+    with refused(code):
+        await request(ann, target_id)
+    assert world.delivery.calls == []
+    assert list(world.directory.requests_of(ANN)) == []
+
+
+async def test_acceptance(world: World) -> None:
+    """Requester and responder are told of the session; the requester is host, whatever it registered as."""
+    ann = await world.join("ann", PeerRegister(role="observer"))
+    bob = await world.join("bob", PeerRegister(role="host"))
+    request_id = await world.ask(ann, bob)
+    await respond(bob, request_id)
+    (session,) = world.directory.sessions_of(BOB)
+    assert session.id.startswith("ses_")
+    assert (session.host, dict(session.participants)) == (ANN, {ANN: "host", BOB: "guest"})
+    assert list(world.directory.sessions_of(ANN)) == [session]
+    accepted = ConnectionAccepted(request_id=request_id, session_id=session.id, peer=world.peer(BOB).card)
+    created = SessionCreated(session_id=session.id, peer=world.peer(ANN).card)
+    assert world.delivery.calls == [("send", ANN, accepted, BOB), ("send", BOB, created, ANN)]
+
+
+async def test_refusal(world: World) -> None:
+    """The requester is told, without a reason, and nothing else comes of it."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    request_id = await world.ask(ann, bob)
+    await respond(bob, request_id, accepted=False)
+    assert world.delivery.calls == [("send", ANN, rejected(request_id), BOB)]
+    assert list(world.directory.sessions_of(ANN)) == []
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_an_answer_counts_once(world: World, *, accepted: bool) -> None:
+    """A second answer finds no request."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    request_id = await world.ask(ann, bob)
+    await respond(bob, request_id, accepted=accepted)
+    with refused(ErrorCode.REQUEST_NOT_FOUND):
+        await respond(bob, request_id)
+
+
+async def test_who_may_answer(world: World) -> None:
+    """Neither the requester nor a third peer can answer; to another org there is no such request."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    cat, spy = await world.join("cat"), await world.join("bob@acme")
+    request_id = await world.ask(ann, bob)
+    for seat in (ann, cat):
+        with refused(ErrorCode.NOT_THE_ONE_ASKED):
+            await respond(seat, request_id)
+    for seat, name in ((spy, request_id), (bob, "req_nope")):
+        with refused(ErrorCode.REQUEST_NOT_FOUND):
+            await respond(seat, name)
+    await respond(bob, request_id)
+
+
+async def test_expiry(world: World) -> None:
+    """At the end of its 30 seconds a request is gone and its requester told so, once."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    request_id = await world.ask(ann, bob)
+    world.clock.advance(29.9)
+    await connections.expire_requests(world.services)
+    assert world.delivery.calls == []
+    world.clock.advance(0.1)
+    await connections.expire_requests(world.services)
+    await connections.expire_requests(world.services)
+    assert world.delivery.calls == [("send", ANN, rejected(request_id, "expired"), BOB)]
+    with refused(ErrorCode.REQUEST_NOT_FOUND):
+        await respond(bob, request_id)
+
+
+async def test_too_many_pending() -> None:
+    """Who has too many requests waiting is refused with the time after which one more may fit."""
+    world = World(requests_per_user=2)
+    ann, bob, cat = [await world.join(token) for token in ("ann", "bob", "cat")]
+    first = await world.ask(ann, bob)
+    world.clock.advance(10)
+    await world.ask(ann, cat)
+    await world.ask(bob, ann)
+    with refused(ErrorCode.RATE_LIMITED) as info:
+        await request(ann, "cat")
+    assert info.value.details == RetryAfter(retry_after_ms=20_000)
+    await respond(bob, first, accepted=False)
+    await request(ann, "cat")
+
+
+async def test_too_many_sessions_to_ask() -> None:
+    """Who is in too many sessions can ask for no more."""
+    world = World(sessions_per_user=1)
+    ann, bob, _ = [await world.join(token) for token in ("ann", "bob", "cat")]
+    await world.pair(ann, bob)
+    with refused(ErrorCode.SESSION_FULL):
+        await request(ann, "cat")
+
+
+@pytest.mark.parametrize("full", ["requester", "responder"])
+async def test_too_many_sessions_to_accept(full: str) -> None:
+    """If either is in too many sessions by then, the responder is refused and the requester rejected as `full`."""
+    world = World(sessions_per_user=1)
+    ann, bob, cat = [await world.join(token) for token in ("ann", "bob", "cat")]
+    request_id = await world.ask(ann, bob)
+    await world.pair(ann if full == "requester" else bob, cat)
+    with refused(ErrorCode.SESSION_FULL):
+        await respond(bob, request_id)
+    assert world.delivery.calls == [("send", ANN, rejected(request_id, "full"), BOB)]
+    with refused(ErrorCode.REQUEST_NOT_FOUND):
+        await respond(bob, request_id)
+
+
+async def test_a_request_outlives_a_drop(world: World) -> None:
+    """A request whose requester dropped can still be accepted; the session is there when it returns."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    request_id = await world.ask(ann, bob)
+    await departures.drop(ann)
+    await respond(bob, request_id)
+    assert [type(event) for event in world.delivery.to(ANN)] == [ConnectionAccepted]
+    await world.join("ann")
+    assert len(world.directory.sessions_of(User("ann"))) == 1

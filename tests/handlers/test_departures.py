@@ -1,0 +1,175 @@
+"""Leaving and dropping out (protocol.md section 3)."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from msgspec.structs import replace
+
+from handlers import departures
+from schemas.connections import ConnectionRejected
+from schemas.fields import EndReason
+from schemas.sessions import SessionEnded
+from stores.base import Peer, Session
+from tests.support.doubles import ANN, BOB, CAT, START, Seat, World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def lapse(world: World, seat: Seat) -> None:
+    await departures.drop(seat)
+    world.clock.advance(30)
+    await departures.expire_absences(world.services)
+
+
+async def overflow(world: World, seat: Seat) -> None:
+    await departures.drop(seat)
+    await departures.overflow(seat.user, world.services)
+
+
+async def leave(world: World, seat: Seat) -> None:
+    await departures.leave(seat)
+
+
+async def lapse_superseded(world: World, seat: Seat) -> None:
+    await world.enter(seat.user.id)
+    world.clock.advance(30)
+    await departures.expire_absences(world.services)
+
+
+WAYS = [(leave, "left"), (lapse, "timeout"), (lapse_superseded, "timeout"), (overflow, "overflow")]
+Way = Callable[[World, Seat], Awaitable[None]]
+
+
+def announced(world: World) -> list[Peer]:
+    return [call[1] for call in world.delivery.named("announce") if isinstance(call[1], Peer)]
+
+
+@pytest.mark.parametrize(("way", "reason"), WAYS)
+async def test_giving_up(world: World, way: Way, reason: EndReason) -> None:
+    """Whoever is given up is told offline once, with the profile, and its sessions end for the others."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    session_id = await world.pair(ann, bob)
+    profile = world.peer(ANN).profile
+    await way(world, ann)
+    assert [(each.user, each.status, each.profile) for each in announced(world)] == [(ANN, "offline", profile)]
+    assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason=reason)]
+    assert world.delivery.to(ANN) == []
+    assert world.delivery.named("forget") == [("forget", ANN)]
+    assert (world.directory.peer(ANN), world.directory.session(session_id)) == (None, None)
+    assert list(world.directory.sessions_of(BOB)) == []
+
+
+@pytest.mark.parametrize(("way", "reason"), WAYS)
+async def test_the_others_go_on(world: World, way: Way, reason: EndReason) -> None:
+    """A session of more than two goes on without the one given up, and nobody is told that it is over."""
+    ann = await world.join("ann")
+    await world.stores.sessions.put(Session("ses_1", BOB, {BOB: "host", ANN: "guest", CAT: "guest"}))
+    await way(world, ann)
+    session = world.directory.session("ses_1")
+    assert session is not None
+    assert list(session.participants) == [BOB, CAT]
+    assert [*world.delivery.to(BOB), *world.delivery.to(CAT)] == []
+
+
+@pytest.mark.parametrize(("way", "reason"), WAYS)
+async def test_requests_are_gone(world: World, way: Way, reason: EndReason) -> None:
+    """Who asked the one given up is rejected as `offline`; whom it asked hears nothing."""
+    ann, bob, cat = [await world.join(token) for token in ("ann", "bob", "cat")]
+    made = await world.ask(ann, cat)
+    got = await world.ask(bob, ann)
+    await way(world, ann)
+    rejected = ConnectionRejected(request_id=got, target_id="ann", reason="offline")
+    assert world.delivery.named("send") == [("send", BOB, rejected, ANN)]
+    assert (world.directory.request(made), world.directory.request(got)) == (None, None)
+    assert list(world.directory.requests_of(cat.user)) == []
+
+
+async def test_drop(world: World) -> None:
+    """A drop is told as offline, and all else waits: mail is kept, session and requests live."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    session_id = await world.pair(ann, bob)
+    request_id = await world.ask(bob, ann)
+    await departures.drop(ann)
+    away = world.peer(ANN)
+    assert (away.status, away.lapses_at) == ("offline", START + 30)
+    assert world.delivery.calls == [("detach", ANN), ("announce", away)]
+    assert world.directory.session(session_id) is not None
+    assert world.directory.request(request_id) is not None
+    world.clock.advance(29.9)
+    await departures.expire_absences(world.services)
+    assert world.directory.peer(ANN) == away
+
+
+async def test_drop_before_registering_again(world: World) -> None:
+    """A superseding socket that drops before it registers makes the user offline; the grace is not prolonged."""
+    await world.join("ann")
+    new = await world.enter("ann")
+    world.clock.advance(10)
+    world.delivery.calls.clear()
+    await departures.drop(new)
+    assert (world.peer(ANN).status, world.peer(ANN).lapses_at) == ("offline", START + 30)
+    assert world.delivery.calls == [("announce", world.peer(ANN))]
+
+
+async def test_a_second_drop(world: World) -> None:
+    """Authenticating and dropping again while away is not told again and does not prolong the grace."""
+    await departures.drop(await world.join("ann"))
+    away = world.peer(ANN)
+    world.clock.advance(10)
+    again = await world.enter("ann")
+    world.delivery.calls.clear()
+    await departures.drop(again)
+    assert (world.peer(ANN), world.delivery.calls) == (away, [])
+
+
+@pytest.mark.parametrize("way", [departures.leave, departures.drop])
+async def test_the_unregistered(world: World, way: Callable[[Seat], Awaitable[None]]) -> None:
+    """A socket that never registered goes without a word, and its claim with it."""
+    seat = await world.enter("ann")
+    await way(seat)
+    assert world.delivery.calls == []
+    assert await world.stores.peers.claim(ANN, seat.socket.holder) is None
+
+
+async def test_leaving_while_away(world: World) -> None:
+    """A goodbye over a new socket that did not register gives the user up at once, telling offline no second time."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    session_id = await world.pair(ann, bob)
+    await departures.drop(ann)
+    again = await world.enter("ann")
+    world.delivery.calls.clear()
+    await departures.leave(again)
+    assert announced(world) == []
+    assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="left")]
+
+
+async def test_absences_expire_once(world: World) -> None:
+    """Those whose grace is over are given up, the others not, and nobody twice."""
+    await departures.drop(await world.join("ann"))
+    world.clock.advance(10)
+    await departures.drop(await world.join("bob"))
+    world.clock.advance(20)
+    world.delivery.calls.clear()
+    await departures.expire_absences(world.services)
+    await departures.expire_absences(world.services)
+    assert world.delivery.calls == [("forget", ANN)]
+    assert replace(world.peer(BOB), lapses_at=None).user == BOB
+
+
+async def test_overflow_of_nobody(world: World) -> None:
+    """An overflow of a user who is gone already changes nothing."""
+    await departures.overflow(ANN, world.services)
+    assert world.delivery.calls == []
+
+
+async def test_overflow_of_one_who_returned(world: World) -> None:
+    """A user who registered before its overflow was seen to stays in the directory, and its socket with it."""
+    ann = await world.join("ann")
+    await departures.drop(ann)
+    await world.join("ann")
+    await departures.overflow(ANN, world.services)
+    assert world.directory.peer(ANN) is not None
+    assert world.delivery.named("forget", "announce") == []

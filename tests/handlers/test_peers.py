@@ -1,0 +1,129 @@
+"""PEER_REGISTER and DISCOVER_PEERS (protocol.md section 3)."""
+
+import pytest
+
+from handlers import departures, peers
+from handlers.ports import State
+from schemas.peers import DiscoverPeers, PeerEntry, PeerRegister, PeerRegistered, Profile
+from tests.support.doubles import ANN, BOB, Seat, World
+
+DEFAULT = Profile(display_name="Name ann", role="guest", ide="other")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def found(seat: Seat, message: DiscoverPeers | None = None) -> list[str]:
+    return [entry.id for entry in peers.discover(message or DiscoverPeers(), seat).peers]
+
+
+@pytest.mark.parametrize(
+    ("message", "profile"),
+    [
+        (PeerRegister(), DEFAULT),
+        (PeerRegister(display_name="A", role="host", ide="vim"), Profile(display_name="A", role="host", ide="vim")),
+    ],
+)
+async def test_registration(world: World, message: PeerRegister, profile: Profile) -> None:
+    """The answer comes first, then what was kept, then the others are told; what is not given has defaults."""
+    seat = await world.enter("ann")
+    await peers.register(message, seat)
+    peer = world.peer(ANN)
+    assert (peer.profile, peer.status, peer.lapses_at, peer.address) == (profile, "online", None, seat.socket.address)
+    assert world.delivery.calls == [
+        ("answer", PeerRegistered(id="ann", profile=profile, status="online")),
+        ("attach", ANN, seat.socket.holder),
+        ("announce", peer),
+    ]
+    assert seat.socket.state is State.REGISTERED
+
+
+async def test_registering_again(world: World) -> None:
+    """A second registration replaces the whole profile, keeps the place in the list, and is told."""
+    ann = await world.join("ann", PeerRegister(display_name="A", role="host", ide="vim"))
+    bob = await world.join("bob")
+    await world.join("cat")
+    await peers.register(PeerRegister(ide="emacs"), ann)
+    assert world.peer(ANN).profile == Profile(display_name="Name ann", role="guest", ide="emacs")
+    assert world.delivery.calls[-1] == ("announce", world.peer(ANN))
+    assert found(bob) == ["ann", "cat"]
+
+
+@pytest.mark.parametrize("has_dropped", [True, False])
+async def test_return(world: World, *, has_dropped: bool) -> None:
+    """Registering after a drop or a superseding ends the grace."""
+    old = await world.join("ann")
+    if has_dropped:
+        await departures.drop(old)
+    await world.join("ann")
+    assert (world.peer(ANN).status, world.peer(ANN).lapses_at) == ("online", None)
+    world.clock.advance(1000)
+    await departures.expire_absences(world.services)
+    assert world.directory.peer(ANN) is not None
+
+
+@pytest.mark.parametrize(
+    ("message", "ids"),
+    [
+        (DiscoverPeers(), ["bob", "cat", "dan"]),
+        (DiscoverPeers(role="host"), ["bob", "dan"]),
+        (DiscoverPeers(ide="vim"), ["bob", "cat"]),
+        (DiscoverPeers(role="host", ide="vim"), ["bob"]),
+        (DiscoverPeers(role="observer"), []),
+        (DiscoverPeers(lan_only=True), ["cat"]),
+        (DiscoverPeers(lan_only=False), ["bob", "cat", "dan"]),
+    ],
+)
+async def test_discovery(world: World, message: DiscoverPeers, ids: list[str]) -> None:
+    """Each filter given must match; the list is in the order of registration and without the asker."""
+    ann = await world.join("ann", PeerRegister(role="host", ide="vim"))
+    await world.join("bob", PeerRegister(role="host", ide="vim"), b"elsewhere")
+    await world.join("cat", PeerRegister(role="guest", ide="vim"))
+    await world.join("dan", PeerRegister(role="host", ide="emacs"), b"elsewhere")
+    assert found(ann, message) == ids
+
+
+async def test_entries(world: World) -> None:
+    """An entry has the peer's profile and status and the asker's relation to it; delivery is told what was shown."""
+    ann = await world.join("ann")
+    profile = Profile(display_name="Name bob", role="guest", ide="other")
+    await world.join("bob")
+    await world.join("cat", address=b"elsewhere")
+    entries = peers.discover(DiscoverPeers(), ann).peers
+    assert entries[0] == PeerEntry(id="bob", profile=profile, status="online", connection_mode="LAN")
+    assert [entry.connection_mode for entry in entries] == ["LAN", "REMOTE"]
+    assert world.delivery.calls == [("listed", ANN, entries)]
+
+
+async def test_the_absent_are_not_listed(world: World) -> None:
+    """Who dropped, left, was superseded or never registered is not found."""
+    ann = await world.join("ann")
+    await departures.drop(await world.join("bob"))
+    await departures.leave(await world.join("cat"))
+    await world.join("dan")
+    await world.enter("dan")
+    await world.enter("eve")
+    assert found(ann) == []
+
+
+async def test_the_wall(world: World) -> None:
+    """Peers of different orgs do not find each other; no org is one too."""
+    seats = {token: await world.join(token) for token in ("ann", "bob", "ann@acme", "cat@acme", "dan@other")}
+    assert {token: found(seat) for token, seat in seats.items()} == {
+        "ann": ["bob"],
+        "bob": ["ann"],
+        "ann@acme": ["cat"],
+        "cat@acme": ["ann"],
+        "dan@other": [],
+    }
+
+
+async def test_a_page() -> None:
+    """A list holds no more than a page, counting only who matches."""
+    world = World(directory_page=2)
+    seats = [await world.join(token, PeerRegister(ide="vim")) for token in ("ann", "bob", "cat", "dan")]
+    assert found(seats[0]) == ["bob", "cat"]
+    assert found(seats[3], DiscoverPeers(ide="vim")) == ["ann", "bob"]
+    assert world.peer(BOB).status == "online"

@@ -1,0 +1,228 @@
+"""What `stores.base` promises, kept by every implementation of it."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from schemas.peers import PeerCard, Profile
+from stores.base import Holder, Peer, Request, Session, Stores, User
+from stores.memory import MemoryStores
+
+ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
+FAR_ANN = User("ann", "acme")
+FIRST, SECOND = Holder("node", 1), Holder("node", 2)
+PROFILE = Profile(display_name="Ann", role="guest", ide="vim")
+SESSION = Session(id="ses_1", host=ANN, participants={ANN: "host", BOB: "guest"})
+CALLERS = 5
+T = TypeVar("T")
+
+
+@pytest.fixture(params=[MemoryStores], ids=["memory"])
+async def stores(request: pytest.FixtureRequest) -> Stores:
+    """Empty stores of each kind."""
+    made: Stores = request.param()
+    return made
+
+
+def peer(user: User, lapses_at: float | None = None) -> Peer:
+    return Peer(user=user, profile=PROFILE, status="online", address=b"a", lapses_at=lapses_at)
+
+
+def ask(number: int, expires_at: float, target: User = BOB) -> Request:
+    return Request(id=f"req_{number}", requester=ANN, target=target, expires_at=expires_at)
+
+
+async def at_once(call: Callable[[], Awaitable[T]]) -> list[T]:
+    """Return what several callers get who call at the same time."""
+    results: list[T] = []
+
+    async def one() -> None:
+        results.append(await call())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(CALLERS):
+            tasks.start_soon(one)
+    return results
+
+
+async def test_missing(stores: Stores) -> None:
+    """What is not there reads as None or empty, and taking it away changes nothing."""
+    directory = stores.directory
+    assert (directory.peer(ANN), directory.request("req_0"), directory.session("ses_0")) == (None, None, None)
+    assert [*directory.peers(None), *directory.peers("acme")] == []
+    assert [*directory.requests_of(ANN), *directory.sessions_of(ANN)] == []
+    assert await stores.peers.remove(ANN) is None
+    assert await stores.requests.take("req_0") is None
+    assert await stores.sessions.remove("ses_0") is None
+    assert await stores.peers.take_lapsed(1e12) == []
+    assert await stores.requests.take_expired(1e12) == []
+    assert await stores.peers.release(ANN, FIRST) is False
+
+
+async def test_claim(stores: Stores) -> None:
+    """A claim returns the holder until now; it is per user, so per org too."""
+    assert await stores.peers.claim(ANN, FIRST) is None
+    assert await stores.peers.claim(ANN, SECOND) == FIRST
+    assert await stores.peers.claim(FAR_ANN, FIRST) is None
+    assert await stores.peers.claim(BOB, FIRST) is None
+
+
+async def test_release(stores: Stores) -> None:
+    """Only the holder can give a claim up, once; then there is no holder."""
+    await stores.peers.claim(ANN, FIRST)
+    await stores.peers.claim(ANN, SECOND)
+    assert await stores.peers.release(ANN, FIRST) is False
+    assert await stores.peers.release(FAR_ANN, SECOND) is False
+    assert await stores.peers.release(ANN, SECOND) is True
+    assert await stores.peers.release(ANN, SECOND) is False
+    assert await stores.peers.claim(ANN, FIRST) is None
+
+
+async def test_claims_at_once(stores: Stores) -> None:
+    """Of claims at the same time each supersedes exactly one other, and one stands at the end."""
+    holders = [Holder("node", number) for number in range(CALLERS)]
+    waiting = list(holders)
+    superseded = await at_once(lambda: stores.peers.claim(ANN, waiting.pop()))
+    standing = await stores.peers.claim(ANN, Holder("node", 99))
+    assert sorted(holder for holder in [*superseded, standing] if holder is not None) == holders
+
+
+async def test_releases_at_once(stores: Stores) -> None:
+    """Of releases at the same time one succeeds."""
+    await stores.peers.claim(ANN, FIRST)
+    assert sorted(await at_once(lambda: stores.peers.release(ANN, FIRST))) == [False] * (CALLERS - 1) + [True]
+
+
+async def test_peers_in_order(stores: Stores) -> None:
+    """Peers of an org stand in the order of registration; a replaced one keeps its place, a returned one does not."""
+    for user in (ANN, BOB, CAT, FAR_ANN):
+        await stores.peers.put(peer(user))
+    await stores.peers.put(peer(ANN, lapses_at=5))
+    assert [each.user for each in stores.directory.peers(None)] == [ANN, BOB, CAT]
+    assert [each.user for each in stores.directory.peers("acme")] == [FAR_ANN]
+    assert stores.directory.peer(ANN) == peer(ANN, lapses_at=5)
+    assert await stores.peers.remove(ANN) == peer(ANN, lapses_at=5)
+    assert stores.directory.peer(ANN) is None
+    await stores.peers.put(peer(ANN))
+    assert [each.user for each in stores.directory.peers(None)] == [BOB, CAT, ANN]
+
+
+async def test_a_peer_is_not_its_claim(stores: Stores) -> None:
+    """Forgetting a peer leaves the claim as it is, and the other way round."""
+    await stores.peers.claim(ANN, FIRST)
+    await stores.peers.put(peer(ANN))
+    await stores.peers.remove(ANN)
+    assert await stores.peers.release(ANN, FIRST) is True
+    await stores.peers.put(peer(ANN))
+    await stores.peers.claim(ANN, FIRST)
+    await stores.peers.release(ANN, FIRST)
+    assert stores.directory.peer(ANN) == peer(ANN)
+
+
+async def test_lapse(stores: Stores) -> None:
+    """Peers lapse when their time has come, not before, and not if they returned or went."""
+    for user, lapses_at in ((ANN, 10.0), (BOB, 20.0), (CAT, 10.0), (FAR_ANN, None)):
+        await stores.peers.put(peer(user, lapses_at))
+    await stores.peers.put(peer(CAT))
+    assert await stores.peers.take_lapsed(9.9) == []
+    assert await stores.peers.take_lapsed(10) == [peer(ANN, 10.0)]
+    assert stores.directory.peer(ANN) is None
+    await stores.peers.put(peer(BOB, 30.0))
+    assert await stores.peers.take_lapsed(25) == []
+    await stores.peers.remove(BOB)
+    assert await stores.peers.take_lapsed(1e12) == []
+
+
+async def test_lapsed_once(stores: Stores) -> None:
+    """Each lapsed peer goes to one caller only."""
+    await stores.peers.put(peer(ANN, 1))
+    await stores.peers.put(peer(BOB, 1))
+    taken = [each for batch in await at_once(lambda: stores.peers.take_lapsed(2)) for each in batch]
+    assert sorted(each.user for each in taken) == [ANN, BOB]
+
+
+async def test_requests(stores: Stores) -> None:
+    """A request is listed for both sides, oldest first, until it is taken."""
+    asked = [ask(1, 30), ask(2, 31, CAT), ask(3, 32)]
+    for request in asked:
+        await stores.requests.add(request)
+    assert list(stores.directory.requests_of(ANN)) == asked
+    assert list(stores.directory.requests_of(BOB)) == [asked[0], asked[2]]
+    assert stores.directory.request("req_2") == asked[1]
+    taken = await at_once(lambda: stores.requests.take("req_1"))
+    assert [each for each in taken if each is not None] == [asked[0]]
+    assert stores.directory.request("req_1") is None
+    assert list(stores.directory.requests_of(BOB)) == [asked[2]]
+    assert list(stores.directory.requests_of(ANN)) == asked[1:]
+
+
+async def test_expiry(stores: Stores) -> None:
+    """Requests expire when their time is up, oldest first, each to one caller only."""
+    asked = [ask(1, 30), ask(2, 31, CAT), ask(3, 40)]
+    for request in asked:
+        await stores.requests.add(request)
+    assert await stores.requests.take_expired(29.9) == []
+    batches = await at_once(lambda: stores.requests.take_expired(31))
+    assert [each for batch in batches for each in batch] == asked[:2]
+    assert list(stores.directory.requests_of(ANN)) == asked[2:]
+    assert list(stores.directory.requests_of(CAT)) == []
+    assert await stores.requests.take("req_1") is None
+
+
+async def test_sessions(stores: Stores) -> None:
+    """A session is listed for each participant, oldest first; who is taken out does not see it any more."""
+    later = Session(id="ses_2", host=CAT, participants={CAT: "host", BOB: "observer"})
+    await stores.sessions.put(SESSION)
+    await stores.sessions.put(later)
+    assert list(stores.directory.sessions_of(BOB)) == [SESSION, later]
+    changed = replace(SESSION, participants={ANN: "host", CAT: "guest"})
+    await stores.sessions.put(changed)
+    assert stores.directory.session("ses_1") == changed
+    assert list(stores.directory.sessions_of(ANN)) == [changed]
+    assert list(stores.directory.sessions_of(BOB)) == [later]
+    assert {each.id for each in stores.directory.sessions_of(CAT)} == {"ses_1", "ses_2"}
+
+
+async def test_session_order(stores: Stores) -> None:
+    """Participants stay in the order of joining."""
+    joined = Session(id="ses_1", host=CAT, participants={CAT: "host", ANN: "guest", BOB: "observer"})
+    await stores.sessions.put(joined)
+    kept = stores.directory.session("ses_1")
+    assert kept is not None
+    assert list(kept.participants) == [CAT, ANN, BOB]
+
+
+async def test_session_ends_once(stores: Stores) -> None:
+    """Ending a session gives it to one caller only and unlists it for all."""
+    await stores.sessions.put(SESSION)
+    ended = await at_once(lambda: stores.sessions.remove("ses_1"))
+    assert [each for each in ended if each is not None] == [SESSION]
+    assert stores.directory.session("ses_1") is None
+    assert [*stores.directory.sessions_of(ANN), *stores.directory.sessions_of(BOB)] == []
+
+
+async def test_lists_outlive_changes(stores: Stores) -> None:
+    """A user's sessions and requests can be gone through while they are being ended."""
+    await stores.sessions.put(SESSION)
+    await stores.sessions.put(replace(SESSION, id="ses_2"))
+    await stores.requests.add(ask(1, 30))
+    await stores.requests.add(ask(2, 30))
+    for session in stores.directory.sessions_of(ANN):
+        await stores.sessions.remove(session.id)
+    for request in stores.directory.requests_of(ANN):
+        await stores.requests.take(request.id)
+    assert [*stores.directory.sessions_of(BOB), *stores.directory.requests_of(BOB)] == []
+
+
+async def test_a_store_answers(stores: Stores) -> None:
+    """A store that is there answers a ping, and can be closed."""
+    await stores.ping()
+    await stores.close()
+
+
+def test_card() -> None:
+    """A peer's card is its id and profile."""
+    assert peer(FAR_ANN).card == PeerCard(id="ann", profile=PROFILE)

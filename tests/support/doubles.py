@@ -1,0 +1,261 @@
+"""Doubles of what a handler asks of the world outside (`handlers.ports`), and a world made of them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from msgspec.structs import replace
+
+from handlers import auth, connections, peers
+from handlers.ports import Delivery, Identity, Limits, Services, Socket, State
+from handlers.table import Context
+from schemas.auth import Auth
+from schemas.connections import ConnectionRequest, ConnectionResponse
+from schemas.errors import CloseCode, ErrorCode, EventError
+from schemas.events import ServerEvent
+from schemas.peers import PeerEntry, PeerRegister
+from stores.base import Holder, Peer, User
+from stores.memory import MemoryStores
+
+START = 1_700_000_000.0
+HERE = b"here"
+LIMITS = Limits(session_grace=30, request_life=30, directory_page=1000, sessions_per_user=50, requests_per_user=20)
+ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
+
+
+class ManualClock:
+    """A clock that stands still until told."""
+
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> float:
+        return self.time
+
+    def timestamp(self) -> str:
+        return f"at {self.time - START:g}"
+
+    def advance(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class CountingIds:
+    """Identifiers that everybody can guess: prefix and a count from 1."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, prefix: str) -> str:
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+
+class NamingTokens:
+    """Tokens that are `user` or `user@org`; `expired` is what it says, and what is no string is no token."""
+
+    def verify(self, token: object) -> Identity:
+        if not token:
+            raise EventError(ErrorCode.TOKEN_MISSING, "missing")
+        if not isinstance(token, str):
+            raise EventError(ErrorCode.TOKEN_INVALID, "invalid")
+        if token == "expired":
+            raise EventError(ErrorCode.TOKEN_EXPIRED, "expired")
+        name, _, org = token.partition("@")
+        return Identity(User(name, org or None), f"Name {name}", f"{name}@example.com", (), START + 3600)
+
+
+class RecordingDelivery:
+    """Writes down what it is asked to do: `calls` has it all in order, `to` what was sent to one user."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def send(self, users: Iterable[User], event: ServerEvent, about: User | None = None) -> None:
+        self.calls += [("send", user, event, about) for user in users if user != about]
+
+    def attach(self, user: User, socket: Socket) -> None:
+        self.calls.append(("attach", user, socket.holder))
+
+    def detach(self, user: User) -> None:
+        self.calls.append(("detach", user))
+
+    def forget(self, user: User) -> None:
+        self.calls.append(("forget", user))
+
+    def supersede(self, holder: Holder) -> None:
+        self.calls.append(("supersede", holder))
+
+    def announce(self, peer: Peer) -> None:
+        self.calls.append(("announce", peer))
+
+    def listed(self, user: User, peers: list[PeerEntry]) -> None:
+        self.calls.append(("listed", user, peers))
+
+    def to(self, user: User) -> list[object]:
+        """Return the events sent to a user."""
+        return [call[2] for call in self.calls if call[:2] == ("send", user)]
+
+    def named(self, *names: str) -> list[tuple[object, ...]]:
+        """Return the calls of these methods."""
+        return [call for call in self.calls if call[0] in names]
+
+
+class RecordingSocket:
+    """A socket that keeps what is sent; what it sends shows among the calls of a delivery too."""
+
+    def __init__(self, number: int, address: bytes, calls: list[tuple[object, ...]]) -> None:
+        self.holder = Holder("node", number)
+        self.address = address
+        self.state = State.CONNECTED
+        self.sent: list[ServerEvent] = []
+        self.closed: CloseCode | None = None
+        self.context: Context | None = None
+        self._calls = calls
+        self._identity: Identity | None = None
+
+    @property
+    def identity(self) -> Identity:
+        assert self._identity is not None
+        return self._identity
+
+    def authenticated(self, identity: Identity) -> None:
+        self._identity = identity
+        self.state = max(self.state, State.AUTHENTICATED)
+        if self.context is not None:
+            self.context.user = identity.user
+
+    def registered(self) -> None:
+        self.state = State.REGISTERED
+
+    def send(self, event: ServerEvent) -> None:
+        self.sent.append(event)
+        self._calls.append(("answer", event))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.closed = code
+
+
+class Seat(Context):
+    """A context whose socket can be looked at."""
+
+    socket: RecordingSocket
+
+
+class World:
+    """Memory stores and doubles of all else; `socket` makes the sockets of another kind."""
+
+    def __init__(
+        self,
+        delivery: Delivery | None = None,
+        stores: MemoryStores | None = None,
+        socket: Callable[[int, bytes, list[tuple[object, ...]]], RecordingSocket] = RecordingSocket,
+        **limits: float,
+    ) -> None:
+        self.stores = stores or MemoryStores()
+        self.directory = self.stores.directory
+        self.clock = ManualClock()
+        self.delivery = RecordingDelivery()
+        self.services = Services(
+            stores=self.stores,
+            delivery=delivery or self.delivery,
+            tokens=NamingTokens(),
+            clock=self.clock,
+            ids=CountingIds(),
+            limits=replace(LIMITS, **limits),
+        )
+        self._socket = socket
+        self._sockets = CountingIds()
+
+    def open(self, address: bytes = HERE) -> Seat:
+        """Connect."""
+        socket = self._socket(int(self._sockets("")), address, self.delivery.calls)
+        socket.context = seat = Seat(self.services, socket)
+        return seat
+
+    async def enter(self, token: str, address: bytes = HERE) -> Seat:
+        """Connect and authenticate."""
+        seat = self.open(address)
+        answer = await auth.authenticate(Auth(token=token), seat)
+        assert answer is not None
+        return seat
+
+    async def join(self, token: str, message: PeerRegister | None = None, address: bytes = HERE) -> Seat:
+        """Connect, authenticate and register; nothing of that stays written down."""
+        seat = await self.enter(token, address)
+        await peers.register(message or PeerRegister(), seat)
+        self.delivery.calls.clear()
+        seat.socket.sent.clear()
+        return seat
+
+    async def ask(self, asker: Seat, asked: Seat) -> str:
+        """Make a connection request; return its id. Nothing of that stays written down."""
+        await connections.request(ConnectionRequest(target_id=asked.user.id), asker)
+        self.delivery.calls.clear()
+        return list(self.directory.requests_of(asker.user))[-1].id
+
+    async def pair(self, asker: Seat, asked: Seat) -> str:
+        """Make a session of two; return its id. Nothing of that stays written down."""
+        request_id = await self.ask(asker, asked)
+        await connections.respond(ConnectionResponse(request_id=request_id, accepted=True), asked)
+        self.delivery.calls.clear()
+        return list(self.directory.sessions_of(asker.user))[-1].id
+
+    def peer(self, user: User) -> Peer:
+        """Return a peer that is there."""
+        peer = self.directory.peer(user)
+        assert peer is not None
+        return peer
+
+
+class Turns:
+    """The turns of an event loop, by hand."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.due.append(callback)
+
+    def end(self) -> None:
+        """Run what was to run at the end of the turn."""
+        due, self.due = self.due, []
+        for callback in due:
+            callback()
+
+
+class RecordingTransport:
+    """A transport that keeps each write; `waiting` is its backlog."""
+
+    def __init__(self) -> None:
+        self.writes: list[list[bytes]] = []
+        self.waiting = 0
+
+    def write(self, payloads: list[bytes]) -> None:
+        self.writes.append(payloads)
+
+    def backlog(self) -> int:
+        return self.waiting
+
+    def close(self, code: int, reason: str) -> None:
+        pass
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    def ping(self) -> bool:
+        return True
+
+    def abort(self) -> None:
+        pass
+
+
+@contextmanager
+def refused(code: ErrorCode) -> "Iterator[pytest.ExceptionInfo[EventError]]":
+    """Expect a refusal with this code, and a text for the client's author."""
+    with pytest.raises(EventError) as info:
+        yield info
+    assert info.value.code is code
+    assert info.value.message
