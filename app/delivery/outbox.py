@@ -53,6 +53,7 @@ class Outbox:
     __slots__ = (
         "_events",
         "_flusher",
+        "_is_heavy",
         "_limit",
         "_on_overflow",
         "_size",
@@ -70,6 +71,7 @@ class Outbox:
         self._events: list[bytes] = []
         self._updates: dict[User, int] | None = None
         self._size = 0
+        self._is_heavy = False
         self.is_open = True
         self.is_congested = False
 
@@ -84,27 +86,32 @@ class Outbox:
         self._size += len(payload)
         if self._size > LIGHT_BYTES:
             self._weigh()
+        if self._updates:
+            self._updates.clear()  # a later update must not overtake this event
 
     def put_presence(self, peer: User, payload: bytes) -> None:
         """Send a presence update; while the receiver does not keep up, a later one of the same peer takes its place."""
         if not self.is_congested:
             self.put(payload)
             return
-        if self._updates is None:
-            self._updates = {}
-        place = self._updates.setdefault(peer, len(self._events))
-        if place == len(self._events):
+        updates, self._updates = self._updates or {}, None
+        place = updates.get(peer)
+        if place is None:
+            updates[peer] = len(self._events)
             self.put(payload)
-        elif self.is_open:
+        else:
             self._size += len(payload) - len(self._events[place])
             self._events[place] = payload
+        if self.is_open:
+            self._updates = updates
 
     def flush(self) -> None:
         """Write out what there is, unless the transport is still at what it got before."""
         if self.is_congested or not self._events:
             return
         events, self._events = self._events, []
-        if self._size > LIGHT_BYTES:
+        if self._is_heavy:
+            self._is_heavy = False
             self._flusher.weigh(self, 0)
         self._size = 0
         self._transport.write(events)
@@ -139,4 +146,5 @@ class Outbox:
         if size > self._limit:
             self.overflow()
         else:
+            self._is_heavy = True
             self._flusher.weigh(self, size)

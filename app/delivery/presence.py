@@ -51,10 +51,12 @@ class Change(Struct, eq=False):
 
     def is_news_to(self, link: Link) -> bool:
         """Whether a socket does not know of this yet; coming and going within the window cancel out."""
+        if link.user == self.now.user:
+            return False
         heard = self.told.get(link.user)
         if heard is not None:
             return heard is not self.now
-        if link.since >= self.at or link.user == self.now.user:
+        if link.since >= self.at:
             return False
         return link.since >= self.began or not self._is_moot()
 
@@ -90,7 +92,10 @@ class Presence:
         self.pending: dict[User, Change] = {}
 
     def add(self, user: User, outbox: Outbox, address: bytes) -> None:
-        """Tell this socket of what changes from now on."""
+        """Tell this socket of what changes from now on; one that is told already loses nothing."""
+        link = self.links.get(user)
+        if link is not None and link.outbox is outbox:
+            return
         watched = self.remove(user)
         self.links[user] = Link(user, outbox, address, self._changes)
         self._registered[user.org] += 1

@@ -271,6 +271,15 @@ async def test_nobody_is_told_of_itself(town: Town) -> None:
     assert town.heard(ann) == [("PEER_REGISTERED", ""), ("PEERS_LIST", ""), ("PEER_REGISTERED", "")]
 
 
+async def test_registering_again_loses_no_news(town: Town) -> None:
+    """Who registers again over its socket is still told of what changed in the window before."""
+    (ann,) = await town.join("ann")
+    await town.world.join("bob")
+    await register(ann, display_name="A")
+    await town.settle()
+    assert ("bob", "online") in town.heard(ann)
+
+
 async def test_each_receiver_at_once(town: Town) -> None:
     """A receiver gets all its updates together, in one write."""
     receivers = await town.join(*map(str, range(30)))
