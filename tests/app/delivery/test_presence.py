@@ -154,11 +154,12 @@ async def test_the_latest_wins(town: Town) -> None:
 
 
 async def test_coming_and_going(town: Town) -> None:
-    """Who comes and goes within a window is not told of."""
-    (ann,) = await town.join("ann")
-    bob = await town.world.enter("bob")
-    await register(bob)
+    """Who comes and goes within a window is not told of, even if it was there before."""
+    ann, bob = await town.join("ann", "bob")
     await town.end(bob)
+    await town.settle()
+    assert town.heard(ann) == [("bob", "offline")]
+    await town.end(await town.world.join("bob"))
     await town.settle()
     assert town.heard(ann) == []
 
@@ -313,6 +314,22 @@ async def test_receivers_one_after_the_other(town: Town) -> None:
     assert {tuple(map(len, town.socket(seat).transport.writes)) for seat in receivers} == {(60,)}
 
 
+async def test_a_change_while_the_news_goes_out(town: Town) -> None:
+    """Who goes while its coming is being told is told of as gone, to all who heard that it came."""
+    receivers = await town.join(*map(str, range(60)))
+    news = [await town.world.join(f"new-{number}") for number in range(60)]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(town.presence.flush)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        assert town.presence.pending
+        await town.end(news[0])
+    await town.settle()
+    stories = [[status for name, status in town.heard(seat) if name == "new-0"] for seat in receivers]
+    assert ["online", "offline"] in stories
+    assert all(story in (["online", "offline"], []) for story in stories)
+
+
 async def test_windows(town: Town) -> None:
     """Windows follow each other by themselves, for as long as there is news."""
     (ann,) = await town.join("ann")
@@ -332,9 +349,12 @@ async def test_a_large_org() -> None:
     town = Town(everyone=2)
     ann, bob, cat = await town.join("ann", "bob", "cat")
     peers.discover(DiscoverPeers(), ann)
-    await register(bob)
-    await town.settle()
-    assert (town.heard(ann), town.heard(cat)) == ([("bob", "online")], [])
+    for again in range(2):
+        await register(bob)
+        await town.settle()
+        assert town.heard(ann)[again:] == [("bob", "online")]
+        assert town.heard(cat) == []
+        await register(ann)
     peers.discover(DiscoverPeers(role="host"), ann)
     await register(bob)
     await town.settle()
@@ -415,6 +435,8 @@ async def test_a_superseded_socket(town: Town) -> None:
     await town.end(bob, departures.drop)
     assert town.heard(new) == [("PEER_REGISTERED", ""), ("MESSAGE_RECEIVED", "")]
     assert town.world.peer(User("bob")).status == "online"
+    messages.send_message(SendMessage(session_id=session_id, content=b"2"), ann)  # type: ignore[arg-type]
+    assert town.heard(new) == [("MESSAGE_RECEIVED", "")]
 
 
 class Crowd:
