@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 Environment = Literal["development", "production"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -23,7 +23,7 @@ _LEVEL_SYNONYMS = {
     "warn": "warning",
     "fatal": "critical",
 }
-_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)?")
+_DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -149,7 +149,14 @@ def _convert(values: dict[str, str]) -> Settings:
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$.")
         name = re.split(r"[\[`.]", place)[0]
-        raise SettingsError(f"{name} is {values.get(name)!r}; {_allowed(name) or problem}") from None
+        raise SettingsError(
+            f"{name} is {_without_secrets(values.get(name, ''))!r}; {_allowed(name) or problem}"
+        ) from None
+
+
+def _without_secrets(value: str) -> str:
+    """Leave out user and password of a URL."""
+    return re.sub(r"//[^/@]*@", "//...@", value)
 
 
 def _allowed(name: str) -> str:

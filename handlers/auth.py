@@ -1,5 +1,7 @@
 """AUTH: from a token to a user."""
 
+import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 from schemas.auth import Auth, AuthFailed, AuthSuccess
 from schemas.errors import CloseCode, ErrorCode, EventError
@@ -15,7 +17,7 @@ table = HandlerTable()
 async def authenticate(message: Auth, ctx: Context) -> AuthSuccess | None:
     """Let the socket in, superseding the user's other one; on an authenticated socket, renew its token."""
     try:
-        identity = ctx.tokens.verify(message.token)
+        identity = ctx.tokens.verify(_token(message.token))
         _check_same_user(identity, ctx)
     except EventError as refusal:
         ctx.socket.send(AuthFailed(code=refusal.code, message=refusal.message))
@@ -25,6 +27,13 @@ async def authenticate(message: Auth, ctx: Context) -> AuthSuccess | None:
         await _supersede(identity.user, ctx)
     ctx.socket.authenticated(identity)
     return AuthSuccess(user_id=identity.user.id, display_name=identity.display_name, email=identity.email)
+
+
+def _token(raw: Raw) -> str | None:
+    try:
+        return msgspec.json.decode(raw, type=str | None)
+    except (msgspec.MsgspecError, RecursionError):
+        raise EventError(ErrorCode.TOKEN_INVALID, "The access token is invalid: it is no string") from None
 
 
 def _check_same_user(identity: Identity, ctx: Context) -> None:

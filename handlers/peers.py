@@ -19,7 +19,8 @@ async def register(message: PeerRegister, ctx: Context) -> None:
         ide=message.ide or "other",
     )
     peer = Peer(user=ctx.user, profile=profile, status="online", address=ctx.socket.address)
-    await ctx.stores.peers.put(peer)
+    if not await ctx.stores.peers.register(peer, ctx.socket.holder):
+        return  # superseded meanwhile: nothing more of this socket is handled
     ctx.socket.registered()
     ctx.socket.send(PeerRegistered(id=peer.user.id, profile=profile, status=peer.status))
     ctx.delivery.attach(peer.user, ctx.socket)

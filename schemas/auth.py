@@ -1,15 +1,17 @@
 """Authentication and the heartbeat."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from msgspec import Raw
 
 from schemas.errors import ErrorCode
 from schemas.events import ClientEvent, ServerEvent
 
 
 class Auth(ClientEvent, frozen=True):
-    """Presents an access token. A token of any other type than string is an invalid token, hence `Any`."""
+    """Presents an access token. A token of any other type than string is an invalid token, so it is looked at later."""
 
-    token: Any = None
+    token: Raw = Raw(b"null")
 
 
 class AuthSuccess(ServerEvent, frozen=True):

@@ -92,7 +92,7 @@ class Directory(Protocol):
         ...
 
     def sessions_of(self, user: User) -> Collection[Session]:
-        """Return the sessions the user is in, oldest first; empty if there are none."""
+        """Return the sessions the user is in, in the order of joining; empty if there are none."""
         ...
 
 
@@ -105,6 +105,10 @@ class PeerRecords(Protocol):
 
     async def release(self, user: User, holder: Holder) -> bool:
         """Give the claim up; False, changing nothing, if it is another's by now."""
+        ...
+
+    async def register(self, peer: Peer, holder: Holder) -> bool:
+        """Put the peer, if `holder` is the user's one socket; False, changing nothing, if another one is by now."""
         ...
 
     async def put(self, peer: Peer) -> None:

@@ -64,6 +64,13 @@ class MemoryPeers:
         del self._holders[user]
         return True
 
+    async def register(self, peer: Peer, holder: Holder) -> bool:
+        """See `PeerRecords`."""
+        if self._holders.get(peer.user) != holder:
+            return False
+        await self.put(peer)
+        return True
+
     async def put(self, peer: Peer) -> None:
         """See `PeerRecords`."""
         self._directory.by_org.setdefault(peer.user.org, {})[peer.user] = peer

@@ -95,6 +95,8 @@ def _import(pem: bytes, source: str, *, private: bool) -> RSAKey:
         key = RSAKey.import_key(pem)
     except _REFUSED:
         raise SettingsError(f"{source} is not a usable key; it may be an RSA {kind} key in PEM") from None
+    if key.raw_value.key_size < KEY_BITS:
+        raise SettingsError(f"{source} has {key.raw_value.key_size} bits; it may have {KEY_BITS} or more (RFC 7518)")
     if private and not key.is_private:
         raise SettingsError(f"{source} is a public key; it may be an RSA private key in PEM")
     return key if private else RSAKey.import_key(key.as_pem(private=False))

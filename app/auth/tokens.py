@@ -5,6 +5,7 @@ from typing import Any
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
+from joserfc.jws import JWSRegistry
 
 from handlers.ports import Clock, Identity
 from schemas.errors import ErrorCode, EventError
@@ -21,6 +22,9 @@ class TokenVerifier:
 
     def __init__(self, key: RSAKey, *, issuer: str, audience: str, leeway: float, clock: Clock) -> None:
         self._key = key
+        self._registry = JWSRegistry(
+            algorithms=[ALGORITHM], strict_check_header=False
+        )  # RFC 7515 4: ignore the unknown
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
@@ -41,7 +45,7 @@ class TokenVerifier:
 
     def _claims(self, token: str) -> dict[str, Any]:
         try:
-            decoded = jwt.decode(token, self._key, algorithms=[ALGORITHM])
+            decoded = jwt.decode(token, self._key, registry=self._registry)
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise _invalid("it is malformed, not RS256, or its signature is wrong") from None
         if not isinstance(decoded.claims, dict):

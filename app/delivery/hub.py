@@ -78,7 +78,7 @@ class Hub:
 
     def forget(self, user: User) -> None:
         """Drop what was kept and keep nothing more."""
-        self._presence.remove(user)
+        self._presence.forget(user)
         self._mail.take(user)
 
     def supersede(self, holder: Holder) -> None:

@@ -32,7 +32,10 @@ class Flusher:
         """Write out every outbox that has something."""
         ready, self._ready = self._ready, []
         for outbox in ready:
-            outbox.flush()
+            try:
+                outbox.flush()
+            except (OSError, RuntimeError):  # a transport gone wrong must not silence the others
+                outbox.overflow()
 
     def weigh(self, outbox: "Outbox", size: int) -> None:
         """Note what an outbox holds, in bytes; where all together hold too much, the heaviest overflows."""
@@ -107,14 +110,8 @@ class Outbox:
 
     def flush(self) -> None:
         """Write out what there is, unless the transport is still at what it got before."""
-        if self.is_congested or not self._events:
-            return
-        events, self._events = self._events, []
-        if self._is_heavy:
-            self._is_heavy = False
-            self._flusher.weigh(self, 0)
-        self._size = 0
-        self._transport.write(events)
+        if not self.is_congested and self._events:
+            self._write()
 
     def congest(self) -> None:
         """Hold everything back: the receiver does not keep up."""
@@ -127,14 +124,23 @@ class Outbox:
         self.flush()
 
     def close(self) -> None:
-        """Write out what there is and take nothing more."""
-        self.flush()
+        """Write out what there is, even if the receiver does not keep up, and take nothing more."""
+        if self._events:
+            self._write()
         self._release()
 
     def overflow(self) -> None:
         """Let go of everything, and say so."""
         self._release()
         self._on_overflow()
+
+    def _write(self) -> None:
+        events, self._events = self._events, []
+        if self._is_heavy:
+            self._is_heavy = False
+            self._flusher.weigh(self, 0)
+        self._size = 0
+        self._transport.write(events)
 
     def _release(self) -> None:
         self.is_open = False

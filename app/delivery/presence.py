@@ -29,7 +29,6 @@ class Link(Struct, eq=False):
     outbox: Outbox
     address: bytes
     since: int
-    watched: tuple[User, ...] = ()
 
 
 class Change(Struct, eq=False):
@@ -84,6 +83,7 @@ class Presence:
         self._directory = directory
         self._everyone = everyone
         self._registered: Counter[str | None] = Counter()
+        self._watched: dict[User, tuple[User, ...]] = {}
         self._watchers: dict[User, set[User]] = {}
         self._known: dict[User, Peer] = {}
         self._changes = 0
@@ -96,22 +96,22 @@ class Presence:
         link = self.links.get(user)
         if link is not None and link.outbox is outbox:
             return
-        watched = self.remove(user)
+        self.remove(user)
         self.links[user] = Link(user, outbox, address, self._changes)
         self._registered[user.org] += 1
-        self._watch(self.links[user], watched)
 
-    def remove(self, user: User) -> tuple[User, ...]:
-        """Tell the user's socket no more; return whom it watched."""
-        link = self.links.pop(user, None)
-        if link is None:
-            return ()
+    def remove(self, user: User) -> None:
+        """Tell the user's socket no more."""
+        if self.links.pop(user, None) is None:
+            return
         self._registered[user.org] -= 1
         if not self._registered[user.org]:
             del self._registered[user.org]
-        watched = link.watched
-        self._watch(link, ())
-        return watched
+
+    def forget(self, user: User) -> None:
+        """Tell the user's socket no more, and forget whom the user waited for news of."""
+        self.remove(user)
+        self._watch(user, ())
 
     def announce(self, peer: Peer) -> None:
         """Note what became of a peer; it goes out with the window."""
@@ -142,13 +142,13 @@ class Presence:
         if link is None:
             return
         peers = [User(entry.id, user.org) for entry in entries]
-        concerning = {*peers, *link.watched}
+        concerning = {*peers, *self._watched.get(user, ())}
         is_small = self._is_small(user.org)
         for peer, change in self.pending.items():
             if peer in concerning or (is_small and peer.org == user.org):
                 self._tell(link, change)
                 change.told[user] = change.now
-        self._watch(link, tuple(peers[:WATCHED]))
+        self._watch(user, tuple(peers[:WATCHED]))
 
     async def run(self) -> None:
         """Send what is pending, window by window, until cancelled."""
@@ -220,12 +220,13 @@ class Presence:
             users.update((request.requester, request.target))
         return users
 
-    def _watch(self, link: Link, peers: tuple[User, ...]) -> None:
-        for peer in link.watched:
-            watchers = self._watchers.get(peer, set())
-            watchers.discard(link.user)
+    def _watch(self, user: User, peers: tuple[User, ...]) -> None:
+        for peer in self._watched.pop(user, ()):
+            watchers = self._watchers[peer]
+            watchers.discard(user)
             if not watchers:
-                self._watchers.pop(peer, None)
-        link.watched = peers
+                del self._watchers[peer]
+        if peers:
+            self._watched[user] = peers
         for peer in peers:
-            self._watchers.setdefault(peer, set()).add(link.user)
+            self._watchers.setdefault(peer, set()).add(user)

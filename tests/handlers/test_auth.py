@@ -4,9 +4,9 @@ import pytest
 
 from handlers import auth, departures
 from handlers.ports import State
-from schemas.auth import Auth, AuthFailed, AuthSuccess
+from schemas.auth import AuthFailed, AuthSuccess
 from schemas.errors import CloseCode, ErrorCode
-from tests.support.doubles import ANN, START, Seat, World
+from tests.support.doubles import ANN, START, Seat, World, presented
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def assert_turned_away(seat: Seat, code: ErrorCode) -> None:
 async def test_success(world: World) -> None:
     """A good token lets the socket in and is answered from its claims."""
     seat = world.open()
-    answer = await auth.authenticate(Auth(token="ann"), seat)
+    answer = await auth.authenticate(presented("ann"), seat)
     assert answer == AuthSuccess(user_id="ann", display_name="Name ann", email="ann@example.com")
     assert (seat.socket.state, seat.socket.closed) == (State.AUTHENTICATED, None)
     assert await world.stores.peers.release(ANN, seat.socket.holder)
@@ -41,7 +41,7 @@ async def test_success(world: World) -> None:
 async def test_failure(world: World, token: object, code: ErrorCode) -> None:
     """A bad token is answered AUTH_FAILED, the socket closes with 4001 and claims nobody."""
     seat = world.open()
-    assert await auth.authenticate(Auth(token=token), seat) is None
+    assert await auth.authenticate(presented(token), seat) is None
     assert_turned_away(seat, code)
     assert seat.socket.state is State.CONNECTED
     assert not await world.stores.peers.release(ANN, seat.socket.holder)
@@ -96,7 +96,7 @@ async def test_renewal(world: World) -> None:
     """AUTH again with a token of the same user renews it and changes nothing else."""
     seat = await world.join("ann")
     before = seat.socket.identity
-    answer = await auth.authenticate(Auth(token="ann"), seat)
+    answer = await auth.authenticate(presented("ann"), seat)
     assert isinstance(answer, AuthSuccess)
     assert seat.socket.identity is not before
     assert (seat.socket.state, seat.socket.closed) == (State.REGISTERED, None)
@@ -107,6 +107,6 @@ async def test_renewal(world: World) -> None:
 async def test_renewal_with_a_wrong_token(world: World, token: object) -> None:
     """AUTH again with a token of another user, or no good one, closes the socket."""
     seat = await world.join("ann")
-    assert await auth.authenticate(Auth(token=token), seat) is None
+    assert await auth.authenticate(presented(token), seat) is None
     assert_turned_away(seat, ErrorCode.TOKEN_MISSING if token == "" else ErrorCode.TOKEN_INVALID)
     assert seat.user == ANN

@@ -226,3 +226,12 @@ async def test_a_store_answers(stores: Stores) -> None:
 def test_card() -> None:
     """A peer's card is its id and profile."""
     assert peer(FAR_ANN).card == PeerCard(id="ann", profile=PROFILE)
+
+
+async def test_register(stores: Stores) -> None:
+    """Only the user's one socket can register it."""
+    await stores.peers.claim(ANN, Holder("node", 2))
+    assert not await stores.peers.register(peer(ANN), Holder("node", 1))
+    assert stores.directory.peer(ANN) is None
+    assert await stores.peers.register(peer(ANN), Holder("node", 2))
+    assert stores.directory.peer(ANN) == peer(ANN)

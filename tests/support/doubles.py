@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -21,6 +22,11 @@ START = 1_700_000_000.0
 HERE = b"here"
 LIMITS = Limits(session_grace=30, request_life=30, directory_page=1000, sessions_per_user=50, requests_per_user=20)
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
+
+
+def presented(token: object) -> Auth:
+    """Return AUTH with this token, of whatever type."""
+    return Auth(token=msgspec.Raw(msgspec.json.encode(token)))
 
 
 class ManualClock:
@@ -175,7 +181,7 @@ class World:
     async def enter(self, token: str, address: bytes = HERE) -> Seat:
         """Connect and authenticate."""
         seat = self.open(address)
-        answer = await auth.authenticate(Auth(token=token), seat)
+        answer = await auth.authenticate(presented(token), seat)
         assert answer is not None
         return seat
 

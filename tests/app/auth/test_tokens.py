@@ -60,9 +60,16 @@ class Forge:
             self.verifier.verify(token)
 
 
-@pytest.fixture
-def forge(keys: Keys) -> Forge:
+@pytest.fixture(scope="module")
+def forge_of_all(keys: Keys) -> Forge:
+    """Make one forge for all: loading a key takes long."""
     return Forge(keys)
+
+
+@pytest.fixture
+def forge(forge_of_all: Forge) -> Forge:
+    forge_of_all.clock.time = START
+    return forge_of_all
 
 
 def test_identity(forge: Forge) -> None:
@@ -229,12 +236,6 @@ GARBAGE: list[object] = [
 def test_garbage(forge: Forge, token: object) -> None:
     """What is no token is ERR_1002 and never breaks anything."""
     forge.assert_refused(token)
-
-
-@pytest.fixture(scope="module")
-def forge_of_all(keys: Keys) -> Forge:
-    """Make one forge for all examples of a property."""
-    return Forge(keys)
 
 
 @settings(deadline=None)

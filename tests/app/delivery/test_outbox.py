@@ -197,3 +197,27 @@ def test_close(house: House) -> None:
     outbox.close()
     house.turns.end()
     assert transport.writes == [[b"1"]]
+
+
+def test_a_transport_gone_wrong(house: House) -> None:
+    """A transport that cannot be written to is given up, and the others of the turn are written to."""
+    broken, transport = house.outbox()
+    outbox, other = house.outbox()
+    transport.write = _raise  # type: ignore[method-assign]
+    broken.put(b"1")
+    outbox.put(b"2")
+    house.turns.end()
+    assert (broken.is_open, other.writes) == (False, [[b"2"]])
+
+
+def test_last_words_of_a_slow_one(house: House) -> None:
+    """What was put before a close goes out, even if the receiver does not keep up."""
+    outbox, transport = house.outbox()
+    outbox.congest()
+    outbox.put(b"why")
+    outbox.close()
+    assert transport.writes == [[b"why"]]
+
+
+def _raise(payloads: list[bytes]) -> None:
+    raise OSError("gone")

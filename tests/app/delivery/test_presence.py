@@ -358,7 +358,7 @@ async def test_a_large_org() -> None:
     peers.discover(DiscoverPeers(role="host"), ann)
     await register(bob)
     await town.settle()
-    assert town.heard(ann) == []
+    assert town.heard(ann) == [("PEER_REGISTERED", "")]
 
 
 async def test_the_limit_of_a_small_org() -> None:

@@ -134,9 +134,9 @@ def test_envelope(frame: str) -> None:
 
 
 def optional_fields() -> list[tuple[str, str]]:
-    """Return event and field of every optional field there is."""
+    """Return event and field of every optional field there is; a raw one reads null by itself."""
     fields = [(event, info) for event, route in ROUTES.items() for info in msgspec.structs.fields(route.message)]
-    return [(event, info.encode_name) for event, info in fields if not info.required]
+    return [(event, info.encode_name) for event, info in fields if not info.required and info.type is not msgspec.Raw]
 
 
 @pytest.mark.parametrize(("event", "field"), optional_fields())
