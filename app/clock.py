@@ -9,7 +9,8 @@ class SystemClock:
     """See `handlers.ports.Clock`. Formatting is done once a millisecond, since every message carries the time."""
 
     def __init__(self) -> None:
-        self._millisecond = -1
+        self._good_from = 0.0
+        self._good_until = 0.0
         self._timestamp = ""
 
     def now(self) -> float:
@@ -18,9 +19,10 @@ class SystemClock:
 
     def timestamp(self) -> str:
         """Return the time as ISO 8601 in UTC, in milliseconds."""
-        millisecond = time.time_ns() // 1_000_000
-        if millisecond != self._millisecond:
-            self._millisecond = millisecond
+        now = time.time()
+        if not self._good_from <= now < self._good_until:
+            millisecond = int(now * 1000)
+            self._good_from, self._good_until = millisecond / 1000, (millisecond + 1) / 1000
             moment = datetime.fromtimestamp(millisecond // 1000, UTC)
             self._timestamp = f"{moment:%Y-%m-%dT%H:%M:%S}.{millisecond % 1000:03}Z"
         return self._timestamp

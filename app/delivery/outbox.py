@@ -110,8 +110,15 @@ class Outbox:
 
     def flush(self) -> None:
         """Write out what there is, unless the transport is still at what it got before."""
-        if not self.is_congested and self._events:
-            self._write()
+        events = self._events
+        if self.is_congested or not events:
+            return
+        self._events = []
+        if self._is_heavy:
+            self._is_heavy = False
+            self._flusher.weigh(self, 0)
+        self._size = 0
+        self._transport.write(events)
 
     def congest(self) -> None:
         """Hold everything back: the receiver does not keep up."""
@@ -125,22 +132,14 @@ class Outbox:
 
     def close(self) -> None:
         """Write out what there is, even if the receiver does not keep up, and take nothing more."""
-        if self._events:
-            self._write()
+        self.is_congested = False
+        self.flush()
         self._release()
 
     def overflow(self) -> None:
         """Let go of everything, and say so."""
         self._release()
         self._on_overflow()
-
-    def _write(self) -> None:
-        events, self._events = self._events, []
-        if self._is_heavy:
-            self._is_heavy = False
-            self._flusher.weigh(self, 0)
-        self._size = 0
-        self._transport.write(events)
 
     def _release(self) -> None:
         self.is_open = False

@@ -116,10 +116,17 @@ class Connection:
 
     def receive(self, frame: bytes) -> None:
         """Take a message of valid UTF-8 from the client."""
-        if self._is_busy:
-            self._wait(frame)
-        elif self._is_leaving is None:
-            self._handle(frame)
+        if self._is_busy or self._is_leaving is not None:
+            self._put_off(frame)
+            return
+        verdict = self._limiter.admit(self._monotonic())
+        if verdict is not None:
+            self._refuse(verdict)
+            return
+        work = self._dispatch(frame, self._context)
+        if work is not None:
+            self._is_busy = True
+            self._house.spawn(self._finish(work))
 
     def receive_binary(self, frame: bytes) -> None:
         """Take a binary message: it is read as the same text."""
@@ -131,10 +138,12 @@ class Connection:
     def closed(self, code: int) -> None:
         """Take note that the client closed with this code, or that the connection was lost (1006).
 
-        What came before a goodbye is handled and answered first; after a loss there is nobody to answer.
+        What came before is handled first. What comes for the user after a loss is kept from now on.
         """
-        if self._is_busy and code != CloseCode.ABNORMAL:
-            self._goodbye = code
+        if self._is_busy:
+            self._goodbye = self._goodbye or code
+            if code == CloseCode.ABNORMAL:
+                self._house.lost(self)
         elif self._is_leaving is None:
             self.outbox.close()
             self._transport.close(code, "")
@@ -185,21 +194,11 @@ class Connection:
             self._transport.abort()
             self.closed(CloseCode.ABNORMAL)
 
-    def _handle(self, frame: bytes) -> None:
-        verdict = self._limiter.admit(self._monotonic())
-        if verdict is not None:
-            self._refuse(verdict)
-            return
-        work = self._dispatch(frame, self._context)
-        if work is not None:
-            self._is_busy = True
-            self._house.spawn(self._finish(work))
-
     async def _finish(self, work: Awaitable[None]) -> None:
         await work
         self._is_busy = False
         while self._waiting and not self._is_busy:
-            self._handle(self._waiting.popleft())
+            self.receive(self._waiting.popleft())
         if self._is_busy:
             return
         if self._waiting is not None:
@@ -210,7 +209,7 @@ class Connection:
         elif self._goodbye is not None:
             self.closed(self._goodbye)
 
-    def _wait(self, frame: bytes) -> None:
+    def _put_off(self, frame: bytes) -> None:
         if self._is_leaving is not None:
             return
         if self._waiting is None:

@@ -22,6 +22,8 @@ MAX_CONTROL = 125
 SERVER_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 _WHOLE_TEXT = FIN | TEXT
 _SHORT_HEADERS = tuple(bytes((FIN | TEXT, length)) for length in range(126))
+_medium_header = struct.Struct("!BBH").pack
+_long_header = struct.Struct("!BBQ").pack
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
@@ -255,8 +257,8 @@ def _header(length: int) -> bytes:
     if length < 126:  # noqa: PLR2004
         return _SHORT_HEADERS[length]
     if length < 65_536:  # noqa: PLR2004
-        return struct.pack("!BBH", FIN | TEXT, 126, length)
-    return struct.pack("!BBQ", FIN | TEXT, 127, length)
+        return _medium_header(FIN | TEXT, 126, length)
+    return _long_header(FIN | TEXT, 127, length)
 
 
 def _check_first_bytes(first: int, second: int) -> None:
