@@ -44,6 +44,14 @@ class Client:
         assert frame["event"] == event, frame
         return frame["data"]
 
+    async def next_event(self) -> str:
+        """Return the name of the next event, or of a presence update peer and status."""
+        frame = json.loads(await self.receive())
+        if frame["event"] == "PEER_STATUS_UPDATE":
+            return f"{frame['data']['id']} {frame['data']['status']}"
+        name: str = frame["event"]
+        return name
+
     async def until(self, event: str) -> Any:
         """Return the data of the next such event, whatever comes before it."""
         while True:

@@ -1,0 +1,32 @@
+"""The real clock and the real ids."""
+
+import re
+from datetime import UTC, datetime
+
+from app.clock import SystemClock, random_id
+
+
+def test_timestamp() -> None:
+    """A timestamp is ISO 8601 in UTC with milliseconds, 24 characters, and tells the time."""
+    clock = SystemClock()
+    before = clock.now()
+    stamp = clock.timestamp()
+    after = clock.now()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", stamp)
+    told = datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp()
+    assert before - 0.002 <= told <= after
+
+
+def test_timestamps_go_on() -> None:
+    """Timestamps do not stand still."""
+    clock = SystemClock()
+    first = clock.timestamp()
+    while clock.timestamp() == first:
+        pass
+    assert clock.timestamp() > first
+
+
+def test_ids() -> None:
+    """An id has its prefix and 128 random bits."""
+    assert re.fullmatch(r"req_[A-Za-z0-9_-]{22}", random_id("req_"))
+    assert random_id("") != random_id("")

@@ -1,0 +1,157 @@
+"""What one message costs, counted: calls, and writes to the kernel. Speed itself is measured by hand, not here."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from types import FrameType
+from typing import Any
+
+import anyio
+import pytest
+from websockets.utils import apply_mask
+
+from app.auth.keys import public_key
+from app.ops.logs import make_logger
+from app.runtime import Plan, Runtime, running
+from app.settings import Settings
+from app.tables import load_routes
+from app.wire.protocol import WebSocketProtocol
+from stores.memory import MemoryStores
+from tests.support.tokens import Keys
+
+MASK = b"\x12\x34\x56\x78"
+CALLS_A_MESSAGE = 52
+MESSAGE = {"content": {"t": 1, "body": "x" * 100}, "type": "ai-request", "correlationId": "cor_1"}
+
+
+class Wire:
+    """A transport that notes what is written to it."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.written = asyncio.Event()
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        self.written.set()
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return ("127.0.0.1", 1) if name == "peername" else default
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class Server:
+    """What uvicorn gives a protocol."""
+
+    connections: set[object] = set()  # noqa: RUF012 - as uvicorn has it
+    loaded_app = None
+    root_path = ""
+
+
+class Socket:
+    """A client on our protocol, without a kernel between."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.wire = Wire()
+        server: Any = Server()
+        transport: Any = self.wire
+        self.protocol = WebSocketProtocol(server, server, {})
+        self.protocol.connection_made(transport)
+        self.protocol.open(runtime.gateway)
+
+    async def say(self, event: str, **data: object) -> Any:
+        """Send an event, and return the data of what comes back over this socket, if anything."""
+        self.wire.writes.clear()
+        self.wire.written.clear()
+        self.protocol.data_received(frame(event, **data))
+        with anyio.move_on_after(1):
+            await self.wire.written.wait()
+        return self.read()
+
+    def read(self) -> Any:
+        """Return the data of the last frame that was written."""
+        last = b"".join(self.wire.writes)
+        return json.loads(last[last.rindex(b'{"event"') :])["data"] if last else None
+
+
+def frame(event: str, **data: object) -> bytes:
+    """Return a masked text frame."""
+    payload = json.dumps({"event": event, "data": data}).encode()
+    return b"\x81\xfe" + len(payload).to_bytes(2, "big") + MASK + apply_mask(payload, MASK)
+
+
+@pytest.fixture
+async def pair(keys: Keys) -> AsyncIterator[tuple[Runtime, Socket, Socket, str]]:
+    """Connect ann and bob in a session."""
+    settings = Settings(jwt_public_key_path=keys.public_path, log_level="warning", rate_limit_burst=10**6)
+    plan = Plan(settings, public_key(settings), load_routes(()), make_logger(settings))
+    async with running(plan, MemoryStores()) as runtime:
+        ann, bob = Socket(runtime), Socket(runtime)
+        for socket, user in ((ann, "ann"), (bob, "bob")):
+            await socket.say("AUTH", token=keys.token(user), padding="x" * 100)
+            await socket.say("PEER_REGISTER", padding="x" * 100)
+        await ann.say("CONNECTION_REQUEST", targetId="bob", padding="x" * 100)
+        await asyncio.sleep(0)
+        request = bob.read()
+        session = await bob.say("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True, p="x" * 100)
+        yield runtime, ann, bob, session["sessionId"]
+
+
+async def test_calls(pair: tuple[Runtime, Socket, Socket, str]) -> None:
+    """A message takes a few dozen calls from its bytes in to its bytes out, and not one more with time."""
+    runtime, ann, bob, session_id = pair
+    message = frame("SEND_MESSAGE", sessionId=session_id, **MESSAGE)
+    for _ in range(3):
+        ann.protocol.data_received(message)
+        runtime.flusher.flush()
+    bob.wire.writes.clear()
+
+    def pass_on() -> None:
+        ann.protocol.data_received(message)
+        runtime.flusher.flush()
+
+    calls = _count_calls(pass_on)
+    assert len(bob.wire.writes) == 1
+    assert calls <= CALLS_A_MESSAGE, calls
+
+
+async def test_writes(pair: tuple[Runtime, Socket, Socket, str]) -> None:
+    """However many messages come for a socket in one turn of the loop, they go out in one write."""
+    _, ann, bob, session_id = pair
+    bob.wire.writes.clear()
+    for _ in range(8):
+        ann.protocol.data_received(frame("SEND_MESSAGE", sessionId=session_id, **MESSAGE) * 8)
+    assert bob.wire.writes == []
+    await asyncio.sleep(0)
+    (write,) = bob.wire.writes
+    assert write.count(b"MESSAGE_RECEIVED") == 64
+
+
+def _count_calls(work: Any) -> int:
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
