@@ -184,7 +184,7 @@ def test_data_that_does_not_fit(event: str, data: str, parts: list[str]) -> None
 
 @pytest.mark.parametrize("place", ["content", "unknown", "token"])
 @pytest.mark.parametrize("beside", ["1", LONE])
-@pytest.mark.parametrize("depth", [2_000, 200_000])
+@pytest.mark.parametrize("depth", [20_000, 200_000])
 def test_nesting_too_deep(place: str, beside: str, depth: int) -> None:
     """Nesting too deep to check is ERR_5003, wherever it is."""
     deep = "[" * depth + "]" * depth
