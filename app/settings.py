@@ -37,7 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     port: Port = 3000
     host: str = ""
     app_env: Environment = "development"
-    ws_path: Annotated[str, Meta(pattern="^/.+")] = "/ws"
+    ws_path: Annotated[str, Meta(pattern="^/[A-Za-z0-9._~/-]+$")] = "/ws"
     ws_heartbeat_interval: Annotated[int, Meta(ge=100)] = 30_000
     ws_implementation: Literal["peersync", "websockets-sansio", "wsproto"] = "peersync"
 
@@ -187,3 +187,8 @@ def _check_together(settings: Settings) -> None:
         if value < 2 * settings.max_message_bytes:
             least = 2 * settings.max_message_bytes
             raise SettingsError(f"{name.upper()} is {value}; it may be {least} (twice MAX_MESSAGE_BYTES) or more")
+        total = name.replace("_bytes", "_total_bytes")
+        if getattr(settings, total) < value:
+            raise SettingsError(
+                f"{total.upper()} is {getattr(settings, total)}; it may be {value} ({name.upper()}) or more"
+            )

@@ -77,6 +77,9 @@ async def _accept(request: Request, ctx: Context) -> None:
         participants={request.requester: "host", ctx.user: "guest"},
     )
     await ctx.stores.sessions.put(session)
+    if ctx.directory.peer(request.requester) is None:
+        await ctx.stores.sessions.remove(session.id)  # the requester left meanwhile
+        raise _request_gone()
     accepted = ConnectionAccepted(request_id=request.id, session_id=session.id, peer=_peer(ctx.user, ctx).card)
     ctx.send(request.requester, accepted)
     ctx.delivery.send((ctx.user,), SessionCreated(session_id=session.id, peer=requester.card), about=requester.user)

@@ -1,11 +1,13 @@
 """The commands. What goes wrong in use is one line on standard error and exit code 1, never a traceback."""
 
+import secrets
 import time
 from pathlib import Path
 from typing import get_args
 
 import click
 import msgspec
+from joserfc.jwk import RSAKey
 
 from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
@@ -13,6 +15,9 @@ from app.cli import server
 from app.settings import Settings, SettingsError, parse_duration, read_settings
 from schemas.fields import ID_MAX, Ide, Role
 from stores.base import User
+
+BENCH_TOKEN_SECONDS = 3600
+MANY_TOKENS = 2000  # about a second's work
 
 
 class OneLineErrors(click.Group):
@@ -25,7 +30,7 @@ class OneLineErrors(click.Group):
         except (SettingsError, FileExistsError) as error:
             raise click.ClickException(str(error)) from None
         except UnicodeEncodeError as error:
-            raise click.ClickException(f"{error.object!r} is not text in UTF-8") from None
+            raise click.ClickException(f"an argument is not text in UTF-8 ({error.reason})") from None
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'system'}: {error.strerror or error}") from None
 
@@ -124,11 +129,75 @@ def peer(  # noqa: PLR0917 - click passes them by name
     run(url or f"ws://127.0.0.1:{settings.port}{settings.ws_path}", user, profile, make_token)
 
 
+@main.command()
+@click.option("--url", help="The server's socket; ws://127.0.0.1:PORT/ws of the settings if not given.")
+@click.option("--pairs", type=click.IntRange(1, 20_000), default=50, show_default=True, help="Pairs of peers.")
+@click.option("--window", type=click.IntRange(1, 1000), default=8, show_default=True, help="In flight in each pair.")
+@click.option("--size", type=click.IntRange(20, 1_000_000), default=100, show_default=True, help="Bytes of a message.")
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=5, show_default=True, help="Length of a round.")
+@click.option("--ramp", type=click.FloatRange(0, 600), default=0, show_default=True, help="Seconds to connect over.")
+@click.option("--rounds", type=click.IntRange(1, 20), default=1, show_default=True, help="Times to measure.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="An SVG to draw the percentiles in.")
+@click.option("--token-file", type=click.Path(path_type=Path), help="Access tokens, one a line; else they are made.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object; latencies in milliseconds.")
+@click.option("--i-may-load-this-host", is_flag=True, help="Needed for a server that is not on this machine.")
+def bench(  # noqa: PLR0917 - click passes them by name
+    url: str | None,
+    pairs: int,
+    window: int,
+    size: int,
+    seconds: float,
+    ramp: float,
+    rounds: int,
+    plot: Path | None,
+    token_file: Path | None,
+    *,
+    as_json: bool,
+    i_may_load_this_host: bool,
+) -> None:
+    """Measure a server: pairs of peers talk as fast as it delivers, and latencies are told."""
+    try:
+        from app.cli.bench import host_of, is_loopback, run  # noqa: PLC0415 - needs requirements/bench.txt
+        from app.cli.bench_report import Plan  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is missing; install requirements/bench.txt, as bin/bench does"
+        ) from None
+
+    settings = read_settings()
+    url = url or f"ws://127.0.0.1:{settings.port}{settings.ws_path}"
+    if not is_loopback(host_of(url)) and not i_may_load_this_host:
+        raise click.ClickException(f"{url} is not on this machine; if you may load it, add --i-may-load-this-host")
+    if plot is not None and not plot.parent.is_dir():
+        raise click.ClickException(f"--plot: there is no folder {plot.parent}")
+
+    def make_tokens() -> list[str]:
+        return _tokens_of(token_file, 2 * pairs) if token_file else _bench_tokens(settings, 2 * pairs)
+
+    run(Plan(url, pairs, window, size, seconds, ramp, rounds), make_tokens, json=as_json, picture=plot)
+
+
+def _tokens_of(path: Path, count: int) -> list[str]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    tokens = [line.strip() for line in lines if line.strip()]
+    if len(tokens) < count:
+        raise click.ClickException(f"--token-file: {path} has {len(tokens)} tokens; so many pairs need {count}")
+    return tokens
+
+
+def _bench_tokens(settings: Settings, count: int) -> list[str]:
+    key, run = private_key(settings), secrets.token_hex(4)
+    if count >= MANY_TOKENS:
+        click.echo(f"making {count} tokens", err=True)
+    return [_dev_token(settings, User(f"bench-{run}-{n}"), BENCH_TOKEN_SECONDS, key=key) for n in range(count)]
+
+
 def _dev_token(
     settings: Settings,
     user: User,
     ttl: int,
     *,
+    key: RSAKey | None = None,
     name: str | None = None,
     email: str | None = None,
     roles: tuple[str, ...] = (),
@@ -145,7 +214,7 @@ def _dev_token(
         email=email or f"{user.id}@example.com",
         roles=list(roles) or None,
     )
-    return sign(private_key(settings), claims)
+    return sign(key or private_key(settings), claims)
 
 
 def _make_missing_keys(settings: Settings) -> None:

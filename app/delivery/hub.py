@@ -62,7 +62,9 @@ class Hub:
             self.detach(user)
             return
         self._presence.add(user, endpoint.outbox, endpoint.address)
-        for payload in self._mail.take(user):
+        kept = self._mail.take(user)
+        endpoint.outbox.grant(sum(map(len, kept)))
+        for payload in kept:
             endpoint.outbox.put(payload)
 
     def detach(self, user: User) -> None:

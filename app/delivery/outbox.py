@@ -34,8 +34,11 @@ class Flusher:
         for outbox in ready:
             try:
                 outbox.flush()
-            except (OSError, RuntimeError):  # a transport gone wrong must not silence the others
-                outbox.overflow()
+            except (
+                OSError,
+                RuntimeError,
+            ):  # a transport that broke, as it will say itself, must not silence the others
+                outbox.discard()
 
     def weigh(self, outbox: "Outbox", size: int) -> None:
         """Note what an outbox holds, in bytes; where all together hold too much, the heaviest overflows."""
@@ -56,7 +59,7 @@ class Outbox:
     __slots__ = (
         "_events",
         "_flusher",
-        "_is_heavy",
+        "_light",
         "_limit",
         "_on_overflow",
         "_size",
@@ -74,7 +77,7 @@ class Outbox:
         self._events: list[bytes] = []
         self._updates: dict[User, int] | None = None
         self._size = 0
-        self._is_heavy = False
+        self._light = LIGHT_BYTES
         self.is_open = True
         self.is_congested = False
 
@@ -87,7 +90,7 @@ class Outbox:
             self._flusher.schedule(self)
         events.append(payload)
         self._size += len(payload)
-        if self._size > LIGHT_BYTES:
+        if self._size > self._light:
             self._weigh()
         if self._updates:
             self._updates.clear()  # a later update must not overtake this event
@@ -113,27 +116,35 @@ class Outbox:
         events = self._events
         if self.is_congested or not events:
             return
-        self._events = []
-        if self._is_heavy:
-            self._is_heavy = False
-            self._flusher.weigh(self, 0)
-        self._size = 0
+        self._events, self._size = [], 0
         self._transport.write(events)
 
     def congest(self) -> None:
-        """Hold everything back: the receiver does not keep up."""
+        """Hold everything back: the receiver does not keep up. From now on every byte is counted."""
         self.is_congested = True
+        self._light = 0
+        self._weigh()
 
     def relieve(self) -> None:
         """Write on: the receiver has caught up."""
         self.is_congested = False
+        self._light = LIGHT_BYTES
         self._updates = None
+        self._flusher.weigh(self, 0)
         self.flush()
+
+    def grant(self, size: int) -> None:
+        """Raise the limit by what was kept for the user, which is delivered at once and no fault of its socket."""
+        self._limit += size
 
     def close(self) -> None:
         """Write out what there is, even if the receiver does not keep up, and take nothing more."""
         self.is_congested = False
         self.flush()
+        self._release()
+
+    def discard(self) -> None:
+        """Let go of everything and take nothing more: there is nobody to write to."""
         self._release()
 
     def overflow(self) -> None:
@@ -147,9 +158,12 @@ class Outbox:
         self._flusher.weigh(self, 0)
 
     def _weigh(self) -> None:
+        """Count what is held; if the receiver kept up so far, write first, without waiting for the turn's end."""
+        if not self.is_congested:
+            self.flush()
+            return
         size = self._size + self._transport.backlog()
         if size > self._limit:
             self.overflow()
         else:
-            self._is_heavy = True
             self._flusher.weigh(self, size)

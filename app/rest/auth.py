@@ -57,7 +57,9 @@ async def make_dev_token(request: Request) -> Response:
     try:
         wanted = msgspec.json.decode(await _body(request), type=TokenRequest)
         key = private_key(settings)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _BodyTooLargeError) as error:
+    except _BodyTooLargeError as error:
+        return json_error(413, ErrorCode.INVALID_DATA, str(error))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return json_error(400, ErrorCode.INVALID_DATA, f"The body does not fit: {error}"[:300])
     except SettingsError as error:
         return json_error(503, ErrorCode.INTERNAL, str(error))
@@ -88,7 +90,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise _BodyTooLargeError(f"it has more than {MAX_BODY_BYTES} bytes")
+            raise _BodyTooLargeError(f"The body has more than {MAX_BODY_BYTES} bytes")
     return body
 
 

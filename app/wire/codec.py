@@ -114,6 +114,8 @@ def _described(error: msgspec.ValidationError) -> str:
 
 def _complaint(route: Route, error: msgspec.ValidationError) -> str:
     described = _described(error)[:_LONGEST_ECHO]
+    if described.startswith("Expected"):
+        described = f"data: {described}"
     allowed = _allowed(route.message, described.partition(":")[0])
     return f"{route.event}: {described}{allowed}"
 

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from msgspec import Struct
+
 from app.delivery.outbox import Flusher, Outbox
 from app.wire.codec import encode
 from app.wire.dispatch import Dispatcher
@@ -18,7 +20,16 @@ from stores.base import Holder
 
 MAX_BYTES_BEFORE_AUTH = 65_536
 WAITING_FRAMES = 64
+CRUMBS_AT_ONCE = 1000
 GOODBYES = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS})
+
+
+class End(Struct, frozen=True):
+    """Why a connection ended, and whether that is the user's leaving or a drop."""
+
+    code: int
+    reason: str
+    is_leaving: bool = False
 
 
 class House(Protocol):
@@ -45,7 +56,7 @@ class House(Protocol):
         """Keep what comes for the connection's user from now on."""
         ...
 
-    async def farewell(self, connection: "Connection", context: Context, *, is_leaving: bool) -> None:
+    async def farewell(self, connection: "Connection", context: Context, end: End) -> None:
         """Do what follows from a connection's end."""
         ...
 
@@ -56,11 +67,11 @@ class Connection:
     __slots__ = (
         "_context",
         "_dispatch",
-        "_goodbye",
+        "_ending",
+        "_has_ended",
         "_house",
         "_identity",
         "_is_busy",
-        "_is_leaving",
         "_limiter",
         "_monotonic",
         "_transport",
@@ -78,13 +89,13 @@ class Connection:
         self._transport = transport
         self._context = Context(house.services, self)
         self._identity: Identity | None = None
-        self._goodbye: int | None = None
         self._monotonic = house.monotonic
         self._dispatch = house.dispatcher.dispatch
         self._limiter = Limiter(house.rate)
         self._waiting: deque[bytes] | None = None
         self._is_busy = False
-        self._is_leaving: bool | None = None
+        self._ending: End | None = None
+        self._has_ended = False
         self.holder = holder
         self.address = address
         self.outbox = Outbox(transport, house.flusher, house.outbox_bytes, self._too_slow)
@@ -102,7 +113,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether events are still taken."""
-        return self._is_leaving is None
+        return not self._has_ended
 
     @property
     def is_busy(self) -> bool:
@@ -116,7 +127,7 @@ class Connection:
 
     def receive(self, frame: bytes) -> None:
         """Take a message of valid UTF-8 from the client."""
-        if self._is_busy or self._is_leaving is not None:
+        if self._is_busy or self._has_ended:
             self._put_off(frame)
             return
         verdict = self._limiter.admit(self._monotonic())
@@ -140,14 +151,21 @@ class Connection:
 
         What came before is handled first. What comes for the user after a loss is kept from now on.
         """
-        if self._is_busy:
-            self._goodbye = self._goodbye or code
-            if code == CloseCode.ABNORMAL:
-                self._house.lost(self)
-        elif self._is_leaving is None:
-            self.outbox.close()
-            self._transport.close(code, "")
-            self._end(is_leaving=code in GOODBYES)
+        if code == CloseCode.ABNORMAL:
+            self.outbox.discard()
+            self._house.lost(self)
+        self._end_in_turn(End(code, "", is_leaving=code in GOODBYES))
+
+    def violated(self, code: CloseCode, reason: str) -> None:
+        """Close, since the client broke the WebSocket protocol; what came before is handled first."""
+        self._end_in_turn(End(code, reason))
+
+    def charge(self, crumbs: int) -> None:
+        """Count frames too small to be of use, which cost as much as events; too many at once close the socket."""
+        now = self._monotonic()
+        refused = sum(self._limiter.admit(now) is not None for _ in range(crumbs))
+        if refused > CRUMBS_AT_ONCE:
+            self.close(CloseCode.RATE_LIMITED, "Too many tiny frames")
 
     def too_large(self) -> None:
         """Close: the client sends a message that is too long."""
@@ -171,13 +189,9 @@ class Connection:
         self.outbox.put(encode(event))
 
     def close(self, code: CloseCode, reason: str) -> None:
-        """See `Socket`."""
-        if self._is_leaving is not None:
-            return
-        self._waiting = None
-        self.outbox.close()
-        self._transport.close(code, reason)
-        self._end(is_leaving=False)
+        """See `Socket`. Nothing that comes later is handled; a client that has ended it already is left to its end."""
+        if self._ending is None:
+            self._end(End(code, reason))
 
     def supersede(self) -> None:
         """Make room for the user's new socket."""
@@ -204,13 +218,13 @@ class Connection:
         if self._waiting is not None:
             self._waiting = None
             self._transport.resume()
-        if self._is_leaving is not None:
-            await self._house.farewell(self, self._context, is_leaving=self._is_leaving)
-        elif self._goodbye is not None:
-            self.closed(self._goodbye)
+        if self._has_ended and self._ending is not None:
+            await self._house.farewell(self, self._context, self._ending)
+        elif self._ending is not None:
+            self._end(self._ending)
 
     def _put_off(self, frame: bytes) -> None:
-        if self._is_leaving is not None:
+        if self._has_ended:
             return
         if self._waiting is None:
             self._waiting = deque()
@@ -218,11 +232,21 @@ class Connection:
         if len(self._waiting) >= WAITING_FRAMES or len(frame) > MAX_BYTES_BEFORE_AUTH:
             self._transport.pause()
 
-    def _end(self, *, is_leaving: bool) -> None:
-        self._is_leaving = is_leaving
+    def _end_in_turn(self, end: End) -> None:
+        """End once what came before is handled. Of several reasons to end the first counts."""
+        if self._ending is not None:
+            return
+        self._ending = end
+        if not self._is_busy:
+            self._end(end)
+
+    def _end(self, end: End) -> None:
+        self._ending, self._has_ended, self._waiting = end, True, None
+        self.outbox.close()
+        self._transport.close(end.code, end.reason)
         self._house.lost(self)
         if not self._is_busy:
-            self._house.spawn(self._house.farewell(self, self._context, is_leaving=is_leaving))
+            self._house.spawn(self._house.farewell(self, self._context, end))
 
     def _refuse(self, verdict: Verdict) -> None:
         if verdict.is_final:

@@ -112,23 +112,21 @@ class Dispatcher:
             return self._await(row, message, ctx)
         try:
             answer = row.call(message, ctx)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered, here and nowhere else
-            self._failed(error, row, message, ctx)
-        else:
-            row.handled += 1
             if answer is not None:
                 ctx.socket.send(answer)
+            row.handled += 1
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered, here and nowhere else
+            self._failed(error, row, message, ctx)
         return None
 
     async def _await(self, row: Row, message: ClientEvent, ctx: Context) -> None:
         try:
             answer = await row.call(message, ctx)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._failed(error, row, message, ctx)
-        else:
-            row.handled += 1
             if answer is not None:
                 ctx.socket.send(answer)
+            row.handled += 1
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(error, row, message, ctx)
 
     def _failed(self, error: Exception, row: Row, message: ClientEvent, ctx: Context) -> None:
         if isinstance(error, EventError):
@@ -143,7 +141,8 @@ class Dispatcher:
 
     def _refuse(self, refusal: EventError, ctx: Context) -> None:
         self.refused[refusal.code] += 1
-        ctx.socket.send(Error(code=refusal.code, message=refusal.message, details=refusal.details))
+        message = refusal.message.encode(errors="replace").decode()
+        ctx.socket.send(Error(code=refusal.code, message=message, details=refusal.details))
 
 
 def _bound(ctx: Context, row: Row, message: ClientEvent) -> dict[str, object]:

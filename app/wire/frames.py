@@ -19,6 +19,7 @@ except ImportError:  # pragma: no cover - where websockets comes without its ext
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, RESERVED, MASKED = 0x80, 0x70, 0x80
 MAX_CONTROL = 125
+CRUMB_BYTES = 16
 SERVER_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 _WHOLE_TEXT = FIN | TEXT
 _SHORT_HEADERS = tuple(bytes((FIN | TEXT, length)) for length in range(126))
@@ -66,7 +67,11 @@ class _ViolationError(Exception):
 
 
 class FrameReader:
-    """Reads a client's frames. `limit` is the most bytes that a message may have, and may change at any time."""
+    """Reads a client's frames. `limit` is the most bytes that a message may have, and may change at any time.
+
+    `crumbs` counts frames so small that a flood of them would cost much more to read than to send: control frames,
+    fragments and binary messages of a few bytes.
+    """
 
     __slots__ = (
         "_decoder",
@@ -77,6 +82,7 @@ class FrameReader:
         "_message",
         "_opcode",
         "_payload",
+        "crumbs",
         "is_over",
         "limit",
     )
@@ -91,6 +97,7 @@ class FrameReader:
         self._message: bytearray | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
         self._is_between = True
+        self.crumbs = 0
         self.is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -167,6 +174,8 @@ class FrameReader:
         if len(header) < at + 4:
             return position
         self._opcode, self._left, self._mask = header[0], length, header[at : at + 4]
+        if length < CRUMB_BYTES:
+            self.crumbs += 1
         self._payload = bytearray() if opcode >= CLOSE else None
         if opcode in {TEXT, BINARY}:
             self._message, self._decoder = bytearray(), _utf8_decoder() if opcode == TEXT else None

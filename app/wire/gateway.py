@@ -7,7 +7,7 @@ from itertools import count
 
 from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
-from app.wire.connection import Connection
+from app.wire.connection import Connection, End
 from app.wire.dispatch import Dispatcher, Logger
 from app.wire.limiter import Rate
 from app.wire.transport import Transport
@@ -88,15 +88,21 @@ class Gateway:
         if connection.state is State.REGISTERED:
             self._hub.lost(connection.identity.user, connection)
 
-    async def farewell(self, connection: Connection, context: Context, *, is_leaving: bool) -> None:
+    async def farewell(self, connection: Connection, context: Context, end: End) -> None:
         """Do what follows from a connection's end."""
         if connection.state is State.CONNECTED:
             self._log.debug("socket closed", socket_id=connection.holder.socket)
             return
         user_id = connection.identity.user.id
-        self._log.info("socket closed", socket_id=connection.holder.socket, user_id=user_id, is_leaving=is_leaving)
+        self._log.info(
+            "socket closed",
+            socket_id=connection.holder.socket,
+            user_id=user_id,
+            code=end.code,
+            is_leaving=end.is_leaving,
+        )
         try:
-            await (departures.leave if is_leaving else departures.drop)(context)
+            await (departures.leave if end.is_leaving else departures.drop)(context)
         except StoreUnreachableError as error:
             self._log.warning("store unreachable at a farewell", socket_id=connection.holder.socket, reason=str(error))
 

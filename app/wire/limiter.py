@@ -9,6 +9,8 @@ from msgspec import Struct
 NOTICE_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0
 PENALTY_SECONDS = 1.0
+PENALTY_SHARE = 0.5
+MARGIN_SECONDS = 0.05
 
 
 class Rate(Struct, frozen=True):
@@ -27,7 +29,10 @@ class Verdict(Struct, frozen=True):
 
 
 class Limiter:
-    """Lets events pass at a rate. A refused one costs too, up to a second's worth: only who pauses is heard again."""
+    """Lets events pass at a rate. A refused one costs half of one that passes, up to a second's worth.
+
+    So a client somewhat over its rate is heard less, and one at twice its rate is not heard at all until it pauses.
+    """
 
     __slots__ = ("_interval", "_noticed_at", "_refused_since", "_slack", "_used_until")
 
@@ -49,10 +54,10 @@ class Limiter:
 
     def _refuse(self, now: float, ahead: float) -> Verdict:
         """Return the refusal. More events may be on their way and cost too, so the wait is the longest."""
-        self._used_until = now + min(ahead + self._interval, self._slack + self._interval + PENALTY_SECONDS)
+        self._used_until = now + min(ahead + PENALTY_SHARE * self._interval, self._slack + PENALTY_SECONDS)
         if self._refused_since is None:
             self._refused_since = now
         is_due = self._noticed_at is None or now - self._noticed_at >= NOTICE_SECONDS
         if is_due:
             self._noticed_at = now
-        return Verdict(PENALTY_SECONDS + self._interval, is_due, now - self._refused_since >= PATIENCE_SECONDS)
+        return Verdict(PENALTY_SECONDS + MARGIN_SECONDS, is_due, now - self._refused_since >= PATIENCE_SECONDS)

@@ -33,6 +33,8 @@ CLOSE_SECONDS = 5.0
 DISCARD_SECONDS = 1.0  # after a violation: cut at once, and the kernel's RST would overtake the close frame
 WRITE_BUFFER_BYTES = 65_536
 BYTES_BETWEEN_LOOKS = 262_144
+BYTES_A_TURN = 65_536
+CRUMBS_A_READ = 32
 
 
 class WebSocketProtocol(asyncio.Protocol):
@@ -95,11 +97,17 @@ class WebSocketProtocol(asyncio.Protocol):
             return
         connection.was_heard = True
         reader.limit = connection.max_bytes
-        for event in reader.feed(data):
+        reader.crumbs = 0
+        events = reader.feed(data)
+        if reader.crumbs > CRUMBS_A_READ:
+            self._sweep_crumbs(connection, reader)
+        for event in events:
             if type(event) is bytes:
                 connection.receive(event)
             else:
                 self._control(event, connection)
+        if len(data) > BYTES_A_TURN:
+            self._take_turns()
         self._received += len(data)
         if self._received > BYTES_BETWEEN_LOOKS:
             self._look_at_rate(connection.bytes_per_second)
@@ -141,7 +149,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._transport.close()
             return
         can_answer = self._reader is not None and not self._reader.is_over
-        patience = CLOSE_SECONDS if can_answer else DISCARD_SECONDS
+        patience = CLOSE_SECONDS if can_answer and code != CloseCode.UNAUTHENTICATED else DISCARD_SECONDS
         self._close_timer = asyncio.get_running_loop().call_later(patience, self._transport.abort)
         self._transport.resume_reading()
 
@@ -207,12 +215,25 @@ class WebSocketProtocol(asyncio.Protocol):
                 connection.outbox.flush()
                 self._write_raw(control_frame(PONG, event.payload))
         elif isinstance(event, Violation):
-            connection.close(event.code, event.reason)
+            connection.violated(event.code, event.reason)
         elif isinstance(event, Close):
             self._is_closed_by_client = True
             connection.closed(event.code)
             if self._close_timer is not None:
                 self._transport.close()
+
+    def _sweep_crumbs(self, connection: Connection, reader: FrameReader) -> None:
+        """Charge for empty pings and the like; whoever goes too far with them is not even read any more."""
+        connection.charge(reader.crumbs)
+        if not connection.is_open:
+            reader.is_over = True
+
+    def _take_turns(self) -> None:
+        """Let the others be read before more of this socket is; libuv would read on as long as something comes."""
+        if not self._is_held:
+            self._is_held = True
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
 
     def _look_at_rate(self, bytes_per_second: int) -> None:
         """Read no more for a while if bytes come faster than they may: TCP pushes back."""

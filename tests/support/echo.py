@@ -39,6 +39,7 @@ class EchoConnection:
         self.max_bytes = LIMIT
         self.bytes_per_second = 2**40
         self.was_heard = True
+        self.is_open = True
 
     def receive(self, frame: bytes) -> None:
         """Echo text."""
@@ -54,6 +55,13 @@ class EchoConnection:
         else:
             head = bytes((FIN | BINARY, 127)) + length.to_bytes(8, "big")
         self.transport._write_raw(head + frame)
+
+    def charge(self, crumbs: int) -> None:
+        """Mind no crumbs."""
+
+    def violated(self, code: int, reason: str) -> None:
+        """Close."""
+        self.transport.close(code, reason)
 
     def closed(self, code: int) -> None:
         """Answer a close."""

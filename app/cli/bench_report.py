@@ -1,0 +1,148 @@
+"""What a load run tells: its figures as a table, as JSON and as a plot, and a line of progress. No input or output."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from app.cli.bench_latency import Histogram
+from schemas.errors import CloseCode, ErrorCode
+
+_COLUMNS = ("round", "messages", "messages/s", "p50", "p90", "p99", "p99.9", "max ms", "errors", "connects/s")
+_POINTS_PER_NINE = 10
+_HINTS: dict[str, str] = {
+    ErrorCode.TOKEN_MISSING: "the server is too busy with others; try a longer --ramp",
+    ErrorCode.TOKEN_INVALID: "sign with the key that the server verifies with, or give --token-file",
+    ErrorCode.TOKEN_EXPIRED: "give --token-file with fresh tokens",
+    ErrorCode.PEER_NOT_FOUND: "the two tokens of a pair need the same org",
+    ErrorCode.SUPERSEDED: "each token of --token-file must be of another user",
+    ErrorCode.RATE_LIMITED: "start the server with RATE_LIMIT_EVENTS_PER_SECOND=1000000",
+}
+_CLOSE_HINTS: dict[int, str] = {
+    CloseCode.TOO_LARGE: "start the server with a higher MAX_MESSAGE_BYTES, or lower --size",
+    CloseCode.UNAUTHENTICATED: "start the server with a higher MAX_UNAUTHENTICATED, or try a longer --ramp",
+    CloseCode.TOO_SLOW: "start the server with a higher OUTBOX_BYTES, or lower --window",
+    CloseCode.RATE_LIMITED: _HINTS[ErrorCode.RATE_LIMITED],
+}
+
+
+class Plan(Struct, frozen=True, rename="camel"):
+    """What to do: `pairs` of sockets at `url`, `window` messages of `size` bytes in flight in each."""
+
+    url: str
+    pairs: int
+    window: int
+    size: int
+    seconds: float
+    ramp: float
+    rounds: int
+
+
+class Figures(Struct, frozen=True, rename="camel"):
+    """What was measured in some time; latencies are milliseconds, None where no message came."""
+
+    messages: int
+    messages_per_second: float
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    p999: float | None
+    max: float | None
+    errors: int
+
+
+class Report(Struct, frozen=True, rename="camel"):
+    """A whole run: each round, and all together."""
+
+    plan: Plan
+    connects_per_second: float
+    rounds: list[Figures]
+    all: Figures
+
+
+def figures(latencies: Histogram, seconds: float, errors: int) -> Figures:
+    """Return the figures of what was counted in so many seconds."""
+    total = latencies.total
+    p50, p90, p99, p999, longest = map(latencies.percentile, (0.5, 0.9, 0.99, 0.999, 1.0))
+    return Figures(total, total / seconds, p50, p90, p99, p999, longest, errors)
+
+
+def table(report: Report) -> str:
+    """Return a line for each round, if there were several, and one for all."""
+    rounds = report.rounds if len(report.rounds) > 1 else []
+    named = [*((str(number), each) for number, each in enumerate(rounds, 1)), ("all", report.all)]
+    rows = [_COLUMNS, *(_row(name, each, report.connects_per_second) for name, each in named)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def as_json(report: Report) -> str:
+    """Return the report as one JSON object."""
+    return msgspec.json.encode(report).decode()
+
+
+def progress_line(connected: int, sockets: int, latencies: Histogram, seconds: float) -> str:
+    """Return where things are, with what was counted in the last seconds."""
+    rate = latencies.total / seconds
+    return f"connected {connected}/{sockets}  {rate:.0f} messages/s  p50 {_milliseconds(latencies.percentile(0.5))} ms"
+
+
+def refusal(code: str, message: str) -> str:
+    """Return what a refusal of the server means, and what to do about it."""
+    hint = _HINTS.get(code)
+    return f"the server answers {code}: {message}" + (f"; {hint}" if hint else "")
+
+
+def closing(codes: Counter[int]) -> str:
+    """Return how sockets were closed, and what to do about it."""
+    counted = ", ".join(f"{count} with code {code}" for code, count in sorted(codes.items()))
+    hints = dict.fromkeys(_CLOSE_HINTS[code] for code in sorted(codes) if code in _CLOSE_HINTS)
+    return "; ".join((f"sockets closed by the server: {counted}", *hints))
+
+
+def plot(title: str, series: Sequence[tuple[str, Histogram]]) -> bytes:
+    """Return an SVG of latency by percentile, each further nine as wide as the one before."""
+    import pygal  # type: ignore[import-untyped]  # noqa: PLC0415 - only who plots should wait for it
+
+    shown = [(name, curve(latencies)) for name, latencies in series if latencies.total]
+    nines = max((math.ceil(points[-1][0]) for _, points in shown), default=1)
+    labels = [{"value": nine, "label": _percent(nine)} for nine in range(nines + 1)]
+    chart = pygal.XY(
+        js=[],  # else the picture asks a host on the Internet for a script
+        title=title,
+        x_title="of messages",
+        y_title="ms at most",
+        x_labels=labels,
+        logarithmic=True,
+        dots_size=1,
+    )
+    for name, points in shown:
+        chart.add(name, points)
+    rendered: bytes = chart.render()
+    return rendered
+
+
+def curve(latencies: Histogram) -> list[tuple[float, float]]:
+    """Return points of nines (1 is 90 %, 2 is 99 %) and milliseconds, as far as the count bears them out."""
+    last = int(math.log10(latencies.total) * _POINTS_PER_NINE)
+    nines = (step / _POINTS_PER_NINE for step in range(last + 1))
+    return [(nine, latencies.percentile(1 - 10**-nine) or 0.0) for nine in nines]
+
+
+def _row(name: str, each: Figures, connects: float) -> tuple[str, ...]:
+    times = map(_milliseconds, (each.p50, each.p90, each.p99, each.p999, each.max))
+    return (
+        *(name, str(each.messages), f"{each.messages_per_second:.0f}"),
+        *times,
+        *(str(each.errors), f"{connects:.0f}"),
+    )
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _percent(nines: int) -> str:
+    return "0 %" if nines == 0 else f"{100 - 100 / 10**nines:.{max(0, nines - 2)}f} %"
