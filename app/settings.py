@@ -27,6 +27,25 @@ _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+NOT_BUILT_YET = frozenset(
+    {
+        "ALLOWED_ORIGINS",
+        "AUTH_FAILURES_PER_MINUTE",
+        "DRAIN_SECONDS",
+        "JWT_JWKS_URL",
+        "MAX_CONNECTIONS",
+        "MAX_CONNECTIONS_PER_ADDRESS",
+        "MAX_SESSION_PARTICIPANTS",
+        "RESUME_GRACE_SECONDS",
+        "TLS_CERT_PATH",
+        "TLS_KEY_PATH",
+        "TOKEN_EXPIRY",
+        "TRUSTED_PROXIES",
+    }
+)
+"""Settings of protocol.md section 7 that come with features to come; whoever sets one is told."""
+
+
 class SettingsError(Exception):
     """A setting that cannot be used; the text is one line that names the variable, its value and what it may be."""
 

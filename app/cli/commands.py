@@ -1,5 +1,6 @@
 """The commands. What goes wrong in use is one line on standard error and exit code 1, never a traceback."""
 
+import os
 import secrets
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from joserfc.jwk import RSAKey
 from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
 from app.cli import server
-from app.settings import Settings, SettingsError, parse_duration, read_settings
+from app.settings import NOT_BUILT_YET, Settings, SettingsError, parse_duration, read_settings
 from schemas.fields import ID_MAX, Ide, Role
 from stores.base import User
 
@@ -64,6 +65,8 @@ def serve(host: str | None, port: int | None, workers: int, *, reload: bool, mak
             "--workers: with STORE_URL=memory:// one process must serve all, for peers of different processes would not"
             " find each other"
         )
+    if ignored := sorted(NOT_BUILT_YET & os.environ.keys()):
+        click.echo(f"Not built in yet, and without effect: {', '.join(ignored)}", err=True)
     if make_keys or settings.app_env == "development":
         _make_missing_keys(settings)
     server.run(settings, reload=reload)

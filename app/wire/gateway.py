@@ -98,7 +98,7 @@ class Gateway:
             "socket closed",
             socket_id=connection.holder.socket,
             user_id=user_id,
-            code=end.code,
+            code=int(end.code),
             is_leaving=end.is_leaving,
         )
         try:
