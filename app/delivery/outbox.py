@@ -32,13 +32,7 @@ class Flusher:
         """Write out every outbox that has something."""
         ready, self._ready = self._ready, []
         for outbox in ready:
-            try:
-                outbox.flush()
-            except (
-                OSError,
-                RuntimeError,
-            ):  # a transport that broke, as it will say itself, must not silence the others
-                outbox.discard()
+            outbox.flush()
 
     def weigh(self, outbox: "Outbox", size: int) -> None:
         """Note what an outbox holds, in bytes; where all together hold too much, the heaviest overflows."""
@@ -117,7 +111,10 @@ class Outbox:
         if self.is_congested or not events:
             return
         self._events, self._size = [], 0
-        self._transport.write(events)
+        try:
+            self._transport.write(events)
+        except (OSError, RuntimeError):  # it broke, as it will say itself; whoever writes here is not to blame
+            self.discard()
 
     def congest(self) -> None:
         """Hold everything back: the receiver does not keep up. From now on every byte is counted."""

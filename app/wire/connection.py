@@ -116,11 +116,6 @@ class Connection:
         return not self._has_ended
 
     @property
-    def is_busy(self) -> bool:
-        """Whether an event is being awaited."""
-        return self._is_busy
-
-    @property
     def bytes_per_second(self) -> int:
         """How fast the client may send in the long run."""
         return self._house.bytes_per_second
@@ -144,7 +139,7 @@ class Connection:
         if is_utf8(frame):
             self.receive(frame)
         else:
-            self.close(CloseCode.BAD_UTF8, "A message is JSON in UTF-8")
+            self.violated(CloseCode.BAD_UTF8, "A message is JSON in UTF-8")
 
     def closed(self, code: int) -> None:
         """Take note that the client closed with this code, or that the connection was lost (1006).
@@ -169,7 +164,7 @@ class Connection:
 
     def too_large(self) -> None:
         """Close: the client sends a message that is too long."""
-        self.close(CloseCode.TOO_LARGE, f"A message may have {self.max_bytes} bytes now")
+        self.violated(CloseCode.TOO_LARGE, f"A message may have {self.max_bytes} bytes now")
 
     def authenticated(self, identity: Identity) -> None:
         """See `Socket`."""
@@ -224,7 +219,7 @@ class Connection:
             self._end(self._ending)
 
     def _put_off(self, frame: bytes) -> None:
-        if self._has_ended:
+        if self._ending is not None:
             return
         if self._waiting is None:
             self._waiting = deque()

@@ -210,6 +210,14 @@ def test_a_transport_gone_wrong(house: House) -> None:
     assert (broken.is_open, other.writes) == (False, [[b"2"]])
 
 
+def test_a_burst_to_a_transport_gone_wrong(house: House) -> None:
+    """Whoever sends so much that it is written at once does not notice that the receiver's transport broke."""
+    broken, transport = house.outbox()
+    transport.write = _raise  # type: ignore[method-assign]
+    broken.put(b"x" * (LIGHT_BYTES + 1))
+    assert (broken.is_open, house.overflows) == (False, [])
+
+
 def test_last_words_of_a_slow_one(house: House) -> None:
     """What was put before a close goes out, even if the receiver does not keep up."""
     outbox, transport = house.outbox()
