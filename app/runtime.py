@@ -12,6 +12,7 @@ from joserfc.jwk import RSAKey
 from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
+from app import VERSION
 from app.auth.tokens import TokenVerifier
 from app.clock import SystemClock, random_id
 from app.delivery.hub import Hub
@@ -69,7 +70,7 @@ class Runtime:
             total_size=settings.replay_total_bytes,
             on_overflow=self._overflow,
         )
-        self.hub = Hub(endpoints, self.mail, self.presence)
+        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, random_id)
         self.services = Services(
             stores=stores,
             delivery=self.hub,
@@ -77,6 +78,7 @@ class Runtime:
             clock=clock,
             ids=random_id,
             limits=_limits(settings),
+            version=VERSION,
         )
         self.flusher = Flusher(asyncio.get_running_loop().call_soon, settings.outbox_total_bytes)
         self.dispatcher = Dispatcher(plan.routes, log, is_tracing=settings.log_level == "debug")
@@ -159,8 +161,13 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
 def _limits(settings: Settings) -> Limits:
     return Limits(
         session_grace=settings.session_grace_seconds,
+        resume_grace=settings.resume_grace_seconds,
         request_life=REQUEST_SECONDS,
         directory_page=settings.directory_page,
+        session_participants=settings.max_session_participants,
         sessions_per_user=settings.max_sessions_per_user,
         requests_per_user=settings.max_pending_requests,
+        message_bytes=settings.max_message_bytes,
+        events_per_second=int(settings.rate_limit_events_per_second),
+        burst=int(settings.rate_limit_burst),
     )

@@ -35,11 +35,8 @@ NOT_BUILT_YET = frozenset(
         "JWT_JWKS_URL",
         "MAX_CONNECTIONS",
         "MAX_CONNECTIONS_PER_ADDRESS",
-        "MAX_SESSION_PARTICIPANTS",
-        "RESUME_GRACE_SECONDS",
         "TLS_CERT_PATH",
         "TLS_KEY_PATH",
-        "TOKEN_EXPIRY",
         "TRUSTED_PROXIES",
     }
 )
@@ -68,6 +65,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     jwt_audience: Annotated[str, Meta(min_length=1)] = "peersync-clients"
     jwt_expiration: Count = 3600
     token_leeway_seconds: Seconds = 5
+    token_expiry: Literal["auto", "close", "ignore"] = "auto"  # noqa: S105 - no password
     dev_tokens: Literal["auto", "on", "off"] = "auto"
 
     log_level: LogLevel = "info"
@@ -76,9 +74,11 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
 
     store_url: Annotated[str, Meta(pattern="^memory://$")] = "memory://"
     session_grace_seconds: Seconds = 30
+    resume_grace_seconds: Seconds = 120
     presence_everyone: Annotated[int, Meta(ge=0)] = 500
     directory_page: Count = 1000
     max_sessions_per_user: Count = 50
+    max_session_participants: Annotated[int, Meta(ge=2)] = 30
     max_pending_requests: Count = 20
 
     max_message_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576

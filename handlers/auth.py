@@ -3,9 +3,10 @@
 import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
-from schemas.auth import Auth, AuthFailed, AuthSuccess
+from schemas.auth import Auth, AuthFailed, AuthSuccess, Resumption, Server, SocketLimits
+from schemas.capabilities import CAPABILITIES, VERSION_1_1, Spoken, spoken
 from schemas.errors import CloseCode, ErrorCode, EventError
-from stores.base import User
+from stores.base import Peer, User
 
 from handlers.ports import Identity, State
 from handlers.table import Context, HandlerTable
@@ -14,19 +15,20 @@ table = HandlerTable()
 
 
 @table.on("AUTH", needs=State.CONNECTED)
-async def authenticate(message: Auth, ctx: Context) -> AuthSuccess | None:
+async def authenticate(message: Auth, ctx: Context) -> None:
     """Let the socket in, superseding the user's other one; on an authenticated socket, renew its token."""
     try:
         identity = ctx.tokens.verify(_token(message.token))
         _check_same_user(identity, ctx)
     except EventError as refusal:
-        ctx.socket.send(AuthFailed(code=refusal.code, message=refusal.message))
+        ctx.answer(AuthFailed(code=refusal.code, message=refusal.message))
         ctx.socket.close(CloseCode.UNAUTHENTICATED, "Authentication failed")
-        return None
+        return
     if ctx.socket.state is State.CONNECTED:
-        await _supersede(identity.user, ctx)
-    ctx.socket.authenticated(identity)
-    return AuthSuccess(user_id=identity.user.id, display_name=identity.display_name, email=identity.email)
+        await _enter(message, identity, ctx)
+    else:
+        ctx.socket.renewed(identity)
+        ctx.answer(_success(identity))
 
 
 def _token(raw: Raw) -> str | None:
@@ -41,13 +43,70 @@ def _check_same_user(identity: Identity, ctx: Context) -> None:
         raise EventError(ErrorCode.TOKEN_INVALID, "The token is of another user than this socket's")
 
 
-async def _supersede(user: User, ctx: Context) -> None:
-    """Claim the user for this socket. Until it registers, a registered user counts as dropped, its grace running."""
-    previous = await ctx.stores.peers.claim(user, ctx.socket.holder)
-    if previous is None:
+async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
+    """Claim the user for this socket, and go on where its last one left off, if it asks for that and it can be."""
+    speaks = spoken(message.capabilities)
+    await _supersede(identity.user, ctx)
+    ctx.socket.authenticated(identity, speaks)
+    token = await _recover(message, ctx)
+    peer = ctx.directory.peer(identity.user)
+    if token is not None:
+        ctx.answer(_success_1_1(identity, speaks, token, ctx, is_recovered=True))
+        if peer is not None and peer.is_present:
+            await _restore(peer, ctx)
         return
-    peer = ctx.directory.peer(user)
-    if peer is not None and peer.lapses_at is None:
-        ctx.delivery.detach(user)
-        await ctx.stores.peers.put(replace(peer, lapses_at=ctx.clock.now() + ctx.limits.session_grace))
-    ctx.delivery.supersede(previous)
+    token = await ctx.delivery.admit(identity.user, ctx.socket)
+    if peer is not None and peer.is_present:
+        await ctx.stores.peers.put(_dropped(peer, ctx))
+    is_modern = VERSION_1_1 in speaks
+    ctx.answer(_success_1_1(identity, speaks, token, ctx) if is_modern else _success(identity))
+
+
+async def _supersede(user: User, ctx: Context) -> None:
+    previous = await ctx.stores.peers.claim(user, ctx.socket.holder)
+    if previous is not None:
+        peer = ctx.directory.peer(user)
+        if peer is not None and peer.lapses_at is None:
+            ctx.delivery.detach(user)
+        ctx.delivery.supersede(previous)
+
+
+async def _recover(message: Auth, ctx: Context) -> str | None:
+    if message.resume is None or "resume" not in ctx.socket.spoken:
+        return None
+    return await ctx.delivery.recover(ctx.user, message.resume, ctx.socket)
+
+
+async def _restore(peer: Peer, ctx: Context) -> None:
+    """Register the peer as it was, over this socket; what was kept for it follows."""
+    back = replace(peer, lapses_at=None, is_resumable=False, address=ctx.socket.address)
+    if await ctx.stores.peers.register(back, ctx.socket.holder):
+        ctx.socket.registered()
+        ctx.delivery.attach(back.user, ctx.socket)
+        if back.address != peer.address:
+            ctx.delivery.announce(back)
+
+
+def _dropped(peer: Peer, ctx: Context) -> Peer:
+    """Return the peer as one that lost its connection, until it registers."""
+    return replace(peer, lapses_at=ctx.clock.now() + ctx.limits.session_grace, is_resumable=False)
+
+
+def _success(identity: Identity) -> AuthSuccess:
+    return AuthSuccess(user_id=identity.user.id, display_name=identity.display_name, email=identity.email)
+
+
+def _success_1_1(
+    identity: Identity, speaks: Spoken, token: str | None, ctx: Context, *, is_recovered: bool = False
+) -> AuthSuccess:
+    limits = ctx.limits
+    return replace(
+        _success(identity),
+        capabilities=[capability for capability in CAPABILITIES if capability in speaks],
+        server=Server(version=ctx.services.version),
+        limits=SocketLimits(
+            max_message_bytes=limits.message_bytes, events_per_second=limits.events_per_second, burst=limits.burst
+        ),
+        resume=None if token is None else Resumption(token=token, grace_seconds=limits.resume_grace),
+        recovered=None if token is None else is_recovered,
+    )

@@ -82,7 +82,8 @@ async def _accept(request: Request, ctx: Context) -> None:
         raise _request_gone()
     accepted = ConnectionAccepted(request_id=request.id, session_id=session.id, peer=_peer(ctx.user, ctx).card)
     ctx.send(request.requester, accepted)
-    ctx.delivery.send((ctx.user,), SessionCreated(session_id=session.id, peer=requester.card), about=requester.user)
+    created = SessionCreated(session_id=session.id, peer=requester.card)
+    ctx.delivery.send((ctx.user,), created, about=requester.user, ref=ctx.take_ref())
 
 
 def _target(user: User, ctx: Context) -> Peer:
@@ -91,7 +92,7 @@ def _target(user: User, ctx: Context) -> Peer:
     target = ctx.directory.peer(user)
     if target is None:
         raise EventError(ErrorCode.PEER_NOT_FOUND, f"No peer has the id {user.id!r}")
-    if target.lapses_at is not None:
+    if not target.is_present:
         raise EventError(ErrorCode.TARGET_OFFLINE, f"The peer {user.id!r} is offline")
     return target
 

@@ -14,7 +14,9 @@ async def leave(ctx: Context) -> None:
     """Give the user up at once: the client said goodbye. Does nothing if another socket is the user's by now."""
     if await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
         peer = await ctx.stores.peers.remove(ctx.user)
-        if peer is not None:
+        if peer is None:
+            ctx.delivery.forget(ctx.user)
+        else:
             await _give_up(peer, "left", ctx.services)
 
 
@@ -23,14 +25,13 @@ async def drop(ctx: Context) -> None:
     if not await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
         return
     peer = ctx.directory.peer(ctx.user)
-    if peer is None or peer.status == "offline":
-        return
-    if peer.lapses_at is None:
+    if peer is None:
+        ctx.delivery.forget(ctx.user)
+    elif peer.lapses_at is None:
         ctx.delivery.detach(peer.user)
-    lapses_at = peer.lapses_at or ctx.clock.now() + ctx.limits.session_grace
-    away = replace(peer, status="offline", lapses_at=lapses_at)
-    await ctx.stores.peers.put(away)
-    ctx.delivery.announce(away)
+        await (_await_resume if "resume" in ctx.socket.spoken else _await_return)(peer, ctx)
+    elif peer.status != "offline":
+        await _await_return(peer, ctx)
 
 
 async def expire_absences(services: Services) -> None:
@@ -45,6 +46,19 @@ async def overflow(user: User, services: Services) -> None:
     if peer is not None and peer.lapses_at is not None:
         await services.stores.peers.remove(user)
         await _give_up(peer, "overflow", services)
+
+
+async def _await_resume(peer: Peer, ctx: Context) -> None:
+    """Keep the peer as it is for a while: nothing is lost to it."""
+    await ctx.stores.peers.put(replace(peer, lapses_at=ctx.clock.now() + ctx.limits.resume_grace, is_resumable=True))
+
+
+async def _await_return(peer: Peer, ctx: Context) -> None:
+    """Keep the peer's sessions for a while; to others it is offline."""
+    lapses_at = peer.lapses_at or ctx.clock.now() + ctx.limits.session_grace
+    away = replace(peer, status="offline", lapses_at=lapses_at)
+    await ctx.stores.peers.put(away)
+    ctx.delivery.announce(away)
 
 
 async def _give_up(peer: Peer, reason: EndReason, services: Services) -> None:

@@ -9,6 +9,8 @@ table = HandlerTable()
 
 
 @table.on("PING", needs=State.AUTHENTICATED)
-def ping(_message: Ping, ctx: Context) -> Pong:
-    """Answer with the server's time."""
+def ping(message: Ping, ctx: Context) -> Pong:
+    """Answer with the server's time, and let go of what the client has handled."""
+    if message.offset is not None:
+        ctx.delivery.handled(ctx.user, message.offset)
     return Pong(timestamp=int(ctx.clock.now() * 1000))

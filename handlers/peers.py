@@ -22,7 +22,7 @@ async def register(message: PeerRegister, ctx: Context) -> None:
     if not await ctx.stores.peers.register(peer, ctx.socket.holder):
         return  # superseded meanwhile: nothing more of this socket is handled
     ctx.socket.registered()
-    ctx.socket.send(PeerRegistered(id=peer.user.id, profile=profile, status=peer.status))
+    ctx.answer(PeerRegistered(id=peer.user.id, profile=profile, status=peer.status))
     ctx.delivery.attach(peer.user, ctx.socket)
     ctx.delivery.announce(peer)
 
@@ -32,7 +32,7 @@ def discover(message: DiscoverPeers, ctx: Context) -> PeersList:
     """List who is there and matches every filter given."""
     entries: list[PeerEntry] = []
     for peer in ctx.directory.peers(ctx.user.org):
-        if peer.lapses_at is None and peer.user != ctx.user and _matches(peer, message, ctx):
+        if peer.is_present and peer.user != ctx.user and _matches(peer, message, ctx):
             entries.append(_entry(peer, ctx))
             if len(entries) == ctx.limits.directory_page:
                 break

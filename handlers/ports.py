@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
+from schemas.auth import Resume
+from schemas.capabilities import Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from schemas.peers import PeerEntry
@@ -33,10 +35,15 @@ class Limits(Struct, frozen=True, kw_only=True):
     """The settings that handlers go by; times in seconds."""
 
     session_grace: float
+    resume_grace: float
     request_life: float
     directory_page: int
     sessions_per_user: int
+    session_participants: int
     requests_per_user: int
+    message_bytes: int
+    events_per_second: int
+    burst: int
 
 
 class Clock(Protocol):
@@ -90,16 +97,25 @@ class Socket(Protocol):
         """Who it is, once authenticated."""
         ...
 
-    def authenticated(self, identity: Identity) -> None:
-        """Take the socket to AUTHENTICATED, or renew who it is."""
+    @property
+    def spoken(self) -> Spoken:
+        """What it speaks beyond version 1, once authenticated."""
+        ...
+
+    def authenticated(self, identity: Identity, spoken: Spoken) -> None:
+        """Take the socket to AUTHENTICATED."""
+        ...
+
+    def renewed(self, identity: Identity) -> None:
+        """Go on with another token of the same user."""
         ...
 
     def registered(self) -> None:
         """Take the socket to REGISTERED."""
         ...
 
-    def send(self, event: ServerEvent) -> None:
-        """Send an answer, in order with all else that goes to this socket."""
+    def send(self, event: ServerEvent, ref: Raw | None = None) -> None:
+        """Send an event, in order with all else that goes to this socket; `ref` is that of the event it answers."""
         ...
 
     def close(self, code: CloseCode, reason: str) -> None:
@@ -107,15 +123,57 @@ class Socket(Protocol):
         ...
 
 
+class Receipt:
+    """Which users an event was handed to, and for whom it is kept; ids, in the order of sending."""
+
+    __slots__ = ("delivered", "queued")
+
+    def __init__(self) -> None:
+        self.delivered: list[str] = []
+        self.queued: list[str] = []
+
+
 class Delivery(Protocol):
     """The way to other users. Nothing here waits for a receiver."""
 
-    def send(self, users: Iterable[User], event: ServerEvent, about: User | None = None) -> None:
+    def send(
+        self,
+        users: Iterable[User],
+        event: ServerEvent,
+        about: User | None = None,
+        *,
+        ref: Raw | None = None,
+        receipt: Receipt | None = None,
+    ) -> None:
         """Hand the event to each user's socket, or keep it for one who is away; others do not get it.
 
         `about` is the peer that the event names: a pending presence update of it goes out before, and if it is among
-        the users, it does not get the event itself.
+        the users, it does not get the event itself. `ref` is that of the event that this answers. What becomes of it
+        is written into `receipt`.
         """
+        ...
+
+    async def admit(self, user: User, socket: Socket) -> str | None:
+        """Start anew for a user whose socket has authenticated: what was kept to be resumed is dropped.
+
+        Returns the token to resume with if it speaks `resume`. What comes for it is then kept from now on, numbered
+        from 1.
+        """
+        ...
+
+    async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
+        """Go on from where the user's last socket left off, if all that came after it is there.
+
+        Returns the next token to resume with; None, changing nothing, if it cannot be done whole.
+        """
+        ...
+
+    def confirm(self, user: User) -> None:
+        """Take note that the user was heard after it was recovered: the token it used is good no more."""
+        ...
+
+    def handled(self, user: User, offset: int) -> None:
+        """Let go of what the user has handled, up to this offset."""
         ...
 
     def attach(self, user: User, socket: Socket) -> None:
@@ -152,3 +210,4 @@ class Services(Struct, frozen=True, kw_only=True):
     clock: Clock
     ids: Ids
     limits: Limits
+    version: str

@@ -13,7 +13,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar, get_type_hints
 
-from msgspec import Struct
+from msgspec import Raw, Struct
+from schemas.capabilities import Capability
+from schemas.errors import ErrorCode, EventError
 from schemas.events import ClientEvent, ServerEvent
 from stores.base import Directory, Stores, User
 
@@ -31,7 +33,19 @@ class TableError(Exception):
 class Context:
     """What a handler may use: the services all share, and the socket its event came over."""
 
-    __slots__ = ("clock", "delivery", "directory", "ids", "limits", "services", "socket", "stores", "tokens", "user")
+    __slots__ = (
+        "clock",
+        "delivery",
+        "directory",
+        "ids",
+        "limits",
+        "ref",
+        "services",
+        "socket",
+        "stores",
+        "tokens",
+        "user",
+    )
 
     user: User
     """Whose socket it is; there once the socket is authenticated."""
@@ -39,6 +53,7 @@ class Context:
     def __init__(self, services: Services, socket: Socket) -> None:
         self.services = services
         self.socket = socket
+        self.ref: Raw | None = None
         self.stores: Stores = services.stores
         self.directory: Directory = services.stores.directory
         self.delivery: Delivery = services.delivery
@@ -51,6 +66,15 @@ class Context:
         """Send an event that names this socket's user to another user."""
         self.delivery.send((user,), event, about=self.user)
 
+    def answer(self, event: ServerEvent) -> None:
+        """Answer the event being handled; the answer carries its `ref`. A handler that returns its answer need not."""
+        self.socket.send(event, self.take_ref())
+
+    def take_ref(self) -> Raw | None:
+        """Return the `ref` of the event being handled, for the one who answers it; None if it has none."""
+        ref, self.ref = self.ref, None
+        return ref
+
 
 class Route(Struct, frozen=True):
     """One row of the table."""
@@ -58,21 +82,28 @@ class Route(Struct, frozen=True):
     event: str
     message: type[ClientEvent]
     needs: State
+    capability: Capability | None
     call: Handler
     is_async: bool
+
+    def guarded(self) -> Handler:
+        """Return the handler, behind a check of the socket's capability if the event needs one."""
+        return self.call if self.capability is None else _guarded(self.event, self.capability, self.call)
 
 
 class HandlerTable:
     """The events of one domain."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[str, State, Handler]] = []
+        self._entries: list[tuple[str, State, Capability | None, Handler]] = []
 
-    def on(self, event: str, *, needs: State = State.REGISTERED) -> Callable[[_Function], _Function]:
+    def on(
+        self, event: str, *, needs: State = State.REGISTERED, capability: Capability | None = None
+    ) -> Callable[[_Function], _Function]:
         """Register the decorated function for an event and return it unchanged; nothing else happens at import."""
 
         def register(function: _Function) -> _Function:
-            self._entries.append((event, needs, function))
+            self._entries.append((event, needs, capability, function))
             return function
 
         return register
@@ -94,7 +125,7 @@ def merge(tables: Iterable[HandlerTable]) -> dict[str, Route]:
     return merged
 
 
-def _route(event: str, needs: State, function: Handler) -> Route:
+def _route(event: str, needs: State, capability: Capability | None, function: Handler) -> Route:
     parameters = list(inspect.signature(function).parameters)
     try:
         message = get_type_hints(function).get(parameters[0]) if parameters else None
@@ -102,7 +133,16 @@ def _route(event: str, needs: State, function: Handler) -> Route:
         raise TableError(f"{_name(function)}, the handler of {event}: {error}") from None
     if not (isinstance(message, type) and issubclass(message, ClientEvent)):
         raise TableError(f"{_name(function)}, the handler of {event}: annotate its first parameter with a ClientEvent")
-    return Route(event, message, needs, function, inspect.iscoroutinefunction(function))
+    return Route(event, message, needs, capability, function, inspect.iscoroutinefunction(function))
+
+
+def _guarded(event: str, capability: Capability, call: Handler) -> Handler:
+    def guarded(message: ClientEvent, ctx: Context) -> Answer | Awaitable[Answer]:
+        if capability not in ctx.socket.spoken:
+            raise EventError(ErrorCode.NOT_ALLOWED, f"{event} needs the capability {capability!r}, asked for in AUTH")
+        return call(message, ctx)
+
+    return guarded
 
 
 def _name(function: Handler) -> str:

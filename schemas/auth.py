@@ -1,26 +1,71 @@
 """Authentication and the heartbeat."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from schemas.errors import ErrorCode
 from schemas.events import ClientEvent, ServerEvent
+from schemas.fields import Label, Labels, Offset
+
+
+class Client(Struct, frozen=True):
+    """The client's program."""
+
+    name: Label | None = None
+    version: Label | None = None
+
+
+class Resume(Struct, frozen=True):
+    """What a client resumes from: the token it was given last, and the offset of the last event it handled."""
+
+    token: Label
+    offset: Offset
 
 
 class Auth(ClientEvent, frozen=True):
     """Presents an access token. A token of any other type than string is an invalid token, so it is looked at later."""
 
     token: Raw = Raw(b"null")
+    capabilities: Labels | None = None
+    client: Client | None = None
+    resume: Resume | None = None
+
+
+class Server(Struct, frozen=True):
+    """The server's program, and the newest protocol that it speaks."""
+
+    version: str
+    protocol: Literal["1.1"] = "1.1"
+
+
+class SocketLimits(Struct, frozen=True, rename="camel"):
+    """What a client may send: bytes a message, events a second in the long run, events at once."""
+
+    max_message_bytes: int
+    events_per_second: int
+    burst: int
+
+
+class Resumption(Struct, frozen=True, rename="camel"):
+    """What the client resumes with, if it is back within `grace_seconds` of a drop."""
+
+    token: str
+    grace_seconds: float
 
 
 class AuthSuccess(ServerEvent, frozen=True):
-    """The token is good; from its claims `sub`, `name` and `email`."""
+    """The token is good; from its claims `sub`, `name` and `email`. The rest is told to clients of version 1.1."""
 
     event: ClassVar[str] = "AUTH_SUCCESS"
     user_id: str
     display_name: str
     email: str | None = None
+    capabilities: list[str] | None = None
+    server: Server | None = None
+    limits: SocketLimits | None = None
+    resume: Resumption | None = None
+    recovered: bool | None = None
 
 
 class AuthFailed(ServerEvent, frozen=True):
@@ -32,7 +77,9 @@ class AuthFailed(ServerEvent, frozen=True):
 
 
 class Ping(ClientEvent, frozen=True):
-    """Asks for a sign of life."""
+    """Asks for a sign of life; `offset` is that of the last event handled, so that the server can let go of those."""
+
+    offset: Offset | None = None
 
 
 class Pong(ServerEvent, frozen=True):

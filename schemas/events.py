@@ -4,12 +4,18 @@ from typing import Any, ClassVar
 
 from msgspec import Raw, Struct
 
+from schemas.capabilities import Spoken
+
+NO_REF = Raw(b"")
+NULL_REF = b"null"
+
 
 class Envelope(Struct):
-    """A client's frame, `{"event": string, "data"?: object | null}`; `data` still undecoded."""
+    """A client's frame, `{"event": string, "data"?: object | null, "ref"?: string | integer}`; `data` undecoded."""
 
     event: str
     data: Raw = Raw(b"{}")
+    ref: Raw = NO_REF
 
 
 class ClientEvent(Struct, frozen=True, rename="camel"):
@@ -17,9 +23,17 @@ class ClientEvent(Struct, frozen=True, rename="camel"):
 
 
 class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """`data` of an event that the server sends; a field at its default of None is left out."""
+    """`data` of an event that the server sends; a field at its default of None is left out.
+
+    One that is not the same for everybody sets `has_variants`, and `variant` tells who gets what.
+    """
 
     event: ClassVar[str]
+    has_variants: ClassVar[bool] = False
+
+    def variant(self, _spoken: Spoken) -> "ServerEvent | None":
+        """Return what a socket that speaks these capabilities gets of the event; None if nothing."""
+        return self
 
 
 class Frame(Struct, frozen=True):
@@ -27,3 +41,9 @@ class Frame(Struct, frozen=True):
 
     event: str
     data: Any
+
+
+class Ok(ServerEvent, frozen=True):
+    """Answers an event with `ref` that has no other answer."""
+
+    event: ClassVar[str] = "OK"

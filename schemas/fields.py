@@ -6,6 +6,7 @@ from msgspec import Meta
 
 DISPLAY_NAME_MAX = 128
 ID_MAX = 256
+LIST_MAX = 64
 
 Id = Annotated[str, Meta(min_length=1, max_length=ID_MAX)]
 Label = Annotated[str, Meta(max_length=ID_MAX)]
@@ -13,6 +14,8 @@ DisplayName = Annotated[str, Meta(min_length=1, max_length=DISPLAY_NAME_MAX)]
 Ide = Literal["vscode", "cursor", "jetbrains", "vim", "neovim", "emacs", "sublime", "other"]
 Role = Literal["host", "guest", "observer"]
 Status = Literal["online", "away", "busy", "offline"]
+Offset = Annotated[int, Meta(ge=0)]
+Labels = Annotated[list[Label], Meta(max_length=LIST_MAX)]
 ConnectionMode = Literal["LAN", "REMOTE"]
 EndReason = Literal["left", "timeout", "kicked", "ended", "overflow", "revoked"]
 RejectReason = Literal["expired", "offline", "full"]

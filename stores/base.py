@@ -36,7 +36,8 @@ class Peer(Struct, frozen=True):
     """A registered user.
 
     `status` is what others were told. `lapses_at` is None while a socket is there, else the time (seconds since 1970)
-    at which the user is given up. `address` is a salted hash, equal for equal addresses.
+    at which the user is given up; `is_resumable` says that until then it counts as there, since nothing is lost to it.
+    `address` is a salted hash, equal for equal addresses.
     """
 
     user: User
@@ -44,6 +45,12 @@ class Peer(Struct, frozen=True):
     status: Status
     address: bytes
     lapses_at: float | None = None
+    is_resumable: bool = False
+
+    @property
+    def is_present(self) -> bool:
+        """Whether it can be reached: it has a socket, or can resume."""
+        return self.lapses_at is None or self.is_resumable
 
     @property
     def card(self) -> PeerCard:

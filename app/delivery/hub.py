@@ -3,20 +3,25 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from app.delivery.mail import Mail
+from msgspec import Raw
+
+from app.delivery.mail import Mail, Mailbox
 from app.delivery.outbox import Outbox
 from app.delivery.presence import Presence
-from app.wire.codec import encode
-from handlers.ports import Socket
+from app.wire.codec import encode, with_offset, with_ref
+from handlers.ports import Ids, Receipt, Socket
+from schemas.auth import Resume
+from schemas.capabilities import VERSION_1, Spoken
 from schemas.events import ServerEvent
 from schemas.peers import PeerEntry
-from stores.base import Holder, Peer, User
+from stores.base import Directory, Holder, Peer, User
 
 
 class Endpoint(Protocol):
     """A live socket of this node."""
 
     outbox: Outbox
+    spoken: Spoken
 
     @property
     def address(self) -> bytes:
@@ -31,46 +36,98 @@ class Endpoint(Protocol):
 class Hub:
     """See `handlers.ports.Delivery`."""
 
-    def __init__(self, endpoints: Mapping[int, Endpoint], mail: Mail, presence: Presence) -> None:
+    def __init__(
+        self, endpoints: Mapping[int, Endpoint], mail: Mail, presence: Presence, directory: Directory, ids: Ids
+    ) -> None:
         self._endpoints = endpoints
         self._mail = mail
         self._presence = presence
+        self._directory = directory
+        self._ids = ids
         self._links = presence.links
+        self._boxes = mail.boxes
         self.delivered = 0
         self.kept = 0
 
-    def send(self, users: Iterable[User], event: ServerEvent, about: User | None = None) -> None:
-        """Hand the event to each user's socket, or keep it for one who is away."""
+    def send(
+        self,
+        users: Iterable[User],
+        event: ServerEvent,
+        about: User | None = None,
+        *,
+        ref: Raw | None = None,
+        receipt: Receipt | None = None,
+    ) -> None:
+        """See `Delivery`. What is the same for all and needs no receipt takes the short way, as most does."""
+        if event.has_variants or ref is not None or receipt is not None:
+            self._send_each(users, event, about, ref, receipt)
+            return
         payload = encode(event)
+        links = self._links
         pending = self._presence.pending
         for user in users:
             if user == about:
                 continue
-            link = self._links.get(user)
-            if link is not None:
-                if pending and about is not None:
-                    self._presence.settle(about, link)
-                link.outbox.put(payload)
-                self.delivered += 1
-            elif self._mail.keep(user, payload):
-                self.kept += 1
+            link = links.get(user)
+            if link is None or link.box is not None:
+                self._deliver(user, payload, about)
+                continue
+            if pending and about is not None:
+                self._presence.settle(about, link)
+            link.outbox.put(payload)
+            self.delivered += 1
+
+    async def admit(self, user: User, socket: Socket) -> str | None:
+        """See `Delivery`."""
+        old, spoken = self._boxes.get(user), socket.spoken
+        if "resume" in spoken:
+            return self._new_token(self._mail.open(user, spoken), socket)
+        if old is not None and old.is_numbered:
+            self._mail.take(user)
+        if self._directory.peer(user) is not None:
+            self._mail.open(user, spoken)
+        return None
+
+    async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
+        """See `Delivery`."""
+        box = self._boxes.get(user)
+        if box is None or not box.can_resume(resume):
+            return None
+        box.sent, box.spoken = resume.offset, socket.spoken
+        self._mail.handled(box, resume.offset)
+        return self._new_token(box, socket, resume.token)
+
+    def confirm(self, user: User) -> None:
+        """See `Delivery`."""
+        box = self._boxes.get(user)
+        if box is not None:
+            box.tokens = box.tokens[-1:]
+
+    def handled(self, user: User, offset: int) -> None:
+        """See `Delivery`."""
+        box = self._boxes.get(user)
+        if box is not None and box.is_numbered:
+            self._mail.handled(box, offset)
 
     def attach(self, user: User, socket: Socket) -> None:
         """Deliver what was kept, then what comes; if the socket is gone already, keep on keeping."""
         endpoint = self._endpoints.get(socket.holder.socket)
         if endpoint is None:
-            self.detach(user)
+            self._keep_for(user, socket.spoken)
             return
-        self._presence.add(user, endpoint.outbox, endpoint.address)
-        kept = self._mail.take(user)
+        box = self._boxes.get(user)
+        numbered = box if box is not None and box.is_numbered else None
+        self._presence.add(user, endpoint.outbox, endpoint.address, endpoint.spoken, numbered)
+        kept = self._mail.take(user) if numbered is None else _go_live(numbered)
         endpoint.outbox.grant(sum(map(len, kept)))
         for payload in kept:
             endpoint.outbox.put(payload)
 
     def detach(self, user: User) -> None:
         """Keep what comes from now on."""
+        link = self._links.get(user)
         self._presence.remove(user)
-        self._mail.open(user)
+        self._keep_for(user, VERSION_1 if link is None else link.spoken)
 
     def lost(self, user: User, endpoint: Endpoint) -> None:
         """Keep what comes from now on, if this is the socket that it would go to."""
@@ -79,9 +136,13 @@ class Hub:
             self.detach(user)
 
     def forget(self, user: User) -> None:
-        """Drop what was kept and keep nothing more."""
+        """Drop what was kept and keep nothing more; a socket that is still to register starts with nothing."""
         self._presence.forget(user)
-        self._mail.take(user)
+        box = self._boxes.get(user)
+        if box is not None and box.is_numbered and box.socket in self._endpoints:
+            self._mail.restart(box)
+        else:
+            self._mail.take(user)
 
     def supersede(self, holder: Holder) -> None:
         """Close the socket that another one took the place of."""
@@ -96,3 +157,65 @@ class Hub:
     def listed(self, user: User, peers: list[PeerEntry]) -> None:
         """Note which peers a user was shown."""
         self._presence.listed(user, peers)
+
+    def _send_each(
+        self, users: Iterable[User], event: ServerEvent, about: User | None, ref: Raw | None, receipt: Receipt | None
+    ) -> None:
+        """Send to each user the variant that it speaks, encoded once, and write down what became of it."""
+        variants: dict[Spoken, bytes] = {}
+        for user in users:
+            receiver = self._links.get(user) or self._boxes.get(user)
+            if receiver is None or user == about:
+                continue
+            payload = _variant(event, receiver.spoken, variants)
+            is_delivered = self._deliver(user, payload, about, ref) if payload else None
+            if receipt is not None and is_delivered is not None:
+                (receipt.delivered if is_delivered else receipt.queued).append(user.id)
+
+    def _deliver(self, user: User, payload: bytes, about: User | None, ref: Raw | None = None) -> bool | None:
+        """Hand a frame to the user's socket (True), or keep it (False), or neither (None)."""
+        link = self._links.get(user)
+        box = self._boxes.get(user) if link is None else link.box
+        frame = payload if box is None else self._mail.keep(box, payload)
+        if link is None:
+            is_kept = box is not None and bool(frame)
+            self.kept += is_kept
+            return False if is_kept else None
+        if about is not None:
+            self._presence.settle(about, link)
+        link.outbox.put(frame if ref is None else _referring(payload, ref, box))
+        self.delivered += 1
+        return True
+
+    def _keep_for(self, user: User, spoken: Spoken) -> None:
+        box = self._boxes.get(user)
+        if box is None:
+            self._mail.open(user, spoken)
+        elif box.is_live:
+            box.is_live, box.sent = False, box.last
+
+    def _new_token(self, box: Mailbox, socket: Socket, *used: str) -> str:
+        token = self._ids("res_")
+        box.socket, box.tokens = socket.holder.socket, (*used, token)
+        return token
+
+
+def _go_live(box: Mailbox) -> list[bytes]:
+    """Return what the box has to deliver, once; from now on it goes out as it comes."""
+    kept = [] if box.is_live else box.after(box.sent)
+    box.is_live = True
+    return kept
+
+
+def _referring(payload: bytes, ref: Raw, box: Mailbox | None) -> bytes:
+    """Return the event as an answer. What is kept of it has no `ref`, which was for this socket only."""
+    frame = with_ref(payload, ref)
+    return frame if box is None else with_offset(frame, box.last)
+
+
+def _variant(event: ServerEvent, spoken: Spoken, variants: dict[Spoken, bytes]) -> bytes:
+    payload = variants.get(spoken)
+    if payload is None:
+        variant = event.variant(spoken)
+        payload = variants[spoken] = b"" if variant is None else encode(variant)
+    return payload

@@ -1,57 +1,152 @@
-"""Mail: what is kept for users who are away, bounded per user and in all (protocol.md section 3)."""
+"""Mail: what is kept for users, bounded per user and in all (protocol.md sections 3 and 8).
 
+For a user of version 1 a mailbox is there while it is away. For one who speaks `resume` it is there always: each event
+gets its number in it, and stays until the client has said that it was handled.
+"""
+
+from collections import deque
 from collections.abc import Callable
+from secrets import compare_digest
 
+from app.wire.codec import with_offset
+from schemas.auth import Resume
+from schemas.capabilities import VERSION_1, Spoken
 from stores.base import User
 
 
 class Mailbox:
-    """What one user will get on its return, in order."""
+    """What one user will get on its return, in order.
 
-    __slots__ = ("payloads", "size")
+    In a numbered one the last of `frames` has the offset `last`; `sent` is the last offset that a socket was handed
+    before the user went away, `tokens` are those good for resuming, newest last, and `socket` is the number of the
+    user's last socket. One that lost something that its user was still to get is broken, and empty.
+    """
 
-    def __init__(self) -> None:
-        self.payloads: list[bytes] = []
+    __slots__ = (
+        "frames",
+        "is_broken",
+        "is_live",
+        "is_numbered",
+        "last",
+        "sent",
+        "size",
+        "socket",
+        "spoken",
+        "tokens",
+        "user",
+    )
+
+    def __init__(self, user: User, spoken: Spoken) -> None:
+        self.user = user
+        self.spoken = spoken
+        self.is_numbered = "resume" in spoken
+        self.frames: deque[bytes] = deque()
         self.size = 0
+        self.last = 0
+        self.sent = 0
+        self.socket = 0
+        self.tokens: tuple[str, ...] = ()
+        self.is_live = False
+        self.is_broken = False
+
+    @property
+    def first(self) -> int:
+        """The offset of the first event that is still here, or would be the next."""
+        return self.last - len(self.frames) + 1
+
+    def after(self, offset: int) -> list[bytes]:
+        """Return what came after this offset."""
+        return list(self.frames)[max(0, offset - self.first + 1) :]
+
+    def can_resume(self, resume: Resume) -> bool:
+        """Whether all that its client did not handle is here. Takes the same time for every wrong token."""
+        is_known = sum(compare_digest(token.encode(), resume.token.encode()) for token in self.tokens)
+        return bool(is_known) and not self.is_broken and self.first - 1 <= resume.offset <= self.sent
 
 
 class Mail:
-    """The mailboxes of all users who are away. One that outgrows its bound is emptied and reported, once."""
+    """The mailboxes of all users.
+
+    Where one outgrows its bound, or all do and it is the largest, a live one lets go of its oldest events: they were
+    sent, but can be resumed no more. One of a user who is away is emptied, and if it was not numbered that is
+    reported, once.
+    """
 
     def __init__(self, *, events: int, size: int, total_size: int, on_overflow: Callable[[User], None]) -> None:
         self._events = events
         self._size = size
         self._total_size = total_size
         self._on_overflow = on_overflow
-        self._boxes: dict[User, Mailbox] = {}
+        self.boxes: dict[User, Mailbox] = {}
         self.held = 0
 
-    def open(self, user: User) -> None:
-        """Keep what comes for the user from now on."""
-        self._boxes.setdefault(user, Mailbox())
+    def open(self, user: User, spoken: Spoken = VERSION_1) -> Mailbox:
+        """Keep what comes for the user from now on; an old mailbox goes over into it unless that was numbered."""
+        old = self.boxes.get(user)
+        frames = self.take(user)
+        box = self.boxes[user] = Mailbox(user, spoken)
+        if old is not None and not old.is_numbered:
+            for frame in frames:
+                self.keep(box, frame)
+        return box
 
-    def keep(self, user: User, payload: bytes) -> bool:
-        """Keep an event if the user has a mailbox; False if not, or if that was too much for it."""
-        box = self._boxes.get(user)
-        if box is None:
-            return False
-        box.payloads.append(payload)
+    def keep(self, box: Mailbox, payload: bytes) -> bytes:
+        """Keep an event, and return it as it is to be sent, with its number if it has one; empty if it was too much."""
+        if box.is_broken:
+            return b""
+        if box.is_numbered:
+            box.last += 1
+            payload = with_offset(payload, box.last)
+        box.frames.append(payload)
         box.size += len(payload)
         self.held += len(payload)
-        if len(box.payloads) > self._events or box.size > self._size:
-            self._overflow(user)
+        if len(box.frames) > self._events or box.size > self._size:
+            self._make_room(box)
         while self.held > self._total_size:
-            self._overflow(max(self._boxes, key=lambda each: self._boxes[each].size))
-        return user in self._boxes
+            self._give_way(max(self.boxes.values(), key=_size))
+        return payload if box.is_live or box.frames else b""
+
+    def handled(self, box: Mailbox, offset: int) -> None:
+        """Let go of what was handled, up to this offset."""
+        while box.first <= offset and box.frames:
+            self._let_go(box, box.frames.popleft())
+
+    def restart(self, box: Mailbox) -> None:
+        """Drop what no socket was handed yet; numbers start at 1 again."""
+        self.held -= box.size
+        box.frames.clear()
+        box.size = box.last = box.sent = 0
+        box.is_broken = False
 
     def take(self, user: User) -> list[bytes]:
         """Close the mailbox and return what was in it; empty if there was none."""
-        box = self._boxes.pop(user, None)
+        box = self.boxes.pop(user, None)
         if box is None:
             return []
         self.held -= box.size
-        return box.payloads
+        return list(box.frames)
 
-    def _overflow(self, user: User) -> None:
-        self.take(user)
-        self._on_overflow(user)
+    def _make_room(self, box: Mailbox) -> None:
+        if not box.is_live:
+            self._give_way(box)
+            return
+        while len(box.frames) > self._events or box.size > self._size:
+            self._let_go(box, box.frames.popleft())
+
+    def _give_way(self, box: Mailbox) -> None:
+        if box.is_numbered:
+            self.held -= box.size
+            box.frames.clear()
+            box.size, box.is_broken = 0, not box.is_live
+        else:
+            self.take(box.user)
+            box.frames.clear()
+            self._on_overflow(box.user)
+
+    def _let_go(self, box: Mailbox, frame: bytes) -> None:
+        box.size -= len(frame)
+        self.held -= len(frame)
+
+
+def _size(box: Mailbox) -> int:
+    return box.size

@@ -11,8 +11,10 @@ import anyio
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
+from app.delivery.mail import Mailbox
 from app.delivery.outbox import Outbox
 from app.wire.codec import encode
+from schemas.capabilities import VERSION_1, Spoken
 from schemas.fields import ConnectionMode
 from schemas.peers import PeerEntry, PeerStatusUpdate
 from stores.base import Directory, Peer, User
@@ -23,12 +25,17 @@ WATCHED = 100
 
 
 class Link(Struct, eq=False):
-    """A registered user's socket. It is not told of what changed up to `since`, before it registered."""
+    """A registered user's socket. It is not told of what changed up to `since`, before it registered.
+
+    `box` is where its events are numbered and kept, if it speaks `resume`.
+    """
 
     user: User
     outbox: Outbox
     address: bytes
     since: int
+    spoken: Spoken = VERSION_1
+    box: Mailbox | None = None
 
 
 class Change(Struct, eq=False):
@@ -91,13 +98,15 @@ class Presence:
         self.links: dict[User, Link] = {}
         self.pending: dict[User, Change] = {}
 
-    def add(self, user: User, outbox: Outbox, address: bytes) -> None:
+    def add(
+        self, user: User, outbox: Outbox, address: bytes, spoken: Spoken = VERSION_1, box: Mailbox | None = None
+    ) -> None:
         """Tell this socket of what changes from now on; one that is told already loses nothing."""
         link = self.links.get(user)
         if link is not None and link.outbox is outbox:
             return
         self.remove(user)
-        self.links[user] = Link(user, outbox, address, self._changes)
+        self.links[user] = Link(user, outbox, address, self._changes, spoken, box)
         self._registered[user.org] += 1
 
     def remove(self, user: User) -> None:

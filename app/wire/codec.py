@@ -12,6 +12,8 @@ from schemas.errors import ErrorCode, EventError
 from schemas.events import ClientEvent, Envelope, Frame, ServerEvent
 
 _LONGEST_ECHO = 200
+_LONGEST_REF = 256
+_QUOTE = ord('"')
 _TOO_DEEP = "it is nested too deep"
 _NULL = b"null"
 _EMPTY = Raw(b"{}")
@@ -28,8 +30,18 @@ def encode(event: ServerEvent) -> bytes:
     return _encode(Frame(event.event, event))
 
 
+def with_ref(frame: bytes, ref: Raw) -> bytes:
+    """Return the server's frame with the `ref` of the client's frame that it answers."""
+    return b'%b,"ref":%b}' % (frame[:-1], bytes(ref))
+
+
+def with_offset(frame: bytes, offset: int) -> bytes:
+    """Return the server's frame with its number, after all other members."""
+    return b'%b,"offset":%d}' % (frame[:-1], offset)
+
+
 def decode_envelope(frame: bytes) -> Envelope:
-    """Return the event's name and its raw data; raises `EventError` `ERR_5003` for what is no message."""
+    """Return the event's name, its raw data and `ref`; raises `EventError` `ERR_5003` for what is no message."""
     try:
         envelope = _decode_envelope(frame)
     except msgspec.ValidationError as error:
@@ -39,6 +51,16 @@ def decode_envelope(frame: bytes) -> Envelope:
     except RecursionError:
         raise _not_a_message(_TOO_DEEP) from None
     return envelope
+
+
+def check_ref(ref: Raw) -> Raw | None:
+    """Return the `ref`, None for null; raises `EventError` `ERR_9003` if it is neither string nor integer."""
+    raw = bytes(ref)
+    if len(raw) <= _LONGEST_REF and raw[0] in b'"-0123456789' and (raw[0] == _QUOTE or raw.lstrip(b"-").isdigit()):
+        return ref
+    if raw == _NULL:
+        return None
+    raise EventError(ErrorCode.INVALID_DATA, f"ref: it may be a string or an integer, of {_LONGEST_REF} bytes at most")
 
 
 def decode_data(route: Route, decoder: "msgspec.json.Decoder[ClientEvent]", data: Raw) -> ClientEvent:
@@ -61,8 +83,8 @@ def _with_lone_surrogates(frame: bytes, error: msgspec.DecodeError) -> Envelope:
     if patched == frame:
         raise _not_a_message(f"it is not JSON ({error})") from None
     envelope = decode_envelope(patched)
-    data = _members(frame.decode()).get("data")
-    return envelope if data is None else Envelope(envelope.event, Raw(data.encode()))
+    members = {name: Raw(value.encode()) for name, value in _members(frame.decode()).items()}
+    return Envelope(envelope.event, members.get("data", envelope.data), members.get("ref", envelope.ref))
 
 
 def _without_lone_surrogates(frame: bytes) -> bytes:

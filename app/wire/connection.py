@@ -4,16 +4,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from app.delivery.outbox import Flusher, Outbox
-from app.wire.codec import encode
+from app.wire.codec import encode, with_ref
 from app.wire.dispatch import Dispatcher
 from app.wire.frames import is_utf8
 from app.wire.limiter import Limiter, Rate, Verdict
 from app.wire.transport import Transport
 from handlers.ports import Identity, Services, State
 from handlers.table import Context
+from schemas.capabilities import VERSION_1, Spoken
 from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
 from schemas.events import ServerEvent
 from stores.base import Holder
@@ -52,6 +53,10 @@ class House(Protocol):
         """Take note that a connection has authenticated."""
         ...
 
+    def confirm(self, connection: "Connection") -> None:
+        """Take note that the client was heard after it authenticated."""
+        ...
+
     def lost(self, connection: "Connection") -> None:
         """Keep what comes for the connection's user from now on."""
         ...
@@ -80,6 +85,7 @@ class Connection:
         "holder",
         "max_bytes",
         "outbox",
+        "spoken",
         "state",
         "was_heard",
     )
@@ -99,6 +105,7 @@ class Connection:
         self.holder = holder
         self.address = address
         self.outbox = Outbox(transport, house.flusher, house.outbox_bytes, self._too_slow)
+        self.spoken = VERSION_1
         self.state = State.CONNECTED
         self.max_bytes = min(house.max_message_bytes, MAX_BYTES_BEFORE_AUTH)
         self.was_heard = True
@@ -166,22 +173,29 @@ class Connection:
         """Close: the client sends a message that is too long."""
         self.violated(CloseCode.TOO_LARGE, f"A message may have {self.max_bytes} bytes now")
 
-    def authenticated(self, identity: Identity) -> None:
+    def authenticated(self, identity: Identity, spoken: Spoken) -> None:
+        """See `Socket`."""
+        self.renewed(identity)
+        self._context.user = identity.user
+        self.spoken = spoken
+        self.state = State.AUTHENTICATED
+        self.max_bytes = self._house.max_message_bytes
+        if "resume" in spoken:
+            self._dispatch = self._dispatch_first
+        self._house.let_in(self)
+
+    def renewed(self, identity: Identity) -> None:
         """See `Socket`."""
         self._identity = identity
-        self._context.user = identity.user
-        if self.state is State.CONNECTED:
-            self.state = State.AUTHENTICATED
-            self.max_bytes = self._house.max_message_bytes
-            self._house.let_in(self)
 
     def registered(self) -> None:
         """See `Socket`."""
         self.state = State.REGISTERED
 
-    def send(self, event: ServerEvent) -> None:
+    def send(self, event: ServerEvent, ref: Raw | None = None) -> None:
         """See `Socket`."""
-        self.outbox.put(encode(event))
+        frame = encode(event)
+        self.outbox.put(frame if ref is None else with_ref(frame, ref))
 
     def close(self, code: CloseCode, reason: str) -> None:
         """See `Socket`. Nothing that comes later is handled; a client that has ended it already is left to its end."""
@@ -202,6 +216,12 @@ class Connection:
         else:
             self._transport.abort()
             self.closed(CloseCode.ABNORMAL)
+
+    def _dispatch_first(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
+        """Dispatch the first frame after authentication, which shows that the client knows it is in."""
+        self._dispatch = self._house.dispatcher.dispatch
+        self._house.confirm(self)
+        return self._dispatch(frame, ctx)
 
     async def _finish(self, work: Awaitable[None]) -> None:
         await work

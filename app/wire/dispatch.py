@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol, Union
 
 import msgspec
+from msgspec import Raw
 
-from app.wire.codec import decode_data, decode_envelope
+from app.wire.codec import check_ref, decode_data, decode_envelope
 from handlers.ports import State
 from handlers.table import Context, Route
 from schemas.errors import Error, ErrorCode, EventError
-from schemas.events import ClientEvent
+from schemas.events import NO_REF, ClientEvent, Ok
 from stores.base import StoreUnreachableError
 
 _LONGEST_ECHO = 100
@@ -49,12 +50,12 @@ class Row:
     def __init__(self, route: Route) -> None:
         self.route = route
         self.event = route.event
-        self.call: Any = route.call
+        self.call: Any = route.guarded()
         self.needs = route.needs
         self.is_async = route.is_async
         self.decoder = msgspec.json.Decoder(route.message)
         self.frame = msgspec.defstruct(
-            "Frame", [("data", route.message)], tag_field="event", tag=route.event, frozen=True
+            "Frame", [("data", route.message), ("ref", Raw, NO_REF)], tag_field="event", tag=route.event, frozen=True
         )
         self.handled = 0
 
@@ -82,20 +83,22 @@ class Dispatcher:
         except (msgspec.DecodeError, RecursionError):
             return self._dispatch_slowly(frame, ctx)
         row = self._by_frame[type(decoded)]
-        if ctx.socket.state < row.needs:
+        if ctx.socket.state < row.needs or decoded.ref is not NO_REF:
             return self._dispatch_slowly(frame, ctx)
         return self._handle(row, decoded.data, ctx)
 
     def _dispatch_slowly(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
         try:
-            row, message = self._parse(frame, ctx.socket.state)
+            row, message = self._parse(frame, ctx)
         except EventError as refusal:
             self._refuse(refusal, ctx)
             return None
         return self._handle(row, message, ctx)
 
-    def _parse(self, frame: bytes, state: State) -> tuple[Row, ClientEvent]:
+    def _parse(self, frame: bytes, ctx: Context) -> tuple[Row, ClientEvent]:
+        state = ctx.socket.state
         envelope = decode_envelope(frame)
+        ref_error = _note_ref(envelope.ref, ctx)
         row = self._by_event.get(envelope.event)
         if state is State.CONNECTED and (row is None or row.needs > state):
             raise EventError(ErrorCode.NOT_AUTHENTICATED, "Must authenticate first: send AUTH")
@@ -103,6 +106,8 @@ class Dispatcher:
             raise EventError(ErrorCode.NOT_A_MESSAGE, f"Unknown event: {envelope.event[:_LONGEST_ECHO]}")
         if state < row.needs:
             raise EventError(ErrorCode.NOT_REGISTERED, "Must register first: send PEER_REGISTER")
+        if ref_error is not None:
+            raise ref_error
         return row, decode_data(row.route, row.decoder, envelope.data)
 
     def _handle(self, row: Row, message: ClientEvent, ctx: Context) -> Awaitable[None] | None:
@@ -113,7 +118,9 @@ class Dispatcher:
         try:
             answer = row.call(message, ctx)
             if answer is not None:
-                ctx.socket.send(answer)
+                ctx.answer(answer)
+            elif ctx.ref is not None:
+                ctx.answer(Ok())
             row.handled += 1
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered, here and nowhere else
             self._failed(error, row, message, ctx)
@@ -123,7 +130,9 @@ class Dispatcher:
         try:
             answer = await row.call(message, ctx)
             if answer is not None:
-                ctx.socket.send(answer)
+                ctx.answer(answer)
+            elif ctx.ref is not None:
+                ctx.answer(Ok())
             row.handled += 1
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(error, row, message, ctx)
@@ -142,7 +151,19 @@ class Dispatcher:
     def _refuse(self, refusal: EventError, ctx: Context) -> None:
         self.refused[refusal.code] += 1
         message = refusal.message.encode(errors="replace").decode()
-        ctx.socket.send(Error(code=refusal.code, message=message, details=refusal.details))
+        ctx.answer(Error(code=refusal.code, message=message, details=refusal.details))
+
+
+def _note_ref(ref: Raw, ctx: Context) -> EventError | None:
+    """Let the answer to this event carry its `ref`; return what is wrong with it, to be told in its turn."""
+    ctx.ref = None
+    if ref is NO_REF:
+        return None
+    try:
+        ctx.ref = check_ref(ref)
+    except EventError as error:
+        return error
+    return None
 
 
 def _bound(ctx: Context, row: Row, message: ClientEvent) -> dict[str, object]:

@@ -81,6 +81,10 @@ class Gateway:
         self._at_the_door.pop(connection, None)
         self._log.info("socket authenticated", socket_id=connection.holder.socket, user_id=connection.identity.user.id)
 
+    def confirm(self, connection: Connection) -> None:
+        """Take note that the client was heard after it authenticated."""
+        self._hub.confirm(connection.identity.user)
+
     def lost(self, connection: Connection) -> None:
         """Keep what comes for the connection's user from now on."""
         self._at_the_door.pop(connection, None)

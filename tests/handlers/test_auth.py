@@ -23,8 +23,8 @@ def assert_turned_away(seat: Seat, code: ErrorCode) -> None:
 async def test_success(world: World) -> None:
     """A good token lets the socket in and is answered from its claims."""
     seat = world.open()
-    answer = await auth.authenticate(presented("ann"), seat)
-    assert answer == AuthSuccess(user_id="ann", display_name="Name ann", email="ann@example.com")
+    await auth.authenticate(presented("ann"), seat)
+    assert seat.socket.sent == [AuthSuccess(user_id="ann", display_name="Name ann", email="ann@example.com")]
     assert (seat.socket.state, seat.socket.closed) == (State.AUTHENTICATED, None)
     assert await world.stores.peers.release(ANN, seat.socket.holder)
 
@@ -41,7 +41,7 @@ async def test_success(world: World) -> None:
 async def test_failure(world: World, token: object, code: ErrorCode) -> None:
     """A bad token is answered AUTH_FAILED, the socket closes with 4001 and claims nobody."""
     seat = world.open()
-    assert await auth.authenticate(presented(token), seat) is None
+    await auth.authenticate(presented(token), seat)
     assert_turned_away(seat, code)
     assert seat.socket.state is State.CONNECTED
     assert not await world.stores.peers.release(ANN, seat.socket.holder)
@@ -52,7 +52,7 @@ async def test_supersedes_a_registered_socket(world: World) -> None:
     old = await world.join("ann")
     world.clock.advance(5)
     await world.enter("ann")
-    assert world.delivery.calls == [("detach", ANN), ("supersede", old.socket.holder)]
+    assert world.delivery.named("detach", "supersede") == [("detach", ANN), ("supersede", old.socket.holder)]
     peer = world.peer(ANN)
     assert (peer.lapses_at, peer.status) == (START + 5 + 30, "online")
 
@@ -61,7 +61,7 @@ async def test_supersedes_an_unregistered_socket(world: World) -> None:
     """A socket is superseded even if it has not registered."""
     old = await world.enter("ann")
     await world.enter("ann")
-    assert world.delivery.calls == [("supersede", old.socket.holder)]
+    assert world.delivery.named("detach", "supersede") == [("supersede", old.socket.holder)]
 
 
 async def test_superseding_again_keeps_the_grace(world: World) -> None:
@@ -96,17 +96,17 @@ async def test_renewal(world: World) -> None:
     """AUTH again with a token of the same user renews it and changes nothing else."""
     seat = await world.join("ann")
     before = seat.socket.identity
-    answer = await auth.authenticate(presented("ann"), seat)
-    assert isinstance(answer, AuthSuccess)
+    await auth.authenticate(presented("ann"), seat)
+    assert isinstance(seat.socket.sent[-1], AuthSuccess)
     assert seat.socket.identity is not before
     assert (seat.socket.state, seat.socket.closed) == (State.REGISTERED, None)
-    assert world.delivery.calls == []
+    assert world.delivery.named("admit", "detach", "supersede") == []
 
 
 @pytest.mark.parametrize("token", ["bob", "ann@acme", "", 5])
 async def test_renewal_with_a_wrong_token(world: World, token: object) -> None:
     """AUTH again with a token of another user, or no good one, closes the socket."""
     seat = await world.join("ann")
-    assert await auth.authenticate(presented(token), seat) is None
+    await auth.authenticate(presented(token), seat)
     assert_turned_away(seat, ErrorCode.TOKEN_MISSING if token == "" else ErrorCode.TOKEN_INVALID)
     assert seat.user == ANN

@@ -130,7 +130,7 @@ async def test_the_unregistered(world: World, way: Callable[[Seat], Awaitable[No
     """A socket that never registered goes without a word, and its claim with it."""
     seat = await world.enter("ann")
     await way(seat)
-    assert world.delivery.calls == []
+    assert world.delivery.calls == [("forget", ANN)]
     assert await world.stores.peers.claim(ANN, seat.socket.holder) is None
 
 

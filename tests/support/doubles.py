@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from handlers import auth, connections, peers
-from handlers.ports import Delivery, Identity, Limits, Services, Socket, State
+from handlers.ports import Delivery, Identity, Limits, Receipt, Services, Socket, State
 from handlers.table import Context
-from schemas.auth import Auth
+from schemas.auth import Auth, Resume
+from schemas.capabilities import VERSION_1, Spoken
 from schemas.connections import ConnectionRequest, ConnectionResponse
 from schemas.errors import CloseCode, ErrorCode, EventError
 from schemas.events import ServerEvent
@@ -20,13 +21,24 @@ from stores.memory import MemoryStores
 
 START = 1_700_000_000.0
 HERE = b"here"
-LIMITS = Limits(session_grace=30, request_life=30, directory_page=1000, sessions_per_user=50, requests_per_user=20)
+LIMITS = Limits(
+    session_grace=30,
+    resume_grace=120,
+    request_life=30,
+    directory_page=1000,
+    sessions_per_user=50,
+    session_participants=30,
+    requests_per_user=20,
+    message_bytes=1_048_576,
+    events_per_second=200,
+    burst=400,
+)
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
 
 
-def presented(token: object) -> Auth:
+def presented(token: object, capabilities: list[str] | None = None, resume: Resume | None = None) -> Auth:
     """Return AUTH with this token, of whatever type."""
-    return Auth(token=msgspec.Raw(msgspec.json.encode(token)))
+    return Auth(token=msgspec.Raw(msgspec.json.encode(token)), capabilities=capabilities, resume=resume)
 
 
 class ManualClock:
@@ -75,9 +87,37 @@ class RecordingDelivery:
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
+        self.recoverable: set[str] = set()
+        self.away: set[User] = set()
 
-    def send(self, users: Iterable[User], event: ServerEvent, about: User | None = None) -> None:
-        self.calls += [("send", user, event, about) for user in users if user != about]
+    def send(
+        self,
+        users: Iterable[User],
+        event: ServerEvent,
+        about: User | None = None,
+        *,
+        ref: msgspec.Raw | None = None,
+        receipt: Receipt | None = None,
+    ) -> None:
+        receivers = [user for user in users if user != about]
+        self.calls += [("send", user, event, about, *([ref] if ref else [])) for user in receivers]
+        if receipt is not None:
+            receipt.delivered += [user.id for user in receivers if user not in self.away]
+            receipt.queued += [user.id for user in receivers if user in self.away]
+
+    async def admit(self, user: User, socket: Socket) -> str | None:
+        self.calls.append(("admit", user, socket.holder))
+        return f"resume {user.id}" if "resume" in socket.spoken else None
+
+    async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
+        self.calls.append(("recover", user, resume.offset, socket.holder))
+        return f"{resume.token} again" if resume.token in self.recoverable else None
+
+    def confirm(self, user: User) -> None:
+        self.calls.append(("confirm", user))
+
+    def handled(self, user: User, offset: int) -> None:
+        self.calls.append(("handled", user, offset))
 
     def attach(self, user: User, socket: Socket) -> None:
         self.calls.append(("attach", user, socket.holder))
@@ -113,6 +153,7 @@ class RecordingSocket:
         self.holder = Holder("node", number)
         self.address = address
         self.state = State.CONNECTED
+        self.spoken = VERSION_1
         self.sent: list[ServerEvent] = []
         self.closed: CloseCode | None = None
         self.context: Context | None = None
@@ -124,21 +165,29 @@ class RecordingSocket:
         assert self._identity is not None
         return self._identity
 
-    def authenticated(self, identity: Identity) -> None:
-        self._identity = identity
-        self.state = max(self.state, State.AUTHENTICATED)
+    def authenticated(self, identity: Identity, spoken: Spoken) -> None:
+        self.renewed(identity)
+        self.spoken = spoken
+        self.state = State.AUTHENTICATED
         if self.context is not None:
             self.context.user = identity.user
+
+    def renewed(self, identity: Identity) -> None:
+        self._identity = identity
 
     def registered(self) -> None:
         self.state = State.REGISTERED
 
-    def send(self, event: ServerEvent) -> None:
+    def send(self, event: ServerEvent, ref: msgspec.Raw | None = None) -> None:
         self.sent.append(event)
         self._calls.append(("answer", event))
 
     def close(self, code: CloseCode, reason: str) -> None:
         self.closed = code
+
+    def clear(self) -> None:
+        """Forget what was sent."""
+        self.sent.clear()
 
 
 class Seat(Context):
@@ -168,6 +217,7 @@ class World:
             clock=self.clock,
             ids=CountingIds(),
             limits=replace(LIMITS, **limits),
+            version="1.2.3",
         )
         self._socket = socket
         self._sockets = CountingIds()
@@ -178,16 +228,25 @@ class World:
         socket.context = seat = Seat(self.services, socket)
         return seat
 
-    async def enter(self, token: str, address: bytes = HERE) -> Seat:
-        """Connect and authenticate."""
+    async def enter(self, token: str, address: bytes = HERE, capabilities: list[str] | None = None) -> Seat:
+        """Connect and authenticate; the answer does not stay written down."""
         seat = self.open(address)
-        answer = await auth.authenticate(presented(token), seat)
-        assert answer is not None
+        await auth.authenticate(presented(token, capabilities), seat)
+        assert seat.socket.state is State.AUTHENTICATED
+        calls = self.delivery.calls
+        calls[:] = [call for call in calls if call[0] not in {"admit", "answer"}]
+        seat.socket.clear()
         return seat
 
-    async def join(self, token: str, message: PeerRegister | None = None, address: bytes = HERE) -> Seat:
+    async def join(
+        self,
+        token: str,
+        message: PeerRegister | None = None,
+        address: bytes = HERE,
+        capabilities: list[str] | None = None,
+    ) -> Seat:
         """Connect, authenticate and register; nothing of that stays written down."""
-        seat = await self.enter(token, address)
+        seat = await self.enter(token, address, capabilities)
         await peers.register(message or PeerRegister(), seat)
         self.delivery.calls.clear()
         seat.socket.sent.clear()

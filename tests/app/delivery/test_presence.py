@@ -8,12 +8,13 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher, Outbox
 from app.delivery.presence import WATCHED, Presence
-from app.wire.codec import encode
+from app.wire.codec import encode, with_ref
 from handlers import connections, departures, messages, peers
 from schemas.connections import ConnectionRequest
 from schemas.errors import CloseCode
@@ -23,7 +24,7 @@ from schemas.peers import DiscoverPeers, PeerRegister
 from schemas.sessions import SessionEnded
 from stores.base import User
 from stores.memory import MemoryStores
-from tests.support.doubles import HERE, RecordingSocket, RecordingTransport, Seat, Turns, World
+from tests.support.doubles import HERE, CountingIds, RecordingSocket, RecordingTransport, Seat, Turns, World
 
 AWAY = b"elsewhere"
 
@@ -34,8 +35,12 @@ class HubSocket(RecordingSocket):
     outbox: Outbox
     transport: RecordingTransport
 
-    def send(self, event: ServerEvent) -> None:
-        self.outbox.put(encode(event))
+    def send(self, event: ServerEvent, ref: Raw | None = None) -> None:
+        self.outbox.put(encode(event) if ref is None else with_ref(encode(event), ref))
+
+    def clear(self) -> None:
+        self.outbox.flush()
+        self.transport.writes.clear()
 
     def supersede(self) -> None:
         self.closed = CloseCode.SUPERSEDED
@@ -52,7 +57,7 @@ class Town:
         self.presence = Presence(stores.directory, everyone)
         self.mail = Mail(events=10, size=10_000, total_size=10_000, on_overflow=lambda _: None)
         self.sockets: dict[int, HubSocket] = {}
-        self.hub = Hub(self.sockets, self.mail, self.presence)
+        self.hub = Hub(self.sockets, self.mail, self.presence, stores.directory, CountingIds())
         self.world = World(self.hub, stores, self._socket)
 
     def _socket(self, number: int, address: bytes, calls: list[tuple[object, ...]]) -> HubSocket:
@@ -420,7 +425,7 @@ async def test_a_socket_gone_before_it_is_attached(town: Town) -> None:
     del town.sockets[ann.socket.holder.socket]
     await register(ann)
     assert town.presence.links == {}
-    assert town.mail.keep(User("ann"), b"1")
+    assert town.mail.keep(town.mail.boxes[User("ann")], b"1")
 
 
 async def test_a_superseded_socket(town: Town) -> None:

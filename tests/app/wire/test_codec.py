@@ -31,7 +31,8 @@ class Catcher:
         self.caught: list[ClientEvent] = []
         self.seat = World().open()
         routes = [
-            Route(each.event, each.message, State.CONNECTED, self.catch, is_async=False) for each in ROUTES.values()
+            Route(each.event, each.message, State.CONNECTED, None, self.catch, is_async=False)
+            for each in ROUTES.values()
         ]
         self.dispatcher = Dispatcher({route.event: route for route in routes}, structlog.get_logger())
 
@@ -118,7 +119,7 @@ def test_not_a_message(frame: str) -> None:
         '{"event":"PING"}',
         '{"event":"PING","data":null}',
         '{"data":{},"event":"PING"}',
-        ' {\n"event" :\t"PING" , "data" : {"x":[1]} , "ref" : {} }\r\n',
+        ' {\n"event" :\t"PING" , "data" : {"x":[1]} , "more" : {} }\r\n',
         '{"event":"AUTH","event":"PING"}',
         f'{{"x":{LONE},"event":"PING"}}',
         f'{{{LONE}:1,"event":"PING","data":{{{LONE}:{LONE}}}}}',
