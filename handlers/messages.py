@@ -1,15 +1,20 @@
 """SEND_MESSAGE: the data plane."""
 
-from schemas.errors import ErrorCode, EventError
-from schemas.messages import MessageReceived, SendMessage
+from collections.abc import Collection
 
+from msgspec.structs import replace
+from schemas.errors import ErrorCode, EventError
+from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
+from stores.base import Sent, Session, User
+
+from handlers.ports import Receipt
 from handlers.table import Context, HandlerTable
 
 table = HandlerTable()
 
 
 @table.on("SEND_MESSAGE")
-def send_message(message: SendMessage, ctx: Context) -> None:
+def send_message(message: SendMessage, ctx: Context) -> MessageAck | None:
     """Pass the content on to every other participant, as it came."""
     session = ctx.directory.session(message.session_id)
     if session is None:
@@ -19,6 +24,8 @@ def send_message(message: SendMessage, ctx: Context) -> None:
         raise EventError(ErrorCode.NOT_A_PARTICIPANT, "You are not a participant of this session")
     if role == "observer":
         raise EventError(ErrorCode.NOT_ALLOWED, "An observer reads but does not send")
+    if message.message_id is not None or message.to is not None:
+        return _send_addressed(message, session, ctx)
     received = MessageReceived(
         session_id=session.id,
         sender=ctx.user.id,
@@ -28,3 +35,57 @@ def send_message(message: SendMessage, ctx: Context) -> None:
         timestamp=ctx.clock.timestamp(),
     )
     ctx.delivery.send(session.participants, received, about=ctx.user)
+    return None
+
+
+def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> MessageAck | None:
+    """Send to some, or with an acknowledgement, or both. What was acknowledged before is not sent again."""
+    receivers = session.participants if message.to is None else _chosen(message.to, session, ctx)
+    if message.message_id is None or "acks" not in ctx.socket.spoken:
+        ctx.delivery.send(receivers, _addressed(message, session, ctx), about=ctx.user)
+        return None
+    now = ctx.clock.now()
+    sent = ctx.stores.sent.find(session.id, ctx.user, message.message_id, now)
+    if sent is not None:
+        return _ack(message.message_id, session, sent, is_duplicate=True)
+    received = replace(_addressed(message, session, ctx), message_id=message.message_id)
+    receipt = Receipt()
+    ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt)
+    sent = Sent(received.timestamp, tuple(receipt.delivered), tuple(receipt.queued))
+    ctx.stores.sent.add(session.id, ctx.user, message.message_id, sent, now)
+    return _ack(message.message_id, session, sent)
+
+
+def _chosen(ids: Collection[str], session: Session, ctx: Context) -> list[User]:
+    users = [User(each, ctx.user.org) for each in dict.fromkeys(ids)]
+    if not users:
+        raise EventError(ErrorCode.INVALID_DATA, "SEND_MESSAGE: to: it may not be empty; leave it out to send to all")
+    if ctx.user in users:
+        raise EventError(ErrorCode.INVALID_DATA, "SEND_MESSAGE: to: it may not name yourself")
+    for user in users:
+        if user not in session.participants:
+            raise EventError(ErrorCode.NOT_A_PARTICIPANT, f"{user.id!r} is not a participant of this session")
+    return users
+
+
+def _addressed(message: SendMessage, session: Session, ctx: Context) -> AddressedMessage:
+    return AddressedMessage(
+        session_id=session.id,
+        sender=ctx.user.id,
+        content=message.content,
+        type=message.type,
+        correlation_id=message.correlation_id,
+        timestamp=ctx.clock.timestamp(),
+        to=message.to,
+    )
+
+
+def _ack(message_id: str, session: Session, sent: Sent, *, is_duplicate: bool = False) -> MessageAck:
+    return MessageAck(
+        message_id=message_id,
+        session_id=session.id,
+        timestamp=sent.timestamp,
+        delivered=sent.delivered,
+        queued=sent.queued,
+        duplicate=is_duplicate or None,
+    )

@@ -9,6 +9,7 @@ ID_MAX = 256
 LIST_MAX = 64
 
 Id = Annotated[str, Meta(min_length=1, max_length=ID_MAX)]
+Ids = Annotated[list[Id], Meta(max_length=LIST_MAX)]
 Label = Annotated[str, Meta(max_length=ID_MAX)]
 DisplayName = Annotated[str, Meta(min_length=1, max_length=DISPLAY_NAME_MAX)]
 Ide = Literal["vscode", "cursor", "jetbrains", "vim", "neovim", "emacs", "sublime", "other"]

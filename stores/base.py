@@ -13,6 +13,9 @@ from msgspec import Struct
 from schemas.fields import Role, Status
 from schemas.peers import PeerCard, Profile
 
+SENT_MESSAGES = 1000
+SENT_SECONDS = 300.0
+
 
 class StoreUnreachableError(Exception):
     """The store cannot be asked now; the same call may succeed later."""
@@ -73,6 +76,14 @@ class Session(Struct, frozen=True):
     id: str
     host: User
     participants: Mapping[User, Role]
+
+
+class Sent(NamedTuple):
+    """A message that was acknowledged to its sender: when it was sent, who got it, for whom it was kept; ids."""
+
+    timestamp: str
+    delivered: tuple[str, ...]
+    queued: tuple[str, ...]
 
 
 class Directory(Protocol):
@@ -159,6 +170,22 @@ class SessionRecords(Protocol):
         ...
 
 
+class SentMessages(Protocol):
+    """What was acknowledged lately, to recognise a message that is sent again. Never waits.
+
+    Holds the last `SENT_MESSAGES` of each sender in each session, for `SENT_SECONDS`, and not beyond the session or the
+    sender's part in it.
+    """
+
+    def find(self, session_id: str, sender: User, message_id: str, now: float) -> Sent | None:
+        """Return what became of the message; None if it is not known."""
+        ...
+
+    def add(self, session_id: str, sender: User, message_id: str, sent: Sent, now: float) -> None:
+        """Remember a message, sent at `now`, seconds since 1970."""
+        ...
+
+
 class Stores(Protocol):
     """All that is remembered."""
 
@@ -180,6 +207,11 @@ class Stores(Protocol):
     @property
     def sessions(self) -> SessionRecords:
         """Sessions."""
+        ...
+
+    @property
+    def sent(self) -> SentMessages:
+        """Messages sent lately."""
         ...
 
     async def ping(self) -> None:

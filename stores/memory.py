@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import TypeVar
 
-from stores.base import Holder, Peer, Request, Session, User
+from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Sent, Session, User
 
 _Entry = TypeVar("_Entry", Request, Session)
 
@@ -123,11 +123,40 @@ class MemoryRequests:
         return expired
 
 
+class MemorySent:
+    """See `SentMessages`."""
+
+    def __init__(self) -> None:
+        self._by_session: dict[str, dict[User, dict[str, tuple[float, Sent]]]] = {}
+
+    def find(self, session_id: str, sender: User, message_id: str, now: float) -> Sent | None:
+        """See `SentMessages`."""
+        at, sent = self._by_session.get(session_id, {}).get(sender, {}).get(message_id, (now - SENT_SECONDS, None))
+        return sent if now - at < SENT_SECONDS else None
+
+    def add(self, session_id: str, sender: User, message_id: str, sent: Sent, now: float) -> None:
+        """See `SentMessages`."""
+        messages = self._by_session.setdefault(session_id, {}).setdefault(sender, {})
+        messages.pop(message_id, None)
+        messages[message_id] = (now, sent)
+        while len(messages) > SENT_MESSAGES or next(iter(messages.values()))[0] <= now - SENT_SECONDS:
+            del messages[next(iter(messages))]
+
+    def forget(self, session_id: str, senders: Iterable[User]) -> None:
+        """Forget what these sent in a session."""
+        by_sender = self._by_session.get(session_id, {})
+        for sender in senders:
+            by_sender.pop(sender, None)
+        if not by_sender:
+            self._by_session.pop(session_id, None)
+
+
 class MemorySessions:
     """See `SessionRecords`."""
 
-    def __init__(self, directory: MemoryDirectory) -> None:
+    def __init__(self, directory: MemoryDirectory, sent: MemorySent) -> None:
         self._directory = directory
+        self._sent = sent
 
     async def put(self, session: Session) -> None:
         """See `SessionRecords`."""
@@ -135,6 +164,7 @@ class MemorySessions:
         if previous is not None:
             gone = [user for user in previous.participants if user not in session.participants]
             _unlist(self._directory.sessions_by_user, gone, session.id)
+            self._sent.forget(session.id, gone)
         self._directory.sessions[session.id] = session
         for user in session.participants:
             self._directory.sessions_by_user.setdefault(user, {})[session.id] = session
@@ -144,6 +174,7 @@ class MemorySessions:
         session = self._directory.sessions.pop(session_id, None)
         if session is not None:
             _unlist(self._directory.sessions_by_user, session.participants, session_id)
+            self._sent.forget(session_id, session.participants)
         return session
 
 
@@ -154,7 +185,8 @@ class MemoryStores:
         self.directory = MemoryDirectory()
         self.peers = MemoryPeers(self.directory)
         self.requests = MemoryRequests(self.directory)
-        self.sessions = MemorySessions(self.directory)
+        self.sent = MemorySent()
+        self.sessions = MemorySessions(self.directory, self.sent)
 
     async def ping(self) -> None:
         """See `Stores`; memory always answers."""

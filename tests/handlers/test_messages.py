@@ -2,13 +2,14 @@
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from handlers import departures, messages
 from schemas.errors import ErrorCode
 from schemas.fields import Role
-from schemas.messages import MessageReceived, SendMessage
+from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
 from stores.base import Session
-from tests.support.doubles import ANN, BOB, CAT, World, refused
+from tests.support.doubles import ANN, BOB, CAT, Seat, World, refused
 
 CONTENT = Raw(b'{"a" : 1.0}')
 
@@ -80,3 +81,89 @@ async def test_a_session_that_is_over(world: World) -> None:
     await departures.leave(ann)
     with refused(ErrorCode.SESSION_NOT_FOUND):
         messages.send_message(message(session_id), bob)
+
+
+async def acknowledging(world: World) -> Seat:
+    ann = await world.join("ann", capabilities=["acks"])
+    await meet(world)
+    world.delivery.away.add(CAT)
+    return ann
+
+
+def numbered(message_id: str = "m1", to: list[str] | None = None) -> SendMessage:
+    return SendMessage(session_id="ses_1", content=CONTENT, message_id=message_id, to=to)
+
+
+async def test_acknowledgement(world: World) -> None:
+    """The sender is told who has the message, and for whom it is kept."""
+    ann = await acknowledging(world)
+    ack = messages.send_message(numbered(), ann)
+    assert ack == MessageAck(
+        message_id="m1", session_id="ses_1", timestamp="at 0", delivered=("bob",), queued=("cat",), duplicate=None
+    )
+    (_, _, received, _), _ = world.delivery.calls
+    assert isinstance(received, AddressedMessage)
+    assert received.variant(frozenset({"acks"})) == received
+    assert received.variant(frozenset()) == AddressedMessage(
+        session_id="ses_1", sender="ann", content=CONTENT, timestamp="at 0"
+    )
+
+
+async def test_a_duplicate(world: World) -> None:
+    """A message that was acknowledged is not delivered again, but acknowledged with what became of it at first."""
+    ann = await acknowledging(world)
+    first = messages.send_message(numbered(), ann)
+    world.delivery.calls.clear()
+    world.clock.advance(5)
+    again = messages.send_message(numbered(), ann)
+    assert first is not None
+    assert again == replace(first, duplicate=True)
+    assert world.delivery.calls == []
+    assert messages.send_message(numbered("m2"), ann) is not None
+    assert len(world.delivery.calls) == 2
+
+
+async def test_a_refused_message_was_not_seen(world: World) -> None:
+    """After a refusal the same messageId may be sent again, and is delivered."""
+    ann = await acknowledging(world)
+    with refused(ErrorCode.NOT_A_PARTICIPANT):
+        messages.send_message(numbered(to=["zoe"]), ann)
+    ack = messages.send_message(numbered(to=["bob"]), ann)
+    assert ack is not None
+    assert (ack.delivered, ack.queued, ack.duplicate) == (("bob",), (), None)
+
+
+async def test_message_id_without_acks(world: World) -> None:
+    """From a socket without `acks` a messageId is ignored: no answer, no duplicate, nobody is told of it."""
+    ann = await world.join("ann")
+    await meet(world)
+    assert messages.send_message(numbered(), ann) is None
+    assert messages.send_message(numbered(), ann) is None
+    received = world.delivery.to(BOB)
+    assert len(received) == 2
+    assert all(isinstance(each, AddressedMessage) and each.message_id is None for each in received)
+
+
+async def test_to(world: World) -> None:
+    """A message with `to` reaches those it names, once; those with `sessions` are told whom it was for."""
+    ann = await world.join("ann")
+    await meet(world)
+    messages.send_message(SendMessage(session_id="ses_1", content=CONTENT, to=["cat", "cat"]), ann)
+    (received,) = world.delivery.to(CAT)
+    assert world.delivery.to(BOB) == []
+    assert isinstance(received, AddressedMessage)
+    assert received.variant(frozenset({"sessions"})).to == ["cat", "cat"]
+    assert received.variant(frozenset({"acks"})).to is None
+
+
+@pytest.mark.parametrize(
+    ("to", "code"),
+    [([], ErrorCode.INVALID_DATA), (["cat", "ann"], ErrorCode.INVALID_DATA), (["zoe"], ErrorCode.NOT_A_PARTICIPANT)],
+)
+async def test_to_whom_not(world: World, to: list[str], code: ErrorCode) -> None:
+    """`to` names participants other than oneself, one at least."""
+    ann = await world.join("ann")
+    await meet(world)
+    with refused(code):
+        messages.send_message(SendMessage(session_id="ses_1", content=CONTENT, to=to), ann)
+    assert world.delivery.calls == []

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from schemas.peers import PeerCard, Profile
-from stores.base import Holder, Peer, Request, Session, Stores, User
+from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Sent, Session, Stores, User
 from stores.memory import MemoryStores
 
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
@@ -235,3 +235,41 @@ async def test_register(stores: Stores) -> None:
     assert stores.directory.peer(ANN) is None
     assert await stores.peers.register(peer(ANN), Holder("node", 2))
     assert stores.directory.peer(ANN) == peer(ANN)
+
+
+SENT = Sent("then", ("bob",), ())
+
+
+async def test_sent(stores: Stores) -> None:
+    """A message is known under its session, sender and id, and to nobody else."""
+    stores.sent.add("ses_1", ANN, "m", SENT, 0.0)
+    assert stores.sent.find("ses_1", ANN, "m", 1.0) == SENT
+    for session_id, sender, message_id in (("ses_2", ANN, "m"), ("ses_1", FAR_ANN, "m"), ("ses_1", ANN, "n")):
+        assert stores.sent.find(session_id, sender, message_id, 1.0) is None
+
+
+async def test_sent_is_forgotten_in_time(stores: Stores) -> None:
+    """A message is known for some minutes."""
+    stores.sent.add("ses_1", ANN, "m", SENT, 10.0)
+    assert stores.sent.find("ses_1", ANN, "m", 10.0 + SENT_SECONDS - 1) == SENT
+    assert stores.sent.find("ses_1", ANN, "m", 10.0 + SENT_SECONDS) is None
+
+
+async def test_sent_is_bounded(stores: Stores) -> None:
+    """Of each sender in each session the last so many messages are known."""
+    for number in range(SENT_MESSAGES + 1):
+        stores.sent.add("ses_1", ANN, f"m{number}", SENT, 0.0)
+    assert stores.sent.find("ses_1", ANN, "m0", 0.0) is None
+    assert stores.sent.find("ses_1", ANN, "m1", 0.0) == SENT
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_sent_goes_with_the_session(stores: Stores, *, is_over: bool) -> None:
+    """What was sent is forgotten with the session, or with the sender's part in it."""
+    await stores.sessions.put(SESSION)
+    stores.sent.add(SESSION.id, ANN, "m", SENT, 0.0)
+    if is_over:
+        await stores.sessions.remove(SESSION.id)
+    else:
+        await stores.sessions.put(replace(SESSION, host=BOB, participants={BOB: "host"}))
+    assert stores.sent.find(SESSION.id, ANN, "m", 0.0) is None
