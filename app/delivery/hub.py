@@ -80,6 +80,7 @@ class Hub:
     async def admit(self, user: User, socket: Socket) -> str | None:
         """See `Delivery`."""
         old, spoken = self._boxes.get(user), socket.spoken
+        self._presence.restart(user)
         if "resume" in spoken:
             return self._new_token(self._mail.open(user, spoken), socket)
         if old is not None and old.is_numbered:
@@ -106,8 +107,22 @@ class Hub:
     def handled(self, user: User, offset: int) -> None:
         """See `Delivery`."""
         box = self._boxes.get(user)
-        if box is not None and box.is_numbered:
+        sight = self._presence.sight(user)
+        if box is not None and box.is_numbered and sight is not None:
             self._mail.handled(box, offset)
+            sight.handled(offset)
+
+    def pinged(self, user: User) -> None:
+        """Take note that the user's client is asked for a sign of life."""
+        sight = self._presence.sight(user)
+        if sight is not None:
+            sight.ping()
+
+    def ponged(self, user: User) -> None:
+        """Take note that it gave one: what was sent before it was asked has arrived."""
+        sight = self._presence.sight(user)
+        if sight is not None:
+            sight.pong()
 
     def attach(self, user: User, socket: Socket) -> None:
         """Deliver what was kept, then what comes; if the socket is gone already, keep on keeping."""
@@ -117,11 +132,14 @@ class Hub:
             return
         box = self._boxes.get(user)
         numbered = box if box is not None and box.is_numbered else None
+        was_live = numbered is not None and numbered.is_live
         self._presence.add(user, endpoint.outbox, endpoint.address, endpoint.spoken, numbered)
         kept = self._mail.take(user) if numbered is None else _go_live(numbered)
         endpoint.outbox.grant(sum(map(len, kept)))
         for payload in kept:
             endpoint.outbox.put(payload)
+        if numbered is not None and not was_live:
+            self._presence.catch_up(user, numbered.sent)
 
     def detach(self, user: User) -> None:
         """Keep what comes from now on."""

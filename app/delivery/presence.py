@@ -11,6 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
+from app.delivery.chronicle import Chronicle, Sight
 from app.delivery.mail import Mailbox
 from app.delivery.outbox import Outbox
 from app.wire.codec import encode
@@ -27,7 +28,7 @@ WATCHED = 100
 class Link(Struct, eq=False):
     """A registered user's socket. It is not told of what changed up to `since`, before it registered.
 
-    `box` is where its events are numbered and kept, if it speaks `resume`.
+    `box` is where its events are numbered and kept, and `sight` how far it was told, if it speaks `resume`.
     """
 
     user: User
@@ -36,6 +37,7 @@ class Link(Struct, eq=False):
     since: int
     spoken: Spoken = VERSION_1
     box: Mailbox | None = None
+    sight: Sight | None = None
 
 
 class Change(Struct, eq=False):
@@ -93,6 +95,7 @@ class Presence:
         self._watched: dict[User, tuple[User, ...]] = {}
         self._watchers: dict[User, set[User]] = {}
         self._known: dict[User, Peer] = {}
+        self._chronicles: dict[str | None, Chronicle] = {}
         self._changes = 0
         self._news = anyio.Event()
         self.links: dict[User, Link] = {}
@@ -106,8 +109,23 @@ class Presence:
         if link is not None and link.outbox is outbox:
             return
         self.remove(user)
-        self.links[user] = Link(user, outbox, address, self._changes, spoken, box)
+        link = self.links[user] = Link(user, outbox, address, self._changes, spoken, box)
         self._registered[user.org] += 1
+        if box is not None:
+            chronicle = self._chronicles.setdefault(user.org, Chronicle())
+            link.sight = chronicle.sights.setdefault(user, Sight(self._changes))
+
+    def catch_up(self, user: User, offset: int) -> None:
+        """Tell a socket what its user may have missed, who has handled the event with this offset."""
+        link = self.links[user]
+        if link.sight is None or link.box is None:
+            return
+        link.sight.resume(offset)
+        for at, peer in reversed(list(self._chronicles[user.org].since(link.sight.confirmed))):
+            if peer.user != user and (self._is_small(user.org) or user in self._concerned(peer.user)):
+                missed = Change(None, peer, at, at, {}, {}, set())
+                link.outbox.put_presence(peer.user, missed.update(link.address))
+        link.sight.tell(link.box.last, self._changes)
 
     def remove(self, user: User) -> None:
         """Tell the user's socket no more."""
@@ -118,13 +136,30 @@ class Presence:
             del self._registered[user.org]
 
     def forget(self, user: User) -> None:
-        """Tell the user's socket no more, and forget whom the user waited for news of."""
+        """Tell the user's socket no more, and forget whom the user waited for news of, and how far it was told."""
         self.remove(user)
         self._watch(user, ())
+        self.restart(user)
+
+    def restart(self, user: User) -> None:
+        """Forget how far the user was told: it cannot go on from there."""
+        chronicle = self._chronicles.get(user.org)
+        if chronicle is None:
+            return
+        chronicle.sights.pop(user, None)
+        if not chronicle.sights:
+            del self._chronicles[user.org]
+
+    def sight(self, user: User) -> Sight | None:
+        """Return how far the user was told; None if it cannot resume."""
+        chronicle = self._chronicles.get(user.org)
+        return None if chronicle is None else chronicle.sights.get(user)
 
     def announce(self, peer: Peer) -> None:
         """Note what became of a peer; it goes out with the window."""
         self._changes += 1
+        if peer.user.org in self._chronicles:
+            self._chronicles[peer.user.org].note(self._changes, peer)
         change = self.pending.get(peer.user)
         if change is None:
             known = self._known.get(peer.user)
@@ -174,6 +209,8 @@ class Presence:
         for link, changes in self._rounds():
             for change in changes:
                 self._tell(link, change)
+            if link.sight is not None and link.box is not None:
+                link.sight.tell(link.box.last, until)
             told += len(changes)
             if told >= SLICE_UPDATES:
                 told = 0

@@ -57,6 +57,14 @@ class House(Protocol):
         """Take note that the client was heard after it authenticated."""
         ...
 
+    def pinged(self, connection: "Connection") -> None:
+        """Take note that the client is asked for a sign of life."""
+        ...
+
+    def ponged(self, connection: "Connection") -> None:
+        """Take note that it gave one."""
+        ...
+
     def lost(self, connection: "Connection") -> None:
         """Keep what comes for the connection's user from now on."""
         ...
@@ -213,6 +221,8 @@ class Connection:
             return
         if self.was_heard:
             self.was_heard = False
+            if "resume" in self.spoken:
+                self._house.pinged(self)
         else:
             self._transport.abort()
             self.closed(CloseCode.ABNORMAL)
@@ -222,6 +232,11 @@ class Connection:
         self._dispatch = self._house.dispatcher.dispatch
         self._house.confirm(self)
         return self._dispatch(frame, ctx)
+
+    def ponged(self) -> None:
+        """Take note that the client answered when it was last asked for a sign of life."""
+        if "resume" in self.spoken:
+            self._house.ponged(self)
 
     async def _finish(self, work: Awaitable[None]) -> None:
         await work

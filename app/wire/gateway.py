@@ -85,6 +85,14 @@ class Gateway:
         """Take note that the client was heard after it authenticated."""
         self._hub.confirm(connection.identity.user)
 
+    def pinged(self, connection: Connection) -> None:
+        """Take note that the client is asked for a sign of life."""
+        self._hub.pinged(connection.identity.user)
+
+    def ponged(self, connection: Connection) -> None:
+        """Take note that it gave one."""
+        self._hub.ponged(connection.identity.user)
+
     def lost(self, connection: Connection) -> None:
         """Keep what comes for the connection's user from now on."""
         self._at_the_door.pop(connection, None)

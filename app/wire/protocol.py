@@ -20,6 +20,7 @@ from app.wire.frames import (
     Event,
     FrameReader,
     Ping,
+    Pong,
     Violation,
     close_frame,
     control_frame,
@@ -214,6 +215,8 @@ class WebSocketProtocol(asyncio.Protocol):
             if not connection.outbox.is_congested:
                 connection.outbox.flush()
                 self._write_raw(control_frame(PONG, event.payload))
+        elif isinstance(event, Pong):
+            connection.ponged()
         elif isinstance(event, Violation):
             connection.violated(event.code, event.reason)
         elif isinstance(event, Close):

@@ -45,6 +45,9 @@ class EchoConnection:
         """Echo text."""
         self.transport.write([frame])
 
+    def ponged(self) -> None:
+        """Take no note of pongs."""
+
     def receive_binary(self, frame: bytes) -> None:
         """Echo binary, which the service itself never sends."""
         length = len(frame)
