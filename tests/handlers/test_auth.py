@@ -4,9 +4,9 @@ import pytest
 
 from handlers import auth, departures
 from handlers.ports import State
-from schemas.auth import AuthFailed, AuthSuccess
+from schemas.auth import AuthFailed, AuthSuccess, Resume, Resumption, Server, SocketLimits
 from schemas.errors import CloseCode, ErrorCode
-from tests.support.doubles import ANN, START, Seat, World, presented
+from tests.support.doubles import ANN, HERE, START, Seat, World, presented
 
 
 @pytest.fixture
@@ -110,3 +110,91 @@ async def test_renewal_with_a_wrong_token(world: World, token: object) -> None:
     await auth.authenticate(presented(token), seat)
     assert_turned_away(seat, ErrorCode.TOKEN_MISSING if token == "" else ErrorCode.TOKEN_INVALID)
     assert seat.user == ANN
+
+
+RESUME = Resume(token="kept", offset=7)
+
+
+async def resuming(world: World, address: bytes = HERE, *, is_there: bool = True) -> Seat:
+    """Authenticate with a resume token; `is_there` says whether all is there to resume."""
+    world.delivery.recoverable = {"kept"} if is_there else set()
+    world.delivery.calls.clear()
+    seat = world.open(address)
+    await auth.authenticate(presented("ann", ["resume", "unheard-of"], RESUME), seat)
+    return seat
+
+
+async def test_capabilities(world: World) -> None:
+    """Who names capabilities is told which of them there are, and of server and limits."""
+    seat = world.open()
+    await auth.authenticate(presented("ann", ["acks", "resume", "unheard-of"]), seat)
+    assert seat.socket.sent == [
+        AuthSuccess(
+            user_id="ann",
+            display_name="Name ann",
+            email="ann@example.com",
+            capabilities=["resume", "acks"],
+            server=Server(version="1.2.3"),
+            limits=SocketLimits(max_message_bytes=1_048_576, events_per_second=200, burst=400),
+            resume=Resumption(token="resume ann", grace_seconds=120),
+            recovered=False,
+        )
+    ]
+    assert seat.socket.spoken == {"1.1", "resume", "acks"}
+
+
+async def test_no_capabilities(world: World) -> None:
+    """An empty list makes a socket of version 1.1 that cannot resume."""
+    seat = world.open()
+    await auth.authenticate(presented("ann", [], RESUME), seat)
+    (answer,) = seat.socket.sent
+    assert isinstance(answer, AuthSuccess)
+    assert (answer.capabilities, answer.resume, answer.recovered) == ([], None, None)
+    assert world.delivery.named("recover") == []
+
+
+@pytest.mark.parametrize("is_dropped", [True, False])
+async def test_recovery(world: World, *, is_dropped: bool) -> None:
+    """A client that is recovered is registered as it was, and what was kept for it follows the answer."""
+    old = await world.join("ann", capabilities=["resume"])
+    before = world.peer(ANN)
+    if is_dropped:
+        await departures.drop(old)
+        assert world.peer(ANN).is_present
+    new = await resuming(world)
+    assert new.socket.state is State.REGISTERED
+    assert world.peer(ANN) == before
+    answer = new.socket.sent[0]
+    assert isinstance(answer, AuthSuccess)
+    assert (answer.recovered, answer.resume) == (True, Resumption(token="kept again", grace_seconds=120))
+    names = [call[0] for call in world.delivery.calls]
+    assert names[-3:] == ["recover", "answer", "attach"]
+    assert ("supersede" in names) == (not is_dropped)
+
+
+async def test_recovery_from_elsewhere(world: World) -> None:
+    """Who comes back from another address is announced: it may be near or far now."""
+    await departures.drop(await world.join("ann", capabilities=["resume"]))
+    await resuming(world, b"there")
+    assert world.delivery.named("announce") == [("announce", world.peer(ANN))]
+    assert world.peer(ANN).address == b"there"
+
+
+@pytest.mark.parametrize("is_dropped", [True, False])
+async def test_no_recovery(world: World, *, is_dropped: bool) -> None:
+    """A client that cannot be recovered counts as dropped until it registers, with the grace of a session."""
+    old = await world.join("ann", capabilities=["resume"])
+    if is_dropped:
+        await departures.drop(old)
+    new = await resuming(world, is_there=False)
+    assert new.socket.state is State.AUTHENTICATED
+    assert (world.peer(ANN).is_present, world.peer(ANN).lapses_at) == (False, START + 30)
+    assert world.delivery.named("admit", "attach") == [("admit", ANN, new.socket.holder)]
+
+
+async def test_recovery_of_the_unregistered(world: World) -> None:
+    """A client that had not registered yet when it dropped has still to do so."""
+    await world.enter("ann", capabilities=["resume"])
+    new = await resuming(world)
+    assert new.socket.state is State.AUTHENTICATED
+    assert world.delivery.named("attach") == []

@@ -173,3 +173,17 @@ async def test_overflow_of_one_who_returned(world: World) -> None:
     await departures.overflow(ANN, world.services)
     assert world.directory.peer(ANN) is not None
     assert world.delivery.named("forget", "announce") == []
+
+
+async def test_drop_of_one_who_can_resume(world: World) -> None:
+    """Who can resume stays as it is, without a word to others, until its grace is over; then it is given up."""
+    ann, bob = await world.join("ann", capabilities=["resume"]), await world.join("bob")
+    session_id = await world.pair(ann, bob)
+    before = world.peer(ANN)
+    await departures.drop(ann)
+    assert world.peer(ANN) == replace(before, lapses_at=START + 120, is_resumable=True)
+    assert world.delivery.calls == [("detach", ANN)]
+    world.clock.advance(120)
+    await departures.expire_absences(world.services)
+    assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="timeout")]
+    assert [call[0] for call in world.delivery.calls].count("announce") == 1

@@ -1,8 +1,11 @@
 """Mail for users who are away, and its bounds."""
 
+import json
+
 import pytest
 
 from app.delivery.mail import Mail
+from schemas.auth import Resume
 from stores.base import User
 from tests.support.doubles import ANN, BOB, CAT
 
@@ -75,3 +78,102 @@ def test_a_lost_event_is_not_kept(post: Post) -> None:
     """The event that makes a mailbox overflow counts as not kept."""
     post.mail.open(ANN)
     assert not post.keep(ANN, b"x" * 101)
+
+
+FRAME = b'{"event":"E","data":{}}'
+RESUMES = frozenset({"1.1", "resume"})
+
+
+class Line:
+    """A numbered mailbox with room for five events, and a resume token."""
+
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        self.mail = Mail(events=5, size=1000, total_size=1500, on_overflow=post.overflows.append)
+        self.box = self.mail.open(ANN, RESUMES)
+        self.box.tokens = ("t",)
+
+    def keep(self, count: int = 1) -> list[bytes]:
+        return [self.mail.keep(self.box, FRAME) for _ in range(count)]
+
+    def can_resume(self, offset: int, token: str = "t") -> bool:
+        return self.box.can_resume(Resume(token=token, offset=offset))
+
+    def go(self, *, is_live: bool) -> None:
+        self.box.is_live = is_live
+        if not is_live:
+            self.box.sent = self.box.last
+
+
+@pytest.fixture
+def line(post: Post) -> Line:
+    return Line(post)
+
+
+def offsets(frames: list[bytes]) -> list[int]:
+    return [json.loads(frame)["offset"] for frame in frames]
+
+
+def test_numbers(line: Line) -> None:
+    """Events are numbered from 1, after all their other members, and can be had from any number on."""
+    assert offsets(line.keep(3)) == [1, 2, 3]
+    assert line.box.frames[0] == FRAME[:-1] + b',"offset":1}'
+    assert [offsets(line.box.after(number)) for number in range(5)] == [[1, 2, 3], [2, 3], [3], [], []]
+    assert line.mail.held == line.box.size == sum(map(len, line.box.frames))
+
+
+def test_resuming(line: Line) -> None:
+    """A client resumes from where all that follows is here, up to what was sent, with a token that is good."""
+    line.go(is_live=True)
+    line.keep(3)
+    line.go(is_live=False)
+    line.keep(1)
+    line.mail.handled(line.box, 1)
+    assert [line.can_resume(offset) for offset in range(5)] == [False, True, True, True, False]
+    assert not line.can_resume(2, "x")
+    assert not line.can_resume(2, "ü")
+
+
+def test_handled_beyond(line: Line) -> None:
+    """A client that says it has handled what is still to come lets go of all there is, and numbers go on."""
+    line.keep(3)
+    line.mail.handled(line.box, 1000)
+    assert (line.mail.held, line.box.size) == (0, 0)
+    assert offsets(line.keep()) == [4]
+
+
+def test_a_live_mailbox_lets_go_of_the_oldest(line: Line) -> None:
+    """What a live client was sent and has not handled is bounded; before that it cannot resume."""
+    line.go(is_live=True)
+    assert offsets(line.keep(8)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    line.go(is_live=False)
+    assert [line.can_resume(offset) for offset in (2, 3)] == [False, True]
+    assert line.post.overflows == []
+
+
+def test_a_broken_mailbox(line: Line) -> None:
+    """What is lost to one who is away makes the whole useless: it is emptied, and takes nothing more."""
+    assert line.keep(6)[-1] == b""
+    assert (line.mail.held, line.keep(), line.can_resume(0)) == (0, [b""], False)
+    assert line.post.overflows == []
+    line.mail.restart(line.box)
+    assert offsets(line.keep()) == [1]
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_the_largest_gives_way(line: Line, *, is_live: bool) -> None:
+    """Where all mailboxes hold too much, the largest goes first: a live one by its history only."""
+    line.go(is_live=is_live)
+    line.mail.keep(line.box, b"{" + b"x" * 800 + b"}")
+    other = line.mail.open(BOB, RESUMES)
+    line.mail.keep(other, b"{" + b"x" * 700 + b"}")
+    assert (line.box.size, line.box.is_broken, other.is_broken) == (0, not is_live, False)
+    assert line.mail.held == other.size
+    assert line.box.first == 2
+
+
+def test_mail_is_numbered_late(line: Line) -> None:
+    """What was kept for a client of version 1 is numbered when the user comes back with one that resumes."""
+    line.mail.keep(line.mail.open(CAT), FRAME)
+    assert offsets(list(line.mail.open(CAT, RESUMES).frames)) == [1]
+    assert list(line.mail.open(ANN, RESUMES).frames) == []
