@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 
-from msgspec.structs import replace
 from schemas.errors import ErrorCode, EventError
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
 from stores.base import Sent, Session, User
@@ -41,19 +40,20 @@ def send_message(message: SendMessage, ctx: Context) -> MessageAck | None:
 def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> MessageAck | None:
     """Send to some, or with an acknowledgement, or both. What was acknowledged before is not sent again."""
     receivers = session.participants if message.to is None else _chosen(message.to, session, ctx)
-    if message.message_id is None or "acks" not in ctx.socket.spoken:
-        ctx.delivery.send(receivers, _addressed(message, session, ctx), about=ctx.user)
+    message_id = message.message_id if "acks" in ctx.socket.spoken else None
+    if message_id is None:
+        ctx.delivery.send(receivers, _addressed(message, None, session, ctx), about=ctx.user)
         return None
     now = ctx.clock.now()
-    sent = ctx.stores.sent.find(session.id, ctx.user, message.message_id, now)
+    log = ctx.stores.sent.log(session.id, ctx.user)
+    sent = log.find(message_id, now)
     if sent is not None:
-        return _ack(message.message_id, session, sent, is_duplicate=True)
-    received = replace(_addressed(message, session, ctx), message_id=message.message_id)
-    receipt = Receipt()
+        return _ack(message_id, session, sent, is_duplicate=True)
+    received, receipt = _addressed(message, message_id, session, ctx), Receipt()
     ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt)
-    sent = Sent(received.timestamp, tuple(receipt.delivered), tuple(receipt.queued))
-    ctx.stores.sent.add(session.id, ctx.user, message.message_id, sent, now)
-    return _ack(message.message_id, session, sent)
+    sent = Sent(now, received.timestamp, tuple(receipt.delivered), tuple(receipt.queued))
+    log.add(message_id, sent)
+    return _ack(message_id, session, sent)
 
 
 def _chosen(ids: Collection[str], session: Session, ctx: Context) -> list[User]:
@@ -68,7 +68,7 @@ def _chosen(ids: Collection[str], session: Session, ctx: Context) -> list[User]:
     return users
 
 
-def _addressed(message: SendMessage, session: Session, ctx: Context) -> AddressedMessage:
+def _addressed(message: SendMessage, message_id: str | None, session: Session, ctx: Context) -> AddressedMessage:
     return AddressedMessage(
         session_id=session.id,
         sender=ctx.user.id,
@@ -76,6 +76,7 @@ def _addressed(message: SendMessage, session: Session, ctx: Context) -> Addresse
         type=message.type,
         correlation_id=message.correlation_id,
         timestamp=ctx.clock.timestamp(),
+        message_id=message_id,
         to=message.to,
     )
 

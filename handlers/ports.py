@@ -123,14 +123,11 @@ class Socket(Protocol):
         ...
 
 
-class Receipt:
+class Receipt(Struct):
     """Which users an event was handed to, and for whom it is kept; ids, in the order of sending."""
 
-    __slots__ = ("delivered", "queued")
-
-    def __init__(self) -> None:
-        self.delivered: list[str] = []
-        self.queued: list[str] = []
+    delivered: list[str] = []
+    queued: list[str] = []
 
 
 class Delivery(Protocol):

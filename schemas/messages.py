@@ -45,11 +45,11 @@ class AddressedMessage(MessageReceived, frozen=True, kw_only=True):
 
     def variant(self, spoken: Spoken) -> "AddressedMessage":
         """Return it without what the receiver does not speak."""
-        return replace(
-            self,
-            message_id=self.message_id if "acks" in spoken else None,
-            to=self.to if "sessions" in spoken else None,
-        )
+        message_id = self.message_id if "acks" in spoken else None
+        to = self.to if "sessions" in spoken else None
+        if message_id is self.message_id and to is self.to:
+            return self
+        return replace(self, message_id=message_id, to=to)
 
 
 class MessageAck(ServerEvent, frozen=True, kw_only=True):

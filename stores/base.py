@@ -78,9 +78,13 @@ class Session(Struct, frozen=True):
     participants: Mapping[User, Role]
 
 
-class Sent(NamedTuple):
-    """A message that was acknowledged to its sender: when it was sent, who got it, for whom it was kept; ids."""
+class Sent(Struct, frozen=True, gc=False):
+    """A message that was acknowledged to its sender: when it was sent, who got it, for whom it was kept; ids.
 
+    `at` is seconds since 1970. There are many of these, so the garbage collector is spared them.
+    """
+
+    at: float
     timestamp: str
     delivered: tuple[str, ...]
     queued: tuple[str, ...]
@@ -170,19 +174,27 @@ class SessionRecords(Protocol):
         ...
 
 
+class SentLog(Protocol):
+    """What one sender's messages in one session came to, as far as it was acknowledged."""
+
+    def find(self, message_id: str, now: float) -> Sent | None:
+        """Return what became of a message; None if it is not known, or no more."""
+        ...
+
+    def add(self, message_id: str, sent: Sent) -> None:
+        """Remember a message."""
+        ...
+
+
 class SentMessages(Protocol):
     """What was acknowledged lately, to recognise a message that is sent again. Never waits.
 
-    Holds the last `SENT_MESSAGES` of each sender in each session, for `SENT_SECONDS`, and not beyond the session or the
-    sender's part in it.
+    Holds the last `SENT_MESSAGES` at least of each sender in each session, for `SENT_SECONDS`, and nothing beyond the
+    session or the sender's part in it.
     """
 
-    def find(self, session_id: str, sender: User, message_id: str, now: float) -> Sent | None:
-        """Return what became of the message; None if it is not known."""
-        ...
-
-    def add(self, session_id: str, sender: User, message_id: str, sent: Sent, now: float) -> None:
-        """Remember a message, sent at `now`, seconds since 1970."""
+    def log(self, session_id: str, sender: User) -> SentLog:
+        """Return the log of a participant's messages; a new one if it sent none yet."""
         ...
 
 

@@ -123,32 +123,45 @@ class MemoryRequests:
         return expired
 
 
+class MemorySentLog:
+    """See `SentLog`. In two generations, so that nothing has to be looked for to make room."""
+
+    def __init__(self) -> None:
+        self._young: dict[str, Sent] = {}
+        self._old: dict[str, Sent] = {}
+
+    def find(self, message_id: str, now: float) -> Sent | None:
+        """See `SentLog`."""
+        sent = self._young.get(message_id) or self._old.get(message_id)
+        return sent if sent is not None and now - sent.at < SENT_SECONDS else None
+
+    def add(self, message_id: str, sent: Sent) -> None:
+        """See `SentLog`."""
+        if len(self._young) == SENT_MESSAGES:
+            self._old, self._young = self._young, {}
+        self._young[message_id] = sent
+
+
 class MemorySent:
     """See `SentMessages`."""
 
     def __init__(self) -> None:
-        self._by_session: dict[str, dict[User, dict[str, tuple[float, Sent]]]] = {}
+        self._logs: dict[str, dict[User, MemorySentLog]] = {}
 
-    def find(self, session_id: str, sender: User, message_id: str, now: float) -> Sent | None:
+    def log(self, session_id: str, sender: User) -> MemorySentLog:
         """See `SentMessages`."""
-        at, sent = self._by_session.get(session_id, {}).get(sender, {}).get(message_id, (now - SENT_SECONDS, None))
-        return sent if now - at < SENT_SECONDS else None
-
-    def add(self, session_id: str, sender: User, message_id: str, sent: Sent, now: float) -> None:
-        """See `SentMessages`."""
-        messages = self._by_session.setdefault(session_id, {}).setdefault(sender, {})
-        messages.pop(message_id, None)
-        messages[message_id] = (now, sent)
-        while len(messages) > SENT_MESSAGES or next(iter(messages.values()))[0] <= now - SENT_SECONDS:
-            del messages[next(iter(messages))]
+        try:
+            return self._logs[session_id][sender]
+        except KeyError:
+            return self._logs.setdefault(session_id, {}).setdefault(sender, MemorySentLog())
 
     def forget(self, session_id: str, senders: Iterable[User]) -> None:
         """Forget what these sent in a session."""
-        by_sender = self._by_session.get(session_id, {})
+        logs = self._logs.get(session_id, {})
         for sender in senders:
-            by_sender.pop(sender, None)
-        if not by_sender:
-            self._by_session.pop(session_id, None)
+            logs.pop(sender, None)
+        if not logs:
+            self._logs.pop(session_id, None)
 
 
 class MemorySessions:

@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from app.delivery.mail import Mail, Mailbox
 from app.delivery.outbox import Outbox
-from app.delivery.presence import Presence
+from app.delivery.presence import Link, Presence
 from app.wire.codec import encode, with_offset, with_ref
 from handlers.ports import Ids, Receipt, Socket
 from schemas.auth import Resume
@@ -60,7 +60,7 @@ class Hub:
     ) -> None:
         """See `Delivery`. What is the same for all and needs no receipt takes the short way, as most does."""
         if event.has_variants or ref is not None or receipt is not None:
-            self._send_each(users, event, about, ref, receipt)
+            self._send_each(users, event, about, ref, receipt or Receipt())
             return
         payload = encode(event)
         links = self._links
@@ -69,13 +69,15 @@ class Hub:
             if user == about:
                 continue
             link = links.get(user)
-            if link is None or link.box is not None:
-                self._deliver(user, payload, about)
-                continue
-            if pending and about is not None:
-                self._presence.settle(about, link)
-            link.outbox.put(payload)
-            self.delivered += 1
+            if link is None:
+                self._keep(user, payload)
+            elif link.box is not None:
+                self._hand_over(link, payload, about)
+            else:
+                if pending and about is not None:
+                    self._presence.settle(about, link)
+                link.outbox.put(payload)
+                self.delivered += 1
 
     async def admit(self, user: User, socket: Socket) -> str | None:
         """See `Delivery`."""
@@ -177,33 +179,43 @@ class Hub:
         self._presence.listed(user, peers)
 
     def _send_each(
-        self, users: Iterable[User], event: ServerEvent, about: User | None, ref: Raw | None, receipt: Receipt | None
+        self, users: Iterable[User], event: ServerEvent, about: User | None, ref: Raw | None, receipt: Receipt
     ) -> None:
         """Send to each user the variant that it speaks, encoded once, and write down what became of it."""
         variants: dict[Spoken, bytes] = {}
         for user in users:
-            receiver = self._links.get(user) or self._boxes.get(user)
-            if receiver is None or user == about:
+            if user == about:
                 continue
-            payload = _variant(event, receiver.spoken, variants)
-            is_delivered = self._deliver(user, payload, about, ref) if payload else None
-            if receipt is not None and is_delivered is not None:
-                (receipt.delivered if is_delivered else receipt.queued).append(user.id)
+            link = self._links.get(user)
+            receiver = link or self._boxes.get(user)
+            if receiver is None:
+                continue
+            payload = variants.get(receiver.spoken)
+            if payload is None:
+                payload = variants[receiver.spoken] = _encode_variant(event, receiver.spoken)
+            if not payload:
+                continue
+            if link is not None:
+                self._hand_over(link, payload, about, ref)
+                receipt.delivered.append(user.id)
+            elif self._keep(user, payload):
+                receipt.queued.append(user.id)
 
-    def _deliver(self, user: User, payload: bytes, about: User | None, ref: Raw | None = None) -> bool | None:
-        """Hand a frame to the user's socket (True), or keep it (False), or neither (None)."""
-        link = self._links.get(user)
-        box = self._boxes.get(user) if link is None else link.box
-        frame = payload if box is None else self._mail.keep(box, payload)
-        if link is None:
-            is_kept = box is not None and bool(frame)
-            self.kept += is_kept
-            return False if is_kept else None
-        if about is not None:
+    def _hand_over(self, link: Link, payload: bytes, about: User | None, ref: Raw | None = None) -> None:
+        """Send a frame over a user's socket, numbered and kept if it can resume."""
+        if about is not None and self._presence.pending:
             self._presence.settle(about, link)
+        box = link.box
+        frame = payload if box is None else self._mail.number(box, payload)
         link.outbox.put(frame if ref is None else _referring(payload, ref, box))
         self.delivered += 1
-        return True
+
+    def _keep(self, user: User, payload: bytes) -> bool:
+        """Keep a frame for a user who is away; False if there is no room, or nobody to keep it for."""
+        box = self._boxes.get(user)
+        is_kept = box is not None and self._mail.keep(box, payload)
+        self.kept += is_kept
+        return is_kept
 
     def _keep_for(self, user: User, spoken: Spoken) -> None:
         box = self._boxes.get(user)
@@ -231,9 +243,6 @@ def _referring(payload: bytes, ref: Raw, box: Mailbox | None) -> bytes:
     return frame if box is None else with_offset(frame, box.last)
 
 
-def _variant(event: ServerEvent, spoken: Spoken, variants: dict[Spoken, bytes]) -> bytes:
-    payload = variants.get(spoken)
-    if payload is None:
-        variant = event.variant(spoken)
-        payload = variants[spoken] = b"" if variant is None else encode(variant)
-    return payload
+def _encode_variant(event: ServerEvent, spoken: Spoken) -> bytes:
+    variant = event.variant(spoken)
+    return b"" if variant is None else encode(variant)

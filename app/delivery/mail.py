@@ -90,26 +90,34 @@ class Mail:
                 self.keep(box, frame)
         return box
 
-    def keep(self, box: Mailbox, payload: bytes) -> bytes:
-        """Keep an event, and return it as it is to be sent, with its number if it has one; empty if it was too much."""
+    def keep(self, box: Mailbox, payload: bytes) -> bool:
+        """Keep an event for a user who is away; False if that was too much, now or before."""
         if box.is_broken:
-            return b""
+            return False
         if box.is_numbered:
-            box.last += 1
-            payload = with_offset(payload, box.last)
-        box.frames.append(payload)
-        box.size += len(payload)
-        self.held += len(payload)
-        if len(box.frames) > self._events or box.size > self._size:
-            self._make_room(box)
-        while self.held > self._total_size:
-            self._give_way(max(self.boxes.values(), key=_size))
-        return payload if box.is_live or box.frames else b""
+            self.number(box, payload)
+        else:
+            box.frames.append(payload)
+            self._add(box, len(payload))
+        return bool(box.frames)
+
+    def number(self, box: Mailbox, payload: bytes) -> bytes:
+        """Return an event with its number, kept to be sent again."""
+        box.last += 1
+        frame = with_offset(payload, box.last)
+        box.frames.append(frame)
+        size = len(frame)
+        if box.is_live and len(box.frames) > self._events:
+            size -= len(box.frames.popleft())
+        self._add(box, size)
+        return frame
 
     def handled(self, box: Mailbox, offset: int) -> None:
         """Let go of what was handled, up to this offset."""
-        while box.first <= offset and box.frames:
-            self._let_go(box, box.frames.popleft())
+        size = box.size
+        for _ in range(min(len(box.frames), offset - box.first + 1)):
+            box.size -= len(box.frames.popleft())
+        self.held -= size - box.size
 
     def restart(self, box: Mailbox) -> None:
         """Drop what no socket was handed yet; numbers start at 1 again."""
@@ -126,26 +134,31 @@ class Mail:
         self.held -= box.size
         return list(box.frames)
 
+    def _add(self, box: Mailbox, size: int) -> None:
+        box.size += size
+        self.held += size
+        if box.size > self._size or len(box.frames) > self._events:
+            self._make_room(box)
+        while self.held > self._total_size:
+            self._give_way(max(self.boxes.values(), key=_size))
+
     def _make_room(self, box: Mailbox) -> None:
         if not box.is_live:
             self._give_way(box)
-            return
-        while len(box.frames) > self._events or box.size > self._size:
-            self._let_go(box, box.frames.popleft())
+        size = box.size
+        while box.size > self._size:
+            box.size -= len(box.frames.popleft())
+        self.held -= size - box.size
 
     def _give_way(self, box: Mailbox) -> None:
         if box.is_numbered:
             self.held -= box.size
-            box.frames.clear()
-            box.size, box.is_broken = 0, not box.is_live
+            box.is_broken = not box.is_live
         else:
             self.take(box.user)
-            box.frames.clear()
             self._on_overflow(box.user)
-
-    def _let_go(self, box: Mailbox, frame: bytes) -> None:
-        box.size -= len(frame)
-        self.held -= len(frame)
+        box.frames.clear()
+        box.size = 0
 
 
 def _size(box: Mailbox) -> int:

@@ -37,7 +37,7 @@ def with_ref(frame: bytes, ref: Raw) -> bytes:
 
 def with_offset(frame: bytes, offset: int) -> bytes:
     """Return the server's frame with its number, after all other members."""
-    return b'%b,"offset":%d}' % (frame[:-1], offset)
+    return frame[:-1] + b',"offset":%d}' % offset
 
 
 def decode_envelope(frame: bytes) -> Envelope:

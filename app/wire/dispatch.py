@@ -117,10 +117,10 @@ class Dispatcher:
             return self._await(row, message, ctx)
         try:
             answer = row.call(message, ctx)
-            if answer is not None:
-                ctx.answer(answer)
-            elif ctx.ref is not None:
-                ctx.answer(Ok())
+            if ctx.ref is not None:
+                ctx.answer(answer or Ok())
+            elif answer is not None:
+                ctx.socket.send(answer)
             row.handled += 1
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered, here and nowhere else
             self._failed(error, row, message, ctx)
