@@ -23,6 +23,7 @@ from app.ops.metrics import ServiceCollector
 from app.settings import Settings
 from app.wire.connection import Connection
 from app.wire.dispatch import Dispatcher
+from app.wire.expiry import Expiry
 from app.wire.gateway import Gateway
 from app.wire.limiter import Rate
 from handlers import connections as requests
@@ -90,6 +91,7 @@ class Runtime:
             hub=self.hub,
             flusher=self.flusher,
             connections=endpoints,
+            expiry=Expiry(endpoints, settings.token_expiry, settings.token_leeway_seconds, clock),
             rate=Rate(settings.rate_limit_events_per_second, settings.rate_limit_burst),
             outbox_bytes=settings.outbox_bytes,
             max_message_bytes=settings.max_message_bytes,
