@@ -16,6 +16,7 @@ from app.tables import load_routes
 from app.wire.connection import Connection
 from handlers.ports import Identity, State
 from schemas.capabilities import spoken
+from schemas.errors import CloseCode
 from stores.base import User
 from stores.memory import MemoryStores
 from tests.support.doubles import RecordingTransport
@@ -99,3 +100,13 @@ async def test_expired(runtime: Runtime) -> None:
     assert (event, error["code"], transport.code) == ("ERROR", "ERR_1003", 4003)
     assert (connection.is_open, len(runtime.gateway.connections)) == (False, 0)
     assert connection.state is State.AUTHENTICATED
+
+
+async def test_gone_before(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token of a connection that is gone is nobody's when its end comes."""
+    connection, transport = enter(runtime, time.time() + 3600, "notices")
+    connection.closed(CloseCode.ABNORMAL)
+    monkeypatch.setattr(runtime.services.clock, "now", lambda: time.time() + 3600)
+    runtime.gateway.sweep()
+    runtime.flusher.flush()
+    assert transport.read() == []
