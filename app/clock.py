@@ -23,9 +23,14 @@ class SystemClock:
         if not self._good_from <= now < self._good_until:
             millisecond = int(now * 1000)
             self._good_from, self._good_until = millisecond / 1000, (millisecond + 1) / 1000
-            moment = datetime.fromtimestamp(millisecond // 1000, UTC)
-            self._timestamp = f"{moment:%Y-%m-%dT%H:%M:%S}.{millisecond % 1000:03}Z"
+            self._timestamp = iso(now)
         return self._timestamp
+
+
+def iso(seconds: float) -> str:
+    """Return a time, in seconds since 1970, as ISO 8601 in UTC, in milliseconds."""
+    whole, millisecond = divmod(int(seconds * 1000), 1000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{millisecond:03}Z"
 
 
 def random_id(prefix: str) -> str:

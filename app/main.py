@@ -14,11 +14,10 @@ from app.auth.keys import public_key
 from app.ops.logs import make_logger
 from app.rest import auth, health
 from app.rest.answers import json_error, on_exception, on_http_exception
-from app.runtime import Plan, running
+from app.runtime import Plan, Runtime, running
 from app.settings import Settings, read_settings
 from app.tables import load_routes
 from app.wire import asgi
-from app.wire.gateway import Gateway
 from app.wire.handshake import HANDOVER
 from stores.base import Stores
 from stores.memory import MemoryStores
@@ -47,14 +46,17 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
 
 
 async def _socket(websocket: WebSocket) -> None:
-    """Accept a WebSocket; over our own protocol the gateway then gets its frames directly, and this ends at once."""
-    gateway: Gateway = websocket.app.state.runtime.gateway
+    """Accept a WebSocket, unless draining; our own protocol then gives its frames to the gateway, and this ends."""
+    runtime: Runtime = websocket.app.state.runtime
+    if runtime.is_draining:
+        await websocket.send_denial_response(json_error(503, "DRAINING", "This node stops; connect again"))
+        return
     await websocket.accept()
     handover = websocket.scope.get("extensions", {}).get(HANDOVER)
     if handover is None:
-        await asgi.serve(websocket, gateway)
+        await asgi.serve(websocket, runtime.gateway)
     else:
-        handover["open"](gateway)
+        handover["open"](runtime.gateway)
 
 
 async def _no_socket(websocket: WebSocket) -> None:

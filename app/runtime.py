@@ -23,6 +23,8 @@ from app.ops.metrics import ServiceCollector
 from app.settings import Settings
 from app.wire.connection import Connection
 from app.wire.dispatch import Dispatcher
+from app.wire.drain import Drain
+from app.wire.expiry import Expiry
 from app.wire.gateway import Gateway
 from app.wire.limiter import Rate
 from handlers import connections as requests
@@ -90,6 +92,7 @@ class Runtime:
             hub=self.hub,
             flusher=self.flusher,
             connections=endpoints,
+            expiry=Expiry(endpoints, settings.token_expiry, settings.token_leeway_seconds, clock),
             rate=Rate(settings.rate_limit_events_per_second, settings.rate_limit_burst),
             outbox_bytes=settings.outbox_bytes,
             max_message_bytes=settings.max_message_bytes,
@@ -121,6 +124,12 @@ class Runtime:
         while True:
             await anyio.sleep(TICK_SECONDS)
             await self._guarded(self.tick())
+
+    def drain(self) -> Drain:
+        """Take no new sockets from now on; return what closes those that are there."""
+        self.is_draining = True
+        self.log.info("draining", sockets=len(self.gateway.connections))
+        return Drain(self.gateway.connections, self.settings.drain_seconds, self.gateway.monotonic)
 
     async def reasons_not_ready(self) -> list[str]:
         """Return why no traffic should come here; empty if it should."""

@@ -31,7 +31,6 @@ NOT_BUILT_YET = frozenset(
     {
         "ALLOWED_ORIGINS",
         "AUTH_FAILURES_PER_MINUTE",
-        "DRAIN_SECONDS",
         "JWT_JWKS_URL",
         "MAX_CONNECTIONS",
         "MAX_CONNECTIONS_PER_ADDRESS",
@@ -91,6 +90,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     rate_limit_events_per_second: Count = 200
     rate_limit_burst: Count = 400
     rate_limit_bytes_per_second: Count = 8_388_608
+
+    drain_seconds: Seconds = 20
 
     plugins: tuple[str, ...] = field(default=())
 

@@ -27,8 +27,8 @@ async def authenticate(message: Auth, ctx: Context) -> None:
     if ctx.socket.state is State.CONNECTED:
         await _enter(message, identity, ctx)
     else:
-        ctx.socket.renewed(identity)
         ctx.answer(_success(identity))
+    ctx.socket.renewed(identity)
 
 
 def _token(raw: Raw) -> str | None:

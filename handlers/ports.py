@@ -107,7 +107,7 @@ class Socket(Protocol):
         ...
 
     def renewed(self, identity: Identity) -> None:
-        """Go on with another token of the same user."""
+        """Go by this token of the user from now on; the client has been told that it is good."""
         ...
 
     def registered(self) -> None:

@@ -5,26 +5,32 @@ import logging
 import os
 from pathlib import Path
 from socket import socket
+from types import FrameType
 from typing import Any
 
+import anyio
 import click
 import uvicorn
+from starlette.applications import Starlette
 
 from app.main import create_app
 from app.ops.logs import route_standard_logging
 from app.settings import Settings
 from app.wire.protocol import WebSocketProtocol
 
-SHUTDOWN_SECONDS = 20
+SHUTDOWN_SECONDS = 8  # after the drain: the last sockets to answer, and requests to end
+FORCED_SECONDS = 1
+STEP_SECONDS = 0.1
 GARBAGE_THRESHOLD = 50_000
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that says where things are once it listens."""
+    """A uvicorn server that says where things are once it listens, and drains before it stops."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
-        super().__init__(config)
+    def __init__(self, app: Starlette, settings: Settings) -> None:
+        super().__init__(uvicorn.Config(app, **_options(settings)))
+        self._app = app
         self._settings = settings
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
@@ -34,6 +40,23 @@ class Server(uvicorn.Server):
         if self.started and self._settings.log_format == "console":
             port = next(bound.getsockname()[1] for server in self.servers for bound in server.sockets)
             click.echo(greeting(self._settings, port), err=True)
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Drain, unless told twice to stop; until that is done, it listens, so that probes are answered. Then stop."""
+        drain = self._app.state.runtime.drain()
+        is_over = False
+        while not (is_over or self.force_exit):
+            await anyio.sleep(STEP_SECONDS)
+            is_over = drain.step()
+        await super().shutdown(sockets)
+        if self.force_exit:  # then uvicorn does not end the application, which would be cut off with a traceback
+            with anyio.move_on_after(FORCED_SECONDS):
+                await self.lifespan.shutdown()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Stop at the first signal, and at once at the second. It was asked for, so the process succeeds."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def run(settings: Settings, *, reload: bool = False) -> None:
@@ -46,7 +69,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
         click.echo(greeting(settings, settings.port), err=True)
         uvicorn.run("app.main:create_app", factory=True, reload=True, reload_dirs=[str(ROOT)], **_options(settings))
         return
-    server = Server(uvicorn.Config(app, **_options(settings)), settings)
+    server = Server(app, settings)
     server.run()
     if not server.started:
         raise SystemExit(1)

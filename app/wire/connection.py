@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import Raw, Struct
 
+from app.clock import iso
 from app.delivery.outbox import Flusher, Outbox
 from app.wire.codec import encode, with_ref
 from app.wire.dispatch import Dispatcher
@@ -17,6 +18,7 @@ from handlers.table import Context
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
 from schemas.events import ServerEvent
+from schemas.notices import ServerNotice
 from stores.base import Holder
 
 MAX_BYTES_BEFORE_AUTH = 65_536
@@ -53,6 +55,10 @@ class House(Protocol):
         """Take note that a connection has authenticated."""
         ...
 
+    def renewed(self, connection: "Connection") -> None:
+        """Take note that a connection goes by a new token, which the client was told is good."""
+        ...
+
     def confirm(self, connection: "Connection") -> None:
         """Take note that the client was heard after it authenticated."""
         ...
@@ -87,6 +93,7 @@ class Connection:
         "_is_busy",
         "_limiter",
         "_monotonic",
+        "_told_of",
         "_transport",
         "_waiting",
         "address",
@@ -103,6 +110,7 @@ class Connection:
         self._transport = transport
         self._context = Context(house.services, self)
         self._identity: Identity | None = None
+        self._told_of = 0.0
         self._monotonic = house.monotonic
         self._dispatch = house.dispatcher.dispatch
         self._limiter = Limiter(house.rate)
@@ -183,7 +191,7 @@ class Connection:
 
     def authenticated(self, identity: Identity, spoken: Spoken) -> None:
         """See `Socket`."""
-        self.renewed(identity)
+        self._identity = identity
         self._context.user = identity.user
         self.spoken = spoken
         self.state = State.AUTHENTICATED
@@ -195,6 +203,7 @@ class Connection:
     def renewed(self, identity: Identity) -> None:
         """See `Socket`."""
         self._identity = identity
+        self._house.renewed(self)
 
     def registered(self) -> None:
         """See `Socket`."""
@@ -214,6 +223,23 @@ class Connection:
         """Make room for the user's new socket."""
         self.send(Error(code=ErrorCode.SUPERSEDED, message="Another connection of this user took over"))
         self.close(CloseCode.SUPERSEDED, "Superseded by new connection")
+
+    def notify(self, notice: ServerNotice) -> None:
+        """Tell the client ahead of something, if it asked for notices."""
+        if "notices" in self.spoken:
+            self.send(notice)
+
+    def expiring(self) -> None:
+        """Tell the client, once a token, that it expires soon."""
+        expires_at = self.identity.expires_at
+        if self._told_of != expires_at:
+            self._told_of = expires_at
+            self.notify(ServerNotice(kind="token-expiring", expires_at=iso(expires_at)))
+
+    def expire(self) -> None:
+        """Close: the client's token has run out."""
+        self.send(Error(code=ErrorCode.TOKEN_EXPIRED, message="The access token has expired; get a new one"))
+        self.close(CloseCode.TOKEN_EXPIRED, "The access token has expired")
 
     def beat(self) -> None:
         """Ask the client for a sign of life, or cut it if none came since it was last asked."""
@@ -290,6 +316,9 @@ class Connection:
                     details=retry,
                 )
             )
+
+    def _slow(self) -> None:
+        self.notify(ServerNotice(kind="slow"))
 
     def _too_slow(self) -> None:
         self.close(CloseCode.TOO_SLOW, "You read too slowly")

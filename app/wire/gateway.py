@@ -9,6 +9,7 @@ from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
 from app.wire.connection import Connection, End
 from app.wire.dispatch import Dispatcher, Logger
+from app.wire.expiry import Expiry
 from app.wire.limiter import Rate
 from app.wire.transport import Transport
 from handlers import departures
@@ -34,6 +35,7 @@ class Gateway:
         hub: Hub,
         flusher: Flusher,
         connections: dict[int, Connection],
+        expiry: Expiry,
         rate: Rate,
         outbox_bytes: int,
         max_message_bytes: int,
@@ -54,6 +56,7 @@ class Gateway:
         self.monotonic = monotonic
         self.spawn = spawn
         self.connections = connections
+        self._expiry = expiry
         self._node = node
         self._salt = salt
         self._hub = hub
@@ -79,7 +82,12 @@ class Gateway:
     def let_in(self, connection: Connection) -> None:
         """Take note that a connection has authenticated."""
         self._at_the_door.pop(connection, None)
+        self._expiry.watch(connection)
         self._log.info("socket authenticated", socket_id=connection.holder.socket, user_id=connection.identity.user.id)
+
+    def renewed(self, connection: Connection) -> None:
+        """Go by the connection's new token, which the client was told is good."""
+        self._expiry.look(connection)
 
     def confirm(self, connection: Connection) -> None:
         """Take note that the client was heard after it authenticated."""
@@ -97,6 +105,7 @@ class Gateway:
         """Keep what comes for the connection's user from now on."""
         self._at_the_door.pop(connection, None)
         self.connections.pop(connection.holder.socket, None)
+        self._expiry.forget(connection.holder.socket)
         if connection.state is State.REGISTERED:
             self._hub.lost(connection.identity.user, connection)
 
@@ -119,7 +128,8 @@ class Gateway:
             self._log.warning("store unreachable at a farewell", socket_id=connection.holder.socket, reason=str(error))
 
     def sweep(self) -> None:
-        """Close whoever did not authenticate in time, and look for dead sockets."""
+        """Close whoever did not authenticate in time or whose token ran out, and look for dead sockets."""
+        self._expiry.sweep()
         now = self.monotonic()
         for connection, opened_at in list(self._at_the_door.items()):
             if now - opened_at < AUTH_SECONDS:

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-from app.clock import SystemClock, random_id
+from app.clock import SystemClock, iso, random_id
 
 
 def test_timestamp() -> None:
@@ -15,6 +15,12 @@ def test_timestamp() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", stamp)
     told = datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp()
     assert before - 0.002 <= told <= after
+
+
+def test_iso() -> None:
+    """Any time is written in the same way."""
+    assert iso(1_700_000_000) == "2023-11-14T22:13:20.000Z"
+    assert iso(1_700_000_000.0625) == "2023-11-14T22:13:20.062Z"
 
 
 def test_timestamps_go_on() -> None:

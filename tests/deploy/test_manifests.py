@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import yaml
 
+from app.cli.server import SHUTDOWN_SECONDS
 from app.settings import Settings, read_settings
 
 KUBERNETES = "1.37"
@@ -107,6 +108,11 @@ def test_references_between_manifests(
 def test_probes(container: dict[str, Any], probe: str, path: str) -> None:
     """Each probe asks the health path meant for it, on the named port."""
     assert container[probe]["httpGet"] == {"path": path, "port": "http"}
+
+
+def test_time_to_stop(pod: dict[str, Any], settings: Settings) -> None:
+    """A pod is not killed before it has drained and the last sockets have had the time to answer."""
+    assert pod["terminationGracePeriodSeconds"] > settings.drain_seconds + SHUTDOWN_SECONDS
 
 
 def test_ports(container: dict[str, Any], settings: Settings) -> None:

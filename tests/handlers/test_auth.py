@@ -103,12 +103,35 @@ async def test_renewal(world: World) -> None:
     assert world.delivery.named("admit", "detach", "supersede") == []
 
 
-@pytest.mark.parametrize("token", ["bob", "ann@acme", "", 5])
+async def test_renewal_asks_for_no_more(world: World) -> None:
+    """`capabilities` and `resume` in a renewal are ignored."""
+    world.delivery.recoverable.add("res_1")
+    seat = await world.join("ann", capabilities=["acks"])
+    before = seat.socket.spoken
+    await auth.authenticate(presented("ann", ["resume", "notices"], Resume(token="res_1", offset=0)), seat)
+    (success,) = seat.socket.sent
+    assert success == AuthSuccess(user_id="ann", display_name="Name ann", email="ann@example.com")
+    assert (seat.socket.spoken, seat.socket.state) == (before, State.REGISTERED)
+    assert world.delivery.named("admit", "recover") == []
+
+
+@pytest.mark.parametrize("known", ["ann", None])
+async def test_goes_by_the_token_once_answered(world: World, known: str | None) -> None:
+    """The socket goes by a token, which may be about to expire, after the client was told that it is good."""
+    seat = await world.join(known) if known else world.open()
+    answered: list[int] = []
+    seat.socket.renewed = lambda identity: answered.append(len(seat.socket.sent))  # type: ignore[method-assign]
+    await auth.authenticate(presented("ann"), seat)
+    assert answered[-1] == 1
+
+
+@pytest.mark.parametrize("token", ["bob", "ann@acme", "", 5, "expired"])
 async def test_renewal_with_a_wrong_token(world: World, token: object) -> None:
     """AUTH again with a token of another user, or no good one, closes the socket."""
     seat = await world.join("ann")
     await auth.authenticate(presented(token), seat)
-    assert_turned_away(seat, ErrorCode.TOKEN_MISSING if token == "" else ErrorCode.TOKEN_INVALID)
+    codes = {"": ErrorCode.TOKEN_MISSING, "expired": ErrorCode.TOKEN_EXPIRED}
+    assert_turned_away(seat, codes.get(str(token), ErrorCode.TOKEN_INVALID))
     assert seat.user == ANN
 
 

@@ -1,0 +1,47 @@
+"""Draining: sockets of a node that stops are closed little by little, so the clients do not return all at once."""
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Protocol
+
+from schemas.errors import CloseCode
+from schemas.notices import ServerNotice
+
+SECONDS_EACH = 0.01
+
+
+class Closable(Protocol):
+    """A socket."""
+
+    def notify(self, notice: ServerNotice) -> None:
+        """Tell the client, if it asked for notices."""
+        ...
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close, which takes the socket from the others."""
+        ...
+
+
+class Drain:
+    """Tells all sockets at its beginning; then each step closes the share of them that the time passed is of the rest.
+
+    So a socket that comes meanwhile has its turn with the others. A few sockets take a few milliseconds, however long a
+    drain may take.
+    """
+
+    def __init__(self, sockets: Mapping[int, Closable], seconds: float, monotonic: Callable[[], float]) -> None:
+        self._sockets = sockets
+        self._monotonic = monotonic
+        self._left = min(seconds, len(sockets) * SECONDS_EACH)
+        self._ends_at = monotonic() + self._left
+        notice = ServerNotice(kind="draining", closes_in_seconds=round(self._left, 2))
+        for socket in list(sockets.values()):
+            socket.notify(notice)
+
+    def step(self) -> bool:
+        """Close those whose turn has come; return whether that was all."""
+        before, self._left = self._left, max(0.0, self._ends_at - self._monotonic())
+        share = 1 - self._left / before if before else 1
+        for socket in list(islice(self._sockets.values(), round(len(self._sockets) * share))):
+            socket.close(CloseCode.RESTART, "This node restarts")
+        return self._left == 0 or not self._sockets

@@ -1,0 +1,99 @@
+"""Which sockets of a node that stops are closed when, by a clock that stands still until told."""
+
+import pytest
+
+from app.wire.drain import Drain
+from schemas.errors import CloseCode
+from schemas.notices import ServerNotice
+
+
+class Socket:
+    """A socket that takes itself from the others when it is closed."""
+
+    def __init__(self, number: int, sockets: "dict[int, Socket]") -> None:
+        self.number = number
+        self.sockets = sockets
+        self.notices: list[ServerNotice] = []
+        sockets[number] = self
+
+    def notify(self, notice: ServerNotice) -> None:
+        self.notices.append(notice)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        assert (code, reason) == (CloseCode.RESTART, "This node restarts")
+        del self.sockets[self.number]
+
+
+class House:
+    """So many sockets and a clock."""
+
+    def __init__(self, count: int) -> None:
+        self.time = 0.0
+        self.sockets: dict[int, Socket] = {}
+        for number in range(count):
+            Socket(number, self.sockets)
+
+    def drain(self, seconds: float) -> Drain:
+        """Begin."""
+        return Drain(self.sockets, seconds, lambda: self.time)
+
+    def run(self, drain: Drain, step: float) -> list[int]:
+        """Go on to the end; return how many sockets there were after each step."""
+        left: list[int] = []
+        is_over = False
+        while not is_over:
+            self.time += step
+            is_over = drain.step()
+            left.append(len(self.sockets))
+        return left
+
+
+def test_spread() -> None:
+    """Sockets are closed evenly over the time, the oldest first, each of them told before."""
+    house = House(20_000)
+    first, last = house.sockets[0], house.sockets[19_999]
+    drain = house.drain(20)
+    assert first.notices == last.notices == [ServerNotice(kind="draining", closes_in_seconds=20)]
+    house.time = 0.1
+    assert not drain.step()
+    assert list(house.sockets) == list(range(100, 20_000))
+    left = house.run(drain, 0.1)
+    assert left == pytest.approx([19_800 - 100 * n for n in range(len(left))], abs=100)
+    assert (left[-1], round(house.time, 1)) == (0, 20)
+
+
+def test_few() -> None:
+    """A few sockets take a few milliseconds."""
+    house = House(2)
+    first = house.sockets[0]
+    drain = house.drain(20)
+    assert first.notices == [ServerNotice(kind="draining", closes_in_seconds=0.02)]
+    assert house.run(drain, 0.1) == [0]
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(0, 20), (5000, 0)])
+def test_nothing_to_wait_for(count: int, seconds: float) -> None:
+    """Without sockets, or without time, one step is all."""
+    house = House(count)
+    assert house.run(house.drain(seconds), 0.1) == [0]
+
+
+def test_slow_steps() -> None:
+    """Late steps close more each, and do not prolong the drain."""
+    house = House(1000)
+    assert house.run(house.drain(10), 4) == pytest.approx([600, 200, 0], abs=1)
+
+
+def test_comings_and_goings() -> None:
+    """Who comes meanwhile has its turn; who goes by itself is not waited for."""
+    house = House(1000)
+    drain = house.drain(10)
+    house.time = 5
+    assert not drain.step()
+    late = Socket(1000, house.sockets)
+    assert late.notices == []
+    assert house.run(drain, 0.1)[-1] == 0
+    house = House(1000)
+    drain = house.drain(10)
+    house.sockets.clear()
+    assert house.run(drain, 0.1) == [0]

@@ -1,0 +1,112 @@
+"""What a connection tells its client ahead of time, over a whole application without a network."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from app.auth.keys import public_key
+from app.clock import iso
+from app.ops.logs import make_logger
+from app.runtime import Plan, Runtime, running
+from app.settings import Settings
+from app.tables import load_routes
+from app.wire.connection import Connection
+from handlers.ports import Identity, State
+from schemas.capabilities import spoken
+from schemas.errors import CloseCode
+from stores.base import User
+from stores.memory import MemoryStores
+from tests.support.doubles import RecordingTransport
+from tests.support.tokens import Keys
+
+
+class Transport(RecordingTransport):
+    """A transport that notes the close code."""
+
+    code: int | None = None
+
+    def close(self, code: int, reason: str) -> None:
+        self.code = code
+
+    def read(self) -> list[Any]:
+        """Return the events written since the last look."""
+        frames = [json.loads(payload) for batch in self.writes for payload in batch]
+        self.writes.clear()
+        return [(frame["event"], frame["data"]) for frame in frames]
+
+
+@pytest.fixture
+async def runtime(keys: Keys) -> AsyncIterator[Runtime]:
+    """Run an application whose sockets all are closed when their tokens run out."""
+    settings = Settings(jwt_public_key_path=keys.public_path, log_level="warning", token_expiry="close")
+    plan = Plan(settings, public_key(settings), load_routes(()), make_logger(settings))
+    async with running(plan, MemoryStores()) as runtime:
+        yield runtime
+
+
+def enter(runtime: Runtime, expires_at: float, *capabilities: str) -> tuple[Connection, Transport]:
+    """Authenticate a connection with a token that runs out then."""
+    transport = Transport()
+    connection = runtime.gateway.open(transport, "here")
+    identity = Identity(User("ann"), "Ann", None, (), expires_at)
+    connection.authenticated(identity, spoken(capabilities))
+    connection.renewed(identity)
+    runtime.flusher.flush()
+    return connection, transport
+
+
+async def test_once_a_token(runtime: Runtime) -> None:
+    """A client is told of an expiry once, though it sends the same token again; and of that of the next token."""
+    soon = time.time() + 30
+    connection, transport = enter(runtime, soon, "notices")
+    notice = ("SERVER_NOTICE", {"kind": "token-expiring", "expiresAt": iso(soon)})
+    assert transport.read() == [notice]
+    connection.renewed(connection.identity)
+    runtime.flusher.flush()
+    assert transport.read() == []
+    connection.renewed(Identity(User("ann"), "Ann", None, (), soon + 1))
+    runtime.flusher.flush()
+    assert transport.read() == [("SERVER_NOTICE", {"kind": "token-expiring", "expiresAt": iso(soon + 1)})]
+
+
+@pytest.mark.parametrize("capabilities", [(), ("resume",)])
+async def test_who_did_not_ask(runtime: Runtime, capabilities: tuple[str, ...]) -> None:
+    """A client without `notices` is told nothing, whatever happens."""
+    connection, transport = enter(runtime, time.time() + 30, *capabilities)
+    connection._slow()
+    runtime.drain()
+    runtime.flusher.flush()
+    assert transport.read() == []
+
+
+async def test_slow(runtime: Runtime) -> None:
+    """A slow client is told so."""
+    connection, transport = enter(runtime, time.time() + 3600, "notices")
+    connection._slow()
+    runtime.flusher.flush()
+    assert transport.read() == [("SERVER_NOTICE", {"kind": "slow"})]
+
+
+async def test_expired(runtime: Runtime) -> None:
+    """A token past its end and the leeway is ERR_1003 and 4003 at the next sweep, and the connection is forgotten."""
+    transport = Transport()
+    connection = runtime.gateway.open(transport, "here")
+    connection.authenticated(Identity(User("ann"), "Ann", None, (), time.time() - 5), spoken(()))
+    runtime.gateway.sweep()
+    ((event, error),) = transport.read()
+    assert (event, error["code"], transport.code) == ("ERROR", "ERR_1003", 4003)
+    assert (connection.is_open, len(runtime.gateway.connections)) == (False, 0)
+    assert connection.state is State.AUTHENTICATED
+
+
+async def test_gone_before(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token of a connection that is gone is nobody's when its end comes."""
+    connection, transport = enter(runtime, time.time() + 3600, "notices")
+    connection.closed(CloseCode.ABNORMAL)
+    monkeypatch.setattr(runtime.services.clock, "now", lambda: time.time() + 3600)
+    runtime.gateway.sweep()
+    runtime.flusher.flush()
+    assert transport.read() == []
