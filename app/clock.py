@@ -23,9 +23,17 @@ class SystemClock:
         if not self._good_from <= now < self._good_until:
             millisecond = int(now * 1000)
             self._good_from, self._good_until = millisecond / 1000, (millisecond + 1) / 1000
-            moment = datetime.fromtimestamp(millisecond // 1000, UTC)
-            self._timestamp = f"{moment:%Y-%m-%dT%H:%M:%S}.{millisecond % 1000:03}Z"
+            self._timestamp = _formatted(millisecond)
         return self._timestamp
+
+    def timestamp_of(self, moment: float) -> str:
+        """Return this moment in the same form."""
+        return _formatted(int(moment * 1000))
+
+
+def _formatted(millisecond: int) -> str:
+    moment = datetime.fromtimestamp(millisecond // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millisecond % 1000:03}Z"
 
 
 def random_id(prefix: str) -> str:

@@ -1,13 +1,13 @@
 """The hub: from a user to its socket, or to its mail while it is away."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from msgspec import Raw
 
 from app.delivery.mail import Mail, Mailbox
 from app.delivery.outbox import Outbox
-from app.delivery.presence import Presence
+from app.delivery.presence import Link, Presence
 from app.wire.codec import encode, with_offset, with_ref
 from handlers.ports import Ids, Receipt, Socket
 from schemas.auth import Resume
@@ -55,12 +55,13 @@ class Hub:
         event: ServerEvent,
         about: User | None = None,
         *,
+        names: Collection[User] = (),
         ref: Raw | None = None,
         receipt: Receipt | None = None,
     ) -> None:
         """See `Delivery`. What is the same for all and needs no receipt takes the short way, as most does."""
-        if event.has_variants or ref is not None or receipt is not None:
-            self._send_each(users, event, about, ref, receipt)
+        if event.has_variants or ref is not None or receipt is not None or names:
+            self._send_each(users, event, about, names=names, ref=ref, receipt=receipt)
             return
         payload = encode(event)
         links = self._links
@@ -159,7 +160,14 @@ class Hub:
         self._presence.listed(user, peers)
 
     def _send_each(
-        self, users: Iterable[User], event: ServerEvent, about: User | None, ref: Raw | None, receipt: Receipt | None
+        self,
+        users: Iterable[User],
+        event: ServerEvent,
+        about: User | None,
+        *,
+        names: Collection[User],
+        ref: Raw | None,
+        receipt: Receipt | None,
     ) -> None:
         """Send to each user the variant that it speaks, encoded once, and write down what became of it."""
         variants: dict[Spoken, bytes] = {}
@@ -168,6 +176,8 @@ class Hub:
             if receiver is None or user == about:
                 continue
             payload = _variant(event, receiver.spoken, variants)
+            if payload and isinstance(receiver, Link):
+                self._settle(names, receiver)
             is_delivered = self._deliver(user, payload, about, ref) if payload else None
             if receipt is not None and is_delivered is not None:
                 (receipt.delivered if is_delivered else receipt.queued).append(user.id)
@@ -186,6 +196,10 @@ class Hub:
         link.outbox.put(frame if ref is None else _referring(payload, ref, box))
         self.delivered += 1
         return True
+
+    def _settle(self, names: Collection[User], link: Link) -> None:
+        for peer in names:
+            self._presence.settle(peer, link)
 
     def _keep_for(self, user: User, spoken: Spoken) -> None:
         box = self._boxes.get(user)
