@@ -83,7 +83,11 @@ async def hand_over(message: SessionHandover, ctx: Context) -> None:
 @table.on("SESSION_END", capability="sessions")
 async def end(message: SessionEnd, ctx: Context) -> None:
     """End the session for all, oneself included."""
-    before, _ = await membership.change(ctx.services, message.session_id, lambda session: _check_host(session, ctx))
+
+    def decide(session: Session) -> None:
+        _check_host(session, ctx)
+
+    before, _ = await membership.change(ctx.services, message.session_id, decide)
     ctx.delivery.send(before.participants, SessionEnded(session_id=before.id, reason="ended"))
 
 

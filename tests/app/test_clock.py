@@ -17,6 +17,11 @@ def test_timestamp() -> None:
     assert before - 0.002 <= told <= after
 
 
+def test_a_moment() -> None:
+    """Any moment is told in the same form."""
+    assert SystemClock().timestamp_of(1_700_000_000.25) == "2023-11-14T22:13:20.250Z"
+
+
 def test_timestamps_go_on() -> None:
     """Timestamps do not stand still."""
     clock = SystemClock()
