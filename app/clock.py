@@ -26,6 +26,10 @@ class SystemClock:
             self._timestamp = iso(now)
         return self._timestamp
 
+    def timestamp_of(self, moment: float) -> str:
+        """Return this moment in the same form."""
+        return iso(moment)
+
 
 def iso(seconds: float) -> str:
     """Return a time, in seconds since 1970, as ISO 8601 in UTC, in milliseconds."""

@@ -4,10 +4,10 @@ import importlib
 from collections.abc import Iterable
 
 from app.settings import SettingsError
-from handlers import auth, connections, heartbeat, messages, peers
+from handlers import auth, connections, heartbeat, messages, peers, sessions
 from handlers.table import HandlerTable, Route, TableError, merge
 
-TABLES = (auth.table, heartbeat.table, peers.table, connections.table, messages.table)
+TABLES = (auth.table, heartbeat.table, peers.table, connections.table, sessions.table, messages.table)
 
 
 def load_routes(plugins: Iterable[str]) -> dict[str, Route]:

@@ -8,6 +8,7 @@ from schemas.capabilities import CAPABILITIES, VERSION_1_1, Spoken, spoken
 from schemas.errors import CloseCode, ErrorCode, EventError
 from stores.base import Peer, User
 
+from handlers import membership
 from handlers.ports import Identity, State
 from handlers.table import Context, HandlerTable
 
@@ -58,6 +59,7 @@ async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
     token = await ctx.delivery.admit(identity.user, ctx.socket)
     if peer is not None and peer.is_present:
         await ctx.stores.peers.put(_dropped(peer, ctx))
+        membership.tell_dropped(ctx.services, peer)
     is_modern = VERSION_1_1 in speaks
     ctx.answer(_success_1_1(identity, speaks, token, ctx) if is_modern else _success(identity))
 
@@ -85,6 +87,7 @@ async def _restore(peer: Peer, ctx: Context) -> None:
         ctx.delivery.attach(back.user, ctx.socket)
         if back.address != peer.address:
             ctx.delivery.announce(back)
+        membership.tell_returned(ctx.services, peer)
 
 
 def _dropped(peer: Peer, ctx: Context) -> Peer:

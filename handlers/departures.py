@@ -1,12 +1,15 @@
 """What happens when a socket goes: leaving for good, or dropping out for now (protocol.md section 3)."""
 
-from msgspec.structs import replace
-from schemas.fields import EndReason
-from schemas.sessions import SessionEnded
-from stores.base import Peer, Session, User
+from contextlib import suppress
 
-from handlers.connections import reject
+from msgspec.structs import replace
+from schemas.errors import EventError
+from schemas.fields import EndReason
+from stores.base import Peer, User
+
+from handlers import membership
 from handlers.ports import Services
+from handlers.requests import cancel, reject
 from handlers.table import Context
 
 
@@ -30,6 +33,7 @@ async def drop(ctx: Context) -> None:
     elif peer.lapses_at is None:
         ctx.delivery.detach(peer.user)
         await (_await_resume if "resume" in ctx.socket.spoken else _await_return)(peer, ctx)
+        membership.tell_dropped(ctx.services, peer)
     elif peer.status != "offline":
         await _await_return(peer, ctx)
 
@@ -66,18 +70,10 @@ async def _give_up(peer: Peer, reason: EndReason, services: Services) -> None:
     if peer.status != "offline":
         services.delivery.announce(replace(peer, status="offline", lapses_at=services.clock.now()))
     for session in services.stores.directory.sessions_of(peer.user):
-        await _part(session, peer.user, reason, services)
+        with suppress(EventError):  # it is over by now, or the user out of it
+            await membership.part(services, session.id, peer.user, reason)
     for request in services.stores.directory.requests_of(peer.user):
-        taken = await services.stores.requests.take(request.id)
-        if taken is not None and taken.target == peer.user:
-            reject(services, taken, "offline")
-
-
-async def _part(session: Session, user: User, reason: EndReason, services: Services) -> None:
-    """Take a user out of a session; one left alone is told that it is over."""
-    rest = {other: role for other, role in session.participants.items() if other != user}
-    if len(rest) > 1:
-        await services.stores.sessions.put(replace(session, participants=rest))
-        return
-    if await services.stores.sessions.remove(session.id) is not None:
-        services.delivery.send(rest, SessionEnded(session_id=session.id, reason=reason))
+        if request.requester == peer.user:
+            await cancel(services, request)
+        elif await services.stores.requests.take(request.id) is not None:
+            reject(services, request, "offline")

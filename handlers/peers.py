@@ -4,6 +4,7 @@ from schemas.fields import ConnectionMode
 from schemas.peers import DiscoverPeers, PeerEntry, PeerRegister, PeerRegistered, PeersList, Profile
 from stores.base import Peer
 
+from handlers import membership
 from handlers.ports import State
 from handlers.table import Context, HandlerTable
 
@@ -19,12 +20,14 @@ async def register(message: PeerRegister, ctx: Context) -> None:
         ide=message.ide or "other",
     )
     peer = Peer(user=ctx.user, profile=profile, status="online", address=ctx.socket.address)
+    before = ctx.directory.peer(ctx.user)
     if not await ctx.stores.peers.register(peer, ctx.socket.holder):
         return  # superseded meanwhile: nothing more of this socket is handled
     ctx.socket.registered()
     ctx.answer(PeerRegistered(id=peer.user.id, profile=profile, status=peer.status))
     ctx.delivery.attach(peer.user, ctx.socket)
     ctx.delivery.announce(peer)
+    membership.tell_returned(ctx.services, before)
 
 
 @table.on("DISCOVER_PEERS")

@@ -1,6 +1,6 @@
 """What a handler may ask of the world outside, as protocols; `app/` implements them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import IntEnum
 from typing import Protocol
 
@@ -55,6 +55,10 @@ class Clock(Protocol):
 
     def timestamp(self) -> str:
         """Return the time as ISO 8601 in UTC, in milliseconds: `2026-01-31T09:00:00.000Z`."""
+        ...
+
+    def timestamp_of(self, moment: float) -> str:
+        """Return a moment, seconds since 1970, in the same form."""
         ...
 
 
@@ -139,14 +143,15 @@ class Delivery(Protocol):
         event: ServerEvent,
         about: User | None = None,
         *,
+        names: Collection[User] = (),
         ref: Raw | None = None,
         receipt: Receipt | None = None,
     ) -> None:
         """Hand the event to each user's socket, or keep it for one who is away; others do not get it.
 
         `about` is the peer that the event names: a pending presence update of it goes out before, and if it is among
-        the users, it does not get the event itself. `ref` is that of the event that this answers. What becomes of it
-        is written into `receipt`.
+        the users, it does not get the event itself. `names` are peers that it names besides, who do get it. `ref` is
+        that of the event that this answers. What becomes of it is written into `receipt`.
         """
         ...
 

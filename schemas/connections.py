@@ -3,9 +3,11 @@
 from typing import ClassVar
 
 from msgspec import field
+from msgspec.structs import replace
 
+from schemas.capabilities import Spoken
 from schemas.events import ClientEvent, ServerEvent
-from schemas.fields import Id, RejectReason
+from schemas.fields import Id, RejectReason, Role
 from schemas.peers import PeerCard
 
 
@@ -15,12 +17,46 @@ class ConnectionRequest(ClientEvent, frozen=True):
     target_id: Id
 
 
+class ConnectionPending(ServerEvent, frozen=True):
+    """Answers a request with `ref`: it waits for the target's answer until `expires_at`, ISO 8601."""
+
+    event: ClassVar[str] = "CONNECTION_PENDING"
+    request_id: str
+    target_id: str
+    expires_at: str
+
+
 class ConnectionRequestReceived(ServerEvent, frozen=True):
-    """Somebody asks for a session."""
+    """Somebody asks for a session, or invites to one: then who speaks `sessions` is told which, and in what role."""
 
     event: ClassVar[str] = "CONNECTION_REQUEST_RECEIVED"
+    has_variants: ClassVar[bool] = True
     request_id: str
     sender: PeerCard = field(name="from")
+    session_id: str | None = None
+    role: Role | None = None
+
+    def variant(self, spoken: Spoken) -> "ConnectionRequestReceived":
+        """Leave out which session it is for a socket that knows of requests only."""
+        return self if "sessions" in spoken else replace(self, session_id=None, role=None)
+
+
+class ConnectionCancel(ClientEvent, frozen=True):
+    """Withdraws a request of one's own."""
+
+    request_id: Id
+
+
+class ConnectionCancelled(ServerEvent, frozen=True):
+    """The request was withdrawn, or is void; for those who speak `sessions`."""
+
+    event: ClassVar[str] = "CONNECTION_CANCELLED"
+    has_variants: ClassVar[bool] = True
+    request_id: str
+
+    def variant(self, spoken: Spoken) -> "ConnectionCancelled | None":
+        """Spare a socket that does not know of this event."""
+        return self if "sessions" in spoken else None
 
 
 class ConnectionResponse(ClientEvent, frozen=True):

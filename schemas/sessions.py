@@ -2,9 +2,28 @@
 
 from typing import ClassVar
 
-from schemas.events import ServerEvent
-from schemas.fields import EndReason
-from schemas.peers import PeerCard
+from msgspec import Struct
+
+from schemas.capabilities import Spoken
+from schemas.events import ClientEvent, ServerEvent
+from schemas.fields import ChangeKind, EndReason, Id, InvitedRole, Role
+from schemas.peers import PeerCard, Profile
+
+
+class Participant(Struct, frozen=True):
+    """Somebody in a session; `connected` is false while its return is waited for."""
+
+    id: str
+    role: Role
+    profile: Profile
+    connected: bool
+
+
+class Change(Struct, frozen=True):
+    """What happened, and to whom."""
+
+    kind: ChangeKind
+    id: str
 
 
 class SessionCreated(ServerEvent, frozen=True):
@@ -21,3 +40,79 @@ class SessionEnded(ServerEvent, frozen=True):
     event: ClassVar[str] = "SESSION_ENDED"
     session_id: str
     reason: EndReason
+
+
+class SessionUpdated(ServerEvent, frozen=True):
+    """The session as it is after a change, participants in the order of joining; for those who speak `sessions`."""
+
+    event: ClassVar[str] = "SESSION_UPDATED"
+    has_variants: ClassVar[bool] = True
+    session_id: str
+    host_id: str
+    participants: list[Participant]
+    change: Change
+
+    def variant(self, spoken: Spoken) -> "SessionUpdated | None":
+        """Spare a socket that does not know of this event."""
+        return self if "sessions" in spoken else None
+
+
+class SessionInvite(ClientEvent, frozen=True):
+    """Asks a peer into a session of one's own, as a guest if no role is given."""
+
+    session_id: Id
+    target_id: Id
+    role: InvitedRole | None = None
+
+
+class SessionLeave(ClientEvent, frozen=True):
+    """Goes out of a session."""
+
+    session_id: Id
+
+
+class SessionKick(ClientEvent, frozen=True):
+    """Throws a participant out."""
+
+    session_id: Id
+    target_id: Id
+
+
+class SessionRole(ClientEvent, frozen=True):
+    """Gives another participant a role; that of the host is handed over."""
+
+    session_id: Id
+    target_id: Id
+    role: InvitedRole
+
+
+class SessionHandover(ClientEvent, frozen=True):
+    """Makes another participant the host, and oneself a guest."""
+
+    session_id: Id
+    target_id: Id
+
+
+class SessionEnd(ClientEvent, frozen=True):
+    """Ends a session for all."""
+
+    session_id: Id
+
+
+class SessionList(ClientEvent, frozen=True):
+    """Asks which sessions one is in."""
+
+
+class SessionState(Struct, frozen=True, rename="camel"):
+    """A session as it is listed."""
+
+    session_id: str
+    host_id: str
+    participants: list[Participant]
+
+
+class Sessions(ServerEvent, frozen=True):
+    """The sessions that one is in, in the order of joining them."""
+
+    event: ClassVar[str] = "SESSIONS"
+    sessions: list[SessionState]

@@ -62,12 +62,17 @@ class Peer(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """A connection request that waits for its answer until `expires_at`, seconds since 1970."""
+    """A connection request that waits for its answer until `expires_at`, seconds since 1970.
+
+    One that invites to a session says to which, and in what role.
+    """
 
     id: str
     requester: User
     target: User
     expires_at: float
+    session_id: str | None = None
+    role: Role | None = None
 
 
 class Session(Struct, frozen=True):
@@ -166,11 +171,14 @@ class SessionRecords(Protocol):
     """Sessions and their participants."""
 
     async def put(self, session: Session) -> None:
-        """Add or replace the session."""
+        """Keep a new session."""
         ...
 
-    async def remove(self, session_id: str) -> Session | None:
-        """End the session and return it, to one caller only; None if it is not there."""
+    async def swap(self, before: Session, after: Session | None) -> bool:
+        """Change the session from `before` to `after`, None to end it; False, changing nothing, if it is not as before.
+
+        Either way the directory shows the session as it now is by the time the call returns.
+        """
         ...
 
 

@@ -173,22 +173,23 @@ class MemorySessions:
 
     async def put(self, session: Session) -> None:
         """See `SessionRecords`."""
-        previous = self._directory.sessions.get(session.id)
-        if previous is not None:
-            gone = [user for user in previous.participants if user not in session.participants]
-            _unlist(self._directory.sessions_by_user, gone, session.id)
-            self._sent.forget(session.id, gone)
         self._directory.sessions[session.id] = session
         for user in session.participants:
             self._directory.sessions_by_user.setdefault(user, {})[session.id] = session
 
-    async def remove(self, session_id: str) -> Session | None:
+    async def swap(self, before: Session, after: Session | None) -> bool:
         """See `SessionRecords`."""
-        session = self._directory.sessions.pop(session_id, None)
-        if session is not None:
-            _unlist(self._directory.sessions_by_user, session.participants, session_id)
-            self._sent.forget(session_id, session.participants)
-        return session
+        if self._directory.sessions.get(before.id) != before:
+            return False
+        staying = () if after is None else after.participants
+        gone = [user for user in before.participants if user not in staying]
+        _unlist(self._directory.sessions_by_user, gone, before.id)
+        self._sent.forget(before.id, gone)
+        if after is None:
+            del self._directory.sessions[before.id]
+        else:
+            await self.put(after)
+        return True
 
 
 class MemoryStores:

@@ -1,6 +1,6 @@
 """The hub: from a user to its socket, or to its mail while it is away."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from msgspec import Raw
@@ -55,12 +55,13 @@ class Hub:
         event: ServerEvent,
         about: User | None = None,
         *,
+        names: Collection[User] = (),
         ref: Raw | None = None,
         receipt: Receipt | None = None,
     ) -> None:
         """See `Delivery`. What is the same for all and needs no receipt takes the short way, as most does."""
-        if event.has_variants or ref is not None or receipt is not None:
-            self._send_each(users, event, about, ref, receipt or Receipt())
+        if event.has_variants or ref is not None or receipt is not None or names:
+            self._send_each(users, event, about, names=names, ref=ref, receipt=receipt or Receipt())
             return
         payload = encode(event)
         links = self._links
@@ -179,7 +180,14 @@ class Hub:
         self._presence.listed(user, peers)
 
     def _send_each(
-        self, users: Iterable[User], event: ServerEvent, about: User | None, ref: Raw | None, receipt: Receipt
+        self,
+        users: Iterable[User],
+        event: ServerEvent,
+        about: User | None,
+        *,
+        names: Collection[User],
+        ref: Raw | None,
+        receipt: Receipt,
     ) -> None:
         """Send to each user the variant that it speaks, encoded once, and write down what became of it."""
         variants: dict[Spoken, bytes] = {}
@@ -196,6 +204,7 @@ class Hub:
             if not payload:
                 continue
             if link is not None:
+                self._settle(names, link)
                 self._hand_over(link, payload, about, ref)
                 receipt.delivered.append(user.id)
             elif self._keep(user, payload):
@@ -216,6 +225,10 @@ class Hub:
         is_kept = box is not None and self._mail.keep(box, payload)
         self.kept += is_kept
         return is_kept
+
+    def _settle(self, names: Collection[User], link: Link) -> None:
+        for peer in names:
+            self._presence.settle(peer, link)
 
     def _keep_for(self, user: User, spoken: Spoken) -> None:
         box = self._boxes.get(user)

@@ -21,6 +21,7 @@ def test_iso() -> None:
     """Any time is written in the same way."""
     assert iso(1_700_000_000) == "2023-11-14T22:13:20.000Z"
     assert iso(1_700_000_000.0625) == "2023-11-14T22:13:20.062Z"
+    assert SystemClock().timestamp_of(1_700_000_000.25) == "2023-11-14T22:13:20.250Z"
 
 
 def test_timestamps_go_on() -> None:

@@ -56,7 +56,7 @@ async def test_missing(stores: Stores) -> None:
     assert [*directory.requests_of(ANN), *directory.sessions_of(ANN)] == []
     assert await stores.peers.remove(ANN) is None
     assert await stores.requests.take("req_0") is None
-    assert await stores.sessions.remove("ses_0") is None
+    assert await stores.sessions.swap(SESSION, None) is False
     assert await stores.peers.take_lapsed(1e12) == []
     assert await stores.requests.take_expired(1e12) == []
     assert await stores.peers.release(ANN, FIRST) is False
@@ -144,6 +144,14 @@ async def test_lapsed_once(stores: Stores) -> None:
     assert sorted(each.user for each in taken) == [ANN, BOB]
 
 
+async def test_an_invitation(stores: Stores) -> None:
+    """A request keeps to which session it invites, and in what role."""
+    invitation = replace(ask(1, 30), session_id="ses_1", role="observer")
+    await stores.requests.add(invitation)
+    assert stores.directory.request("req_1") == invitation
+    assert await stores.requests.take("req_1") == invitation
+
+
 async def test_requests(stores: Stores) -> None:
     """A request is listed for both sides, oldest first, until it is taken."""
     asked = [ask(1, 30), ask(2, 31, CAT), ask(3, 32)]
@@ -179,7 +187,7 @@ async def test_sessions(stores: Stores) -> None:
     await stores.sessions.put(later)
     assert list(stores.directory.sessions_of(BOB)) == [SESSION, later]
     changed = replace(SESSION, participants={ANN: "host", CAT: "guest"})
-    await stores.sessions.put(changed)
+    assert await stores.sessions.swap(SESSION, changed)
     assert stores.directory.session("ses_1") == changed
     assert list(stores.directory.sessions_of(ANN)) == [changed]
     assert list(stores.directory.sessions_of(BOB)) == [later]
@@ -187,19 +195,69 @@ async def test_sessions(stores: Stores) -> None:
 
 
 async def test_session_order(stores: Stores) -> None:
-    """Participants stay in the order of joining."""
+    """Participants stay in the order of joining, whatever changes of them."""
     joined = Session(id="ses_1", host=CAT, participants={CAT: "host", ANN: "guest", BOB: "observer"})
     await stores.sessions.put(joined)
     kept = stores.directory.session("ses_1")
     assert kept is not None
     assert list(kept.participants) == [CAT, ANN, BOB]
+    changed = replace(joined, host=ANN, participants={CAT: "guest", ANN: "host", BOB: "guest", FAR_ANN: "guest"})
+    assert await stores.sessions.swap(kept, changed)
+    kept = stores.directory.session("ses_1")
+    assert kept is not None
+    assert list(kept.participants) == [CAT, ANN, BOB, FAR_ANN]
+
+
+async def test_sessions_of_a_user_in_order(stores: Stores) -> None:
+    """A change of a session leaves its place among those of its participants."""
+    await stores.sessions.put(SESSION)
+    await stores.sessions.put(replace(SESSION, id="ses_2"))
+    assert await stores.sessions.swap(SESSION, replace(SESSION, host=BOB))
+    assert [each.id for each in stores.directory.sessions_of(ANN)] == ["ses_1", "ses_2"]
+
+
+async def test_swap_of_what_changed(stores: Stores) -> None:
+    """A session that is not as it was is left as it is, and one that is over stays over."""
+    await stores.sessions.put(SESSION)
+    changed = replace(SESSION, participants={ANN: "host", BOB: "observer"})
+    assert await stores.sessions.swap(SESSION, changed) is True
+    for after in (None, replace(SESSION, host=BOB, participants={BOB: "host", CAT: "guest"})):
+        assert await stores.sessions.swap(SESSION, after) is False
+    assert stores.directory.session("ses_1") == changed
+    assert list(stores.directory.sessions_of(ANN)) == [changed]
+    assert list(stores.directory.sessions_of(CAT)) == []
+    assert await stores.sessions.swap(changed, None) is True
+    assert await stores.sessions.swap(changed, SESSION) is False
+    assert stores.directory.session("ses_1") is None
+    assert [*stores.directory.sessions_of(ANN), *stores.directory.sessions_of(BOB)] == []
+
+
+async def test_swaps_at_once(stores: Stores) -> None:
+    """Of changes at the same time one is made, and it is the one that was told so."""
+    await stores.sessions.put(SESSION)
+    joining = [User(f"user {number}") for number in range(CALLERS)]
+    waiting = list(joining)
+    made: list[User] = []
+
+    async def join() -> None:
+        user = waiting.pop()
+        after = replace(SESSION, participants={**SESSION.participants, user: "guest"})
+        if await stores.sessions.swap(SESSION, after):
+            made.append(user)
+
+    await at_once(join)
+    session = stores.directory.session("ses_1")
+    assert session is not None
+    assert list(session.participants) == [ANN, BOB, *made]
+    assert len(made) == 1
+    assert [user for user in joining if stores.directory.sessions_of(user)] == made
 
 
 async def test_session_ends_once(stores: Stores) -> None:
-    """Ending a session gives it to one caller only and unlists it for all."""
+    """One caller only ends a session; it is listed for nobody then."""
     await stores.sessions.put(SESSION)
-    ended = await at_once(lambda: stores.sessions.remove("ses_1"))
-    assert [each for each in ended if each is not None] == [SESSION]
+    ended = await at_once(lambda: stores.sessions.swap(SESSION, None))
+    assert sorted(ended) == [False] * (CALLERS - 1) + [True]
     assert stores.directory.session("ses_1") is None
     assert [*stores.directory.sessions_of(ANN), *stores.directory.sessions_of(BOB)] == []
 
@@ -211,7 +269,7 @@ async def test_lists_outlive_changes(stores: Stores) -> None:
     await stores.requests.add(ask(1, 30))
     await stores.requests.add(ask(2, 30))
     for session in stores.directory.sessions_of(ANN):
-        await stores.sessions.remove(session.id)
+        await stores.sessions.swap(session, None)
     for request in stores.directory.requests_of(ANN):
         await stores.requests.take(request.id)
     assert [*stores.directory.sessions_of(BOB), *stores.directory.requests_of(BOB)] == []
@@ -273,7 +331,7 @@ async def test_sent_goes_with_the_session(stores: Stores, *, is_over: bool) -> N
     await stores.sessions.put(SESSION)
     stores.sent.log(SESSION.id, ANN).add("m", sent_at(0))
     if is_over:
-        await stores.sessions.remove(SESSION.id)
+        assert await stores.sessions.swap(SESSION, None)
     else:
-        await stores.sessions.put(replace(SESSION, host=BOB, participants={BOB: "host"}))
+        assert await stores.sessions.swap(SESSION, replace(SESSION, host=BOB, participants={BOB: "host"}))
     assert stores.sent.log(SESSION.id, ANN).find("m", 0.0) is None

@@ -1,6 +1,6 @@
 """Doubles of what a handler asks of the world outside (`handlers.ports`), and a world made of them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -51,7 +51,10 @@ class ManualClock:
         return self.time
 
     def timestamp(self) -> str:
-        return f"at {self.time - START:g}"
+        return self.timestamp_of(self.time)
+
+    def timestamp_of(self, moment: float) -> str:
+        return f"at {moment - START:g}"
 
     def advance(self, seconds: float) -> None:
         self.time += seconds
@@ -83,12 +86,16 @@ class NamingTokens:
 
 
 class RecordingDelivery:
-    """Writes down what it is asked to do: `calls` has it all in order, `to` what was sent to one user."""
+    """Writes down what it is asked to do: `calls` has it all in order, `to` what was sent to one user.
+
+    Each user is sent the variant of an event that its last socket speaks.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.recoverable: set[str] = set()
         self.away: set[User] = set()
+        self.spoken: dict[User, Spoken] = {}
 
     def send(
         self,
@@ -96,17 +103,20 @@ class RecordingDelivery:
         event: ServerEvent,
         about: User | None = None,
         *,
+        names: Collection[User] = (),
         ref: msgspec.Raw | None = None,
         receipt: Receipt | None = None,
     ) -> None:
         receivers = [user for user in users if user != about]
-        self.calls += [("send", user, event, about, *([ref] if ref else [])) for user in receivers]
+        variants = [(user, event.variant(self.spoken.get(user, VERSION_1))) for user in receivers]
+        self.calls += [("send", user, each, about, *([ref] if ref else [])) for user, each in variants if each]
         if receipt is not None:
             receipt.delivered += [user.id for user in receivers if user not in self.away]
             receipt.queued += [user.id for user in receivers if user in self.away]
 
     async def admit(self, user: User, socket: Socket) -> str | None:
         self.calls.append(("admit", user, socket.holder))
+        self.spoken[user] = socket.spoken
         return f"resume {user.id}" if "resume" in socket.spoken else None
 
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:

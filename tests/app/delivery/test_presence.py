@@ -15,14 +15,14 @@ from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher, Outbox
 from app.delivery.presence import WATCHED, Presence
 from app.wire.codec import encode, with_ref
-from handlers import connections, departures, messages, peers
+from handlers import connections, departures, membership, messages, peers
 from schemas.connections import ConnectionRequest
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from schemas.messages import SendMessage
 from schemas.peers import DiscoverPeers, PeerRegister
 from schemas.sessions import SessionEnded
-from stores.base import User
+from stores.base import Session, User
 from stores.memory import MemoryStores
 from tests.support.doubles import HERE, CountingIds, RecordingSocket, RecordingTransport, Seat, Turns, World
 
@@ -234,6 +234,23 @@ async def test_an_update_goes_before_what_names_the_peer(town: Town) -> None:
     assert town.heard(ann) == [("cat", "online"), ("CONNECTION_REQUEST_RECEIVED", "")]
     await town.settle()
     assert (town.heard(ann), town.heard(bob)) == ([], [("cat", "online")])
+
+
+async def test_updates_go_before_a_session_that_shows_the_peers(town: Town) -> None:
+    """All whom an update of a session names are told of before it, to those who get it; nobody is told of itself."""
+    (bob,) = await town.join("bob")
+    ann = await town.world.join("ann", capabilities=["sessions"])
+    await town.settle()
+    cat, dan = [await town.world.join(name, capabilities=["sessions"]) for name in ("cat", "dan")]
+    for seat in (ann, bob, cat, dan):
+        town.frames(seat)
+    session = Session("ses_1", ann.user, {seat.user: "guest" for seat in (ann, bob, cat)})
+    membership.tell(town.world.services, session, "left", dan.user)
+    assert town.heard(ann) == [("cat", "online"), ("dan", "online"), ("SESSION_UPDATED", "")]
+    assert town.heard(cat) == [("dan", "online"), ("SESSION_UPDATED", "")]
+    assert (town.heard(bob), town.heard(dan)) == ([], [])
+    await town.settle()
+    assert [town.heard(seat) for seat in (ann, bob, cat, dan)] == [[], [("cat", "online"), ("dan", "online")], [], []]
 
 
 async def test_a_change_after_the_early_word(town: Town) -> None:

@@ -143,7 +143,10 @@ def optional_fields() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("event", "field"), optional_fields())
 def test_null_reads_as_absent(event: str, field: str) -> None:
     """Null in an optional field reads as absent."""
-    needed = {"SEND_MESSAGE": '"sessionId":"s","content":1,'}.get(event, "")
+    needed = {
+        "SEND_MESSAGE": '"sessionId":"s","content":1,',
+        "SESSION_INVITE": '"sessionId":"s","targetId":"t",',
+    }.get(event, "")
     assert (
         repr(decode_as(event, f'{{{needed}"{field}":null}}')).split("content=")[0]
         == repr(decode_as(event, f'{{{needed}"x":1}}')).split("content=")[0]

@@ -1,0 +1,119 @@
+"""Sessions of more than two: inviting, leaving, and what a host may do (protocol.md section 8)."""
+
+from msgspec.structs import replace
+from schemas.connections import ConnectionPending
+from schemas.errors import ErrorCode, EventError
+from schemas.sessions import (
+    SessionEnd,
+    SessionEnded,
+    SessionHandover,
+    SessionInvite,
+    SessionKick,
+    SessionLeave,
+    SessionList,
+    SessionRole,
+    Sessions,
+    SessionState,
+)
+from stores.base import Session, User
+
+from handlers import membership
+from handlers.connections import ask
+from handlers.table import Context, HandlerTable
+
+table = HandlerTable()
+
+
+@table.on("SESSION_INVITE", capability="sessions")
+async def invite(message: SessionInvite, ctx: Context) -> ConnectionPending | None:
+    """Ask a peer into the session, by a connection request that names it; only the host may."""
+    session = membership.find(ctx.directory, message.session_id)
+    _check_host(session, ctx)
+    if User(message.target_id, ctx.user.org) in session.participants:
+        raise EventError(ErrorCode.INVALID_DATA, f"targetId: {message.target_id!r} is a participant already")
+    return await ask(message.target_id, ctx, session.id, message.role or "guest")
+
+
+@table.on("SESSION_LEAVE", capability="sessions")
+async def leave(message: SessionLeave, ctx: Context) -> None:
+    """Go out; when the host goes, the guest who is there longest becomes host."""
+    await membership.part(ctx.services, message.session_id, ctx.user, "left")
+
+
+@table.on("SESSION_KICK", capability="sessions")
+async def kick(message: SessionKick, ctx: Context) -> None:
+    """Throw a participant out. To a host that this leaves alone, the session has `ended`: it was not kicked itself."""
+    target = User(message.target_id, ctx.user.org)
+
+    def decide(session: Session) -> Session | None:
+        _check_host_of_other(session, target, ctx)
+        return membership.without(session, target, ctx.directory)
+
+    before, after = await membership.change(ctx.services, message.session_id, decide)
+    ctx.delivery.send((target,), SessionEnded(session_id=before.id, reason="kicked"))
+    membership.tell_parted(ctx.services, before, after, target, kind="kicked", reason="ended")
+
+
+@table.on("SESSION_ROLE", capability="sessions")
+async def give_role(message: SessionRole, ctx: Context) -> None:
+    """Make another participant guest or observer."""
+    target = User(message.target_id, ctx.user.org)
+
+    def decide(session: Session) -> Session:
+        _check_host_of_other(session, target, ctx)
+        return replace(session, participants={**session.participants, target: message.role})
+
+    _, after = await membership.change(ctx.services, message.session_id, decide)
+    membership.tell(ctx.services, after, "role", target)
+
+
+@table.on("SESSION_HANDOVER", capability="sessions")
+async def hand_over(message: SessionHandover, ctx: Context) -> None:
+    """Make another participant the host; the old one is a guest then."""
+    target = User(message.target_id, ctx.user.org)
+
+    def decide(session: Session) -> Session:
+        _check_host_of_other(session, target, ctx)
+        return membership.with_host(session, target)
+
+    _, after = await membership.change(ctx.services, message.session_id, decide)
+    membership.tell(ctx.services, after, "host", target)
+
+
+@table.on("SESSION_END", capability="sessions")
+async def end(message: SessionEnd, ctx: Context) -> None:
+    """End the session for all, oneself included."""
+
+    def decide(session: Session) -> None:
+        _check_host(session, ctx)
+
+    before, _ = await membership.change(ctx.services, message.session_id, decide)
+    ctx.delivery.send(before.participants, SessionEnded(session_id=before.id, reason="ended"))
+
+
+@table.on("SESSION_LIST", capability="sessions")
+def list_sessions(_message: SessionList, ctx: Context) -> Sessions:
+    """List one's own sessions, for an editor that was restarted."""
+    return Sessions(
+        sessions=[
+            SessionState(
+                session_id=session.id,
+                host_id=session.host.id,
+                participants=membership.participants(ctx.directory, session),
+            )
+            for session in ctx.directory.sessions_of(ctx.user)
+        ]
+    )
+
+
+def _check_host(session: Session, ctx: Context) -> None:
+    membership.check_participant(session, ctx.user, "You are")
+    if session.host != ctx.user:
+        raise EventError(ErrorCode.NOT_ALLOWED, f"Only the host may do this, which is {session.host.id!r}")
+
+
+def _check_host_of_other(session: Session, target: User, ctx: Context) -> None:
+    _check_host(session, ctx)
+    if target == ctx.user:
+        raise EventError(ErrorCode.INVALID_DATA, "targetId: it may be another participant than yourself")
+    membership.check_participant(session, target, f"{target.id!r} is")
