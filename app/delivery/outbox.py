@@ -10,6 +10,7 @@ from app.wire.transport import Transport
 from stores.base import User
 
 LIGHT_BYTES = 65_536
+SLICE_BYTES = 262_144
 
 
 class Flusher:
@@ -44,18 +45,22 @@ class Flusher:
 
 
 class Outbox:
-    """What waits for one socket: events in order, and of presence updates the latest of each peer.
+    """What waits for one socket, in order.
 
-    While the receiver keeps up, all of it goes out with the turn. While it does not, events wait; once they and what
-    the transport holds outgrow `limit` bytes, all is let go and `on_overflow` is called, once.
+    While the receiver keeps up, all of it goes out with the turn. While it does not, events wait. Once they and what
+    the transport holds outgrow half of `limit` bytes, `on_slow` is called. Once they outgrow the limit, of the presence
+    updates only the latest of each peer is kept, and if that is not enough, all is let go and `on_overflow` is called.
     """
 
     __slots__ = (
         "_events",
         "_flusher",
+        "_is_slow",
         "_light",
         "_limit",
         "_on_overflow",
+        "_on_slow",
+        "_run",
         "_size",
         "_transport",
         "_updates",
@@ -63,15 +68,25 @@ class Outbox:
         "is_open",
     )
 
-    def __init__(self, transport: Transport, flusher: Flusher, limit: int, on_overflow: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        flusher: Flusher,
+        limit: int,
+        on_overflow: Callable[[], None],
+        on_slow: Callable[[], None] = lambda: None,
+    ) -> None:
         self._transport = transport
         self._flusher = flusher
         self._limit = limit
         self._on_overflow = on_overflow
+        self._on_slow = on_slow
         self._events: list[bytes] = []
-        self._updates: dict[User, int] | None = None
+        self._updates: dict[int, User] | None = None
+        self._run: dict[User, int] | None = None
         self._size = 0
         self._light = LIGHT_BYTES
+        self._is_slow = False
         self.is_open = True
         self.is_congested = False
 
@@ -84,37 +99,46 @@ class Outbox:
             self._flusher.schedule(self)
         events.append(payload)
         self._size += len(payload)
+        if self._run:
+            self._run.clear()  # a later update must not overtake this event
         if self._size > self._light:
             self._weigh()
+
+    def put_first(self, payload: bytes) -> None:
+        """Send an event before all that waits; it must have no order to keep."""
+        if not self._events:
+            self.put(payload)
+            return
+        self._events.insert(0, payload)
+        self._size += len(payload)
+        self._run = None
         if self._updates:
-            self._updates.clear()  # a later update must not overtake this event
+            self._updates = {place + 1: peer for place, peer in self._updates.items()}
 
     def put_presence(self, peer: User, payload: bytes) -> None:
-        """Send a presence update; while the receiver does not keep up, a later one of the same peer takes its place."""
+        """Send a presence update; of several that wait without an event between, only the latest of a peer goes out."""
         if not self.is_congested:
             self.put(payload)
             return
-        updates, self._updates = self._updates or {}, None
-        place = updates.get(peer)
+        run, self._run = self._run or {}, None
+        place = run.get(peer)
         if place is None:
-            updates[peer] = len(self._events)
-            self.put(payload)
+            self._append_update(peer, payload, run)
         else:
             self._size += len(payload) - len(self._events[place])
             self._events[place] = payload
-        if self.is_open:
-            self._updates = updates
+            self._run = run
 
     def flush(self) -> None:
         """Write out what there is, unless the transport is still at what it got before."""
         events = self._events
         if self.is_congested or not events:
             return
+        if self._size > SLICE_BYTES:
+            self._flush_in_slices()
+            return
         self._events, self._size = [], 0
-        try:
-            self._transport.write(events)
-        except (OSError, RuntimeError):  # it broke, as it will say itself; whoever writes here is not to blame
-            self.discard()
+        self._write(events)
 
     def congest(self) -> None:
         """Hold everything back: the receiver does not keep up. From now on every byte is counted."""
@@ -124,9 +148,9 @@ class Outbox:
 
     def relieve(self) -> None:
         """Write on: the receiver has caught up."""
-        self.is_congested = False
+        self.is_congested = self._is_slow = False
         self._light = LIGHT_BYTES
-        self._updates = None
+        self._updates = self._run = None
         self._flusher.weigh(self, 0)
         self.flush()
 
@@ -136,8 +160,8 @@ class Outbox:
 
     def close(self) -> None:
         """Write out what there is, even if the receiver does not keep up, and take nothing more."""
-        self.is_congested = False
-        self.flush()
+        if self._events:
+            self._write(self._events)
         self._release()
 
     def discard(self) -> None:
@@ -149,9 +173,36 @@ class Outbox:
         self._release()
         self._on_overflow()
 
+    def _append_update(self, peer: User, payload: bytes, run: dict[User, int]) -> None:
+        if self._updates is None:
+            self._updates = {}
+        updates, place = self._updates, len(self._events)
+        updates[place], run[peer] = peer, place
+        self.put(payload)
+        if self._updates is updates:  # else the places have changed
+            self._run = run
+
+    def _write(self, events: list[bytes]) -> None:
+        try:
+            self._transport.write(events)
+        except (OSError, RuntimeError):  # it broke, as it will say itself; whoever writes here is not to blame
+            self.discard()
+
+    def _flush_in_slices(self) -> None:
+        """Write piece by piece, so that what the transport cannot pass on stays here, where it can be shed."""
+        while self._events and not self.is_congested:
+            count = size = 0
+            while count < len(self._events) and size < SLICE_BYTES:
+                size += len(self._events[count])
+                count += 1
+            piece = self._events[:count]
+            del self._events[:count]
+            self._size -= size
+            self._write(piece)
+
     def _release(self) -> None:
-        self.is_open = False
-        self._events, self._updates, self._size = [], None, 0
+        self.is_open = self.is_congested = False
+        self._events, self._updates, self._run, self._size = [], None, None, 0
         self._flusher.weigh(self, 0)
 
     def _weigh(self) -> None:
@@ -159,8 +210,24 @@ class Outbox:
         if not self.is_congested:
             self.flush()
             return
+        if self._size + self._transport.backlog() > self._limit:
+            self._shed_updates()
         size = self._size + self._transport.backlog()
         if size > self._limit:
             self.overflow()
-        else:
-            self._flusher.weigh(self, size)
+            return
+        self._flusher.weigh(self, size)
+        if size > self._limit / 2 and not self._is_slow and self.is_open:
+            self._is_slow = True
+            self._on_slow()
+
+    def _shed_updates(self) -> None:
+        """Drop the presence updates that a later one of the same peer follows."""
+        updates = self._updates or {}
+        latest = {peer: place for place, peer in updates.items()}
+        outdated = {place for place, peer in updates.items() if latest[peer] != place}
+        kept = [(place, event) for place, event in enumerate(self._events) if place not in outdated]
+        self._events = [event for _, event in kept]
+        self._updates = {new: updates[old] for new, (old, _) in enumerate(kept) if old in updates}
+        self._run = None
+        self._size = sum(map(len, self._events))

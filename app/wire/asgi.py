@@ -12,6 +12,7 @@ from app.wire.gateway import Gateway
 from schemas.errors import CloseCode
 
 CLOSE_SECONDS = 5.0
+DISCARD_SECONDS = 1.0
 
 
 class AsgiTransport:
@@ -41,7 +42,8 @@ class AsgiTransport:
         if self._websocket.client_state is WebSocketState.DISCONNECTED:
             return
         self._closing = (code, reason)
-        self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
+        patience = DISCARD_SECONDS if code == CloseCode.TOO_SLOW else CLOSE_SECONDS
+        self._scope.deadline = anyio.current_time() + patience
         self._wake.set()
         self.resume()
 

@@ -120,7 +120,7 @@ class Connection:
         self._has_ended = False
         self.holder = holder
         self.address = address
-        self.outbox = Outbox(transport, house.flusher, house.outbox_bytes, self._too_slow)
+        self.outbox = Outbox(transport, house.flusher, house.outbox_bytes, self._too_slow, self._slow)
         self.spoken = VERSION_1
         self.state = State.CONNECTED
         self.max_bytes = min(house.max_message_bytes, MAX_BYTES_BEFORE_AUTH)
@@ -318,7 +318,8 @@ class Connection:
             )
 
     def _slow(self) -> None:
-        self.notify(ServerNotice(kind="slow"))
+        if "notices" in self.spoken:
+            self.outbox.put_first(encode(ServerNotice(kind="slow")))
 
     def _too_slow(self) -> None:
         self.close(CloseCode.TOO_SLOW, "You read too slowly")

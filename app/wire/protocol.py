@@ -32,6 +32,7 @@ from schemas.errors import CloseCode
 
 CLOSE_SECONDS = 5.0
 DISCARD_SECONDS = 1.0  # after a violation: cut at once, and the kernel's RST would overtake the close frame
+HOPELESS = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.TOO_SLOW})  # nobody waits for their answer
 WRITE_BUFFER_BYTES = 65_536
 BYTES_BETWEEN_LOOKS = 262_144
 BYTES_A_TURN = 65_536
@@ -149,8 +150,8 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._is_closed_by_client:
             self._transport.close()
             return
-        can_answer = self._reader is not None and not self._reader.is_over
-        patience = CLOSE_SECONDS if can_answer and code != CloseCode.UNAUTHENTICATED else DISCARD_SECONDS
+        can_answer = self._reader is not None and not self._reader.is_over and code not in HOPELESS
+        patience = CLOSE_SECONDS if can_answer else DISCARD_SECONDS
         self._close_timer = asyncio.get_running_loop().call_later(patience, self._transport.abort)
         self._transport.resume_reading()
 

@@ -40,6 +40,28 @@ async def test_closed_when_too_slow(narrow: Server) -> None:
         bob.cut()
 
 
+async def test_told_when_slow(narrow: Server) -> None:
+    """A receiver that speaks `notices` is told that it reads too slowly, ahead of what waits for it."""
+    async with client(narrow) as ann, client(narrow) as bob:
+        await bob.send("AUTH", token=narrow.keys.token("bob"), capabilities=["notices"])
+        await bob.expect("AUTH_SUCCESS")
+        await bob.send("PEER_REGISTER")
+        await bob.expect("PEER_REGISTERED")
+        await ann.join("ann")
+        await ann.send("CONNECTION_REQUEST", targetId="bob")
+        request = await bob.until("CONNECTION_REQUEST_RECEIVED")
+        await bob.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
+        session_id = (await bob.until("SESSION_CREATED"))["sessionId"]
+        await ann.until("CONNECTION_ACCEPTED")
+        bob.websocket.transport.pause_reading()
+        while _metric(narrow, "peersync_outbox_bytes") < OUTBOX_BYTES / 2:
+            await ann.send("SEND_MESSAGE", sessionId=session_id, content=BODY)
+            await ann.send("PING")
+            await ann.until("PONG")
+        bob.websocket.transport.resume_reading()
+        assert await bob.until("SERVER_NOTICE") == {"kind": "slow"}
+
+
 async def test_all_is_given_back(narrow: Server) -> None:
     """What many slow receivers held is given back once they are gone."""
     async with AsyncExitStack() as stack:

@@ -304,9 +304,11 @@ class RecordingTransport:
     def __init__(self) -> None:
         self.writes: list[list[bytes]] = []
         self.waiting = 0
+        self.on_write: Callable[[], object] = lambda: None
 
     def write(self, payloads: list[bytes]) -> None:
         self.writes.append(payloads)
+        self.on_write()
 
     def backlog(self) -> int:
         return self.waiting

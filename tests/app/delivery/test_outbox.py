@@ -1,8 +1,11 @@
 """Outboxes: order, joined writes, receivers that do not keep up, and bounds."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.delivery.outbox import LIGHT_BYTES, Flusher, Outbox
+from app.delivery.outbox import LIGHT_BYTES, SLICE_BYTES, Flusher, Outbox
+from stores.base import User
 from tests.support.doubles import ANN, BOB, RecordingTransport, Turns
 
 KIB = 1024
@@ -16,10 +19,13 @@ class House:
         self.turns = Turns()
         self.flusher = Flusher(self.turns.call_soon, total)
         self.overflows: list[str] = []
+        self.slow: list[str] = []
 
     def outbox(self, name: str = "a", limit: int = LIMIT) -> tuple[Outbox, RecordingTransport]:
         transport = RecordingTransport()
-        return Outbox(transport, self.flusher, limit, lambda: self.overflows.append(name)), transport
+        return Outbox(
+            transport, self.flusher, limit, lambda: self.overflows.append(name), lambda: self.slow.append(name)
+        ), transport
 
 
 @pytest.fixture
@@ -260,4 +266,104 @@ def test_what_the_transport_holds_counts(house: House) -> None:
     assert house.flusher.held == 1000
     transport.waiting = 0
     outbox.relieve()
+    assert house.flusher.held == 0
+
+
+def test_updates_are_shed_at_the_limit(house: House) -> None:
+    """At the limit earlier updates of a peer go, wherever they wait; the latest stays where it is."""
+    outbox, transport = house.outbox(limit=30)
+    outbox.congest()
+    for payload in (b"ann 1", b"event", b"ann 2", b"event"):
+        (outbox.put if payload == b"event" else lambda update: outbox.put_presence(ANN, update))(payload)
+    outbox.put_presence(BOB, b"bob 1")
+    outbox.put_presence(BOB, b"bob 2")
+    assert house.flusher.held == 25
+    outbox.put(b"at the end")
+    assert (house.overflows, house.flusher.held) == ([], 30)
+    outbox.put_presence(ANN, b"ann 3")
+    assert (house.overflows, house.flusher.held) == ([], 30)
+    outbox.relieve()
+    assert transport.writes == [[b"event", b"event", b"bob 2", b"at the end", b"ann 3"]]
+
+
+def test_shedding_may_not_be_enough(house: House) -> None:
+    """What is left without old updates may still be too much."""
+    outbox, _ = house.outbox(limit=30)
+    outbox.congest()
+    outbox.put_presence(ANN, b"ann 1")
+    outbox.put(b"x" * 25)
+    outbox.put_presence(ANN, b"ann 2")
+    assert house.overflows == []
+    outbox.put(b"x")
+    assert house.overflows == ["a"]
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 3).map(lambda peer: User(f"{peer}")), st.just(None)), max_size=60),
+    st.integers(100, 400),
+)
+def test_updates_never_go_back_in_time(what: list[User | None], limit: int) -> None:
+    """However updates and events wait: events keep their order, and a peer's last word follows all put before it."""
+    house = House()
+    outbox, transport = house.outbox(limit=limit)
+    outbox.congest()
+    for number, peer in enumerate(what):
+        if peer is None:
+            outbox.put(b"%08d" % number)
+        else:
+            outbox.put_presence(peer, b"%08d" % number)
+    outbox.relieve()
+    if house.overflows:
+        return
+    seen = [int(payload) for write in transport.writes for payload in write]
+    assert [number for number in seen if what[number] is None] == [n for n, peer in enumerate(what) if peer is None]
+    for peer in {peer for peer in what if peer is not None}:
+        last = max(number for number, each in enumerate(what) if each == peer)
+        place = seen.index(last)
+        assert all(what[number] != peer for number in seen[place + 1 :])
+        assert all(number in seen[:place] for number in range(last) if what[number] is None)
+
+
+def test_slow(house: House) -> None:
+    """Past half of the limit the owner is told, once a congestion."""
+    outbox, transport = house.outbox()
+    for times in (1, 2):
+        outbox.congest()
+        outbox.put(b"x" * (LIMIT // 2))
+        assert len(house.slow) == times - 1
+        outbox.put(b"x")
+        outbox.put(b"x")
+        assert len(house.slow) == times
+        outbox.relieve()
+    assert house.overflows == []
+    assert transport.writes
+
+
+def test_first(house: House) -> None:
+    """What has no order to keep can be put ahead of all that waits, and updates are still told apart."""
+    outbox, transport = house.outbox(limit=30)
+    outbox.congest()
+    outbox.put_first(b"0")
+    outbox.put_presence(ANN, b"ann 1")
+    outbox.put(b"event")
+    outbox.put_first(b"first")
+    outbox.put_presence(ANN, b"ann 2")
+    outbox.put(b"x" * 12)
+    outbox.relieve()
+    assert transport.writes == [[b"first", b"0", b"event", b"ann 2", b"x" * 12]]
+
+
+def test_slices(house: House) -> None:
+    """What waited long is written piece by piece, until the transport has enough; the rest goes on waiting."""
+    outbox, transport = house.outbox(limit=1 << 30)
+    outbox.congest()
+    events = [b"%d" % number + b"x" * SLICE_BYTES for number in range(4)]
+    for event in events:
+        outbox.put(event)
+    transport.on_write = lambda: outbox.congest() if len(transport.writes) == 2 else None
+    outbox.relieve()
+    assert transport.writes == [events[:1], events[1:2]]
+    assert house.flusher.held == 2 * len(events[0])
+    outbox.close()
+    assert transport.writes[2:] == [events[2:]]
     assert house.flusher.held == 0
