@@ -19,6 +19,7 @@ from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.ops.memory import Trimmer, malloc_trim
 from app.ops.metrics import ServiceCollector
 from app.settings import Settings
 from app.wire.connection import Connection
@@ -83,6 +84,7 @@ class Runtime:
             version=VERSION,
         )
         self.flusher = Flusher(asyncio.get_running_loop().call_soon, settings.outbox_total_bytes)
+        self._trimmer = Trimmer(lambda: self.flusher.held + self.mail.held, malloc_trim)
         self.dispatcher = Dispatcher(plan.routes, log, is_tracing=settings.log_level == "debug")
         self.gateway = Gateway(
             node=random_id("node_"),
@@ -113,6 +115,7 @@ class Runtime:
     async def tick(self) -> None:
         """Do what has become due: expire requests and absences, look after sockets."""
         self.gateway.sweep()
+        self._trimmer.look()
         try:
             await requests.expire_requests(self.services)
             await departures.expire_absences(self.services)
