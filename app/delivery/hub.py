@@ -1,5 +1,6 @@
 """The hub: from a user to its socket, or to its mail while it is away."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
@@ -46,6 +47,7 @@ class Hub:
         self._ids = ids
         self._links = presence.links
         self._boxes = mail.boxes
+        self.resumes: Counter[str] = Counter(recovered=0, refused=0)
         self.delivered = 0
         self.kept = 0
 
@@ -96,7 +98,9 @@ class Hub:
         """See `Delivery`."""
         box = self._boxes.get(user)
         if box is None or not box.can_resume(resume):
+            self.resumes["refused"] += 1
             return None
+        self.resumes["recovered"] += 1
         box.sent, box.spoken = resume.offset, socket.spoken
         self._mail.handled(box, resume.offset)
         return self._new_token(box, socket, resume.token)

@@ -32,7 +32,13 @@ class ServiceCollector(Collector):
             "peersync_messages_delivered", "Events handed to sockets of others.", self._hub.delivered
         )
         yield CounterMetricFamily("peersync_messages_kept", "Events kept for users who are away.", self._hub.kept)
-        yield GaugeMetricFamily("peersync_mail_bytes", "Bytes kept for users who are away.", self._mail.held)
+        resumes = CounterMetricFamily("peersync_resumes", "Attempts to resume, by outcome.", labels=["outcome"])
+        for outcome, count in self._hub.resumes.items():
+            resumes.add_metric([outcome], count)
+        yield resumes
+        yield GaugeMetricFamily(
+            "peersync_mail_bytes", "Bytes kept for users who are away or may resume.", self._mail.held
+        )
         yield GaugeMetricFamily("peersync_outbox_bytes", "Bytes that heavy outboxes hold.", self._flusher.held)
 
     def _sockets(self) -> Iterable[Metric]:

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from handlers.table import Route
 from schemas.errors import ErrorCode, EventError
-from schemas.events import ClientEvent, Envelope, Frame, ServerEvent
+from schemas.events import NO_REF, ClientEvent, Envelope, Frame, ServerEvent
 
 _LONGEST_ECHO = 200
 _LONGEST_REF = 256
@@ -51,6 +51,15 @@ def decode_envelope(frame: bytes) -> Envelope:
     except RecursionError:
         raise _not_a_message(_TOO_DEEP) from None
     return envelope
+
+
+def ref_of(frame: bytes) -> Raw | None:
+    """Return the `ref` of a client's frame, if it has one that is good."""
+    try:
+        ref = decode_envelope(frame).ref
+        return None if ref is NO_REF else check_ref(ref)
+    except EventError:
+        return None
 
 
 def check_ref(ref: Raw) -> Raw | None:

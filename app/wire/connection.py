@@ -8,7 +8,7 @@ from msgspec import Raw, Struct
 
 from app.clock import iso
 from app.delivery.outbox import Flusher, Outbox
-from app.wire.codec import encode, with_ref
+from app.wire.codec import encode, ref_of, with_ref
 from app.wire.dispatch import Dispatcher
 from app.wire.frames import is_utf8
 from app.wire.limiter import Limiter, Rate, Verdict
@@ -150,7 +150,7 @@ class Connection:
             return
         verdict = self._limiter.admit(self._monotonic())
         if verdict is not None:
-            self._refuse(verdict)
+            self._refuse(verdict, frame)
             return
         work = self._dispatch(frame, self._context)
         if work is not None:
@@ -304,18 +304,13 @@ class Connection:
         if not self._is_busy:
             self._house.spawn(self._house.farewell(self, self._context, end))
 
-    def _refuse(self, verdict: Verdict) -> None:
+    def _refuse(self, verdict: Verdict, frame: bytes) -> None:
         if verdict.is_final:
             self.close(CloseCode.RATE_LIMITED, "Rate limit exceeded for too long")
         elif verdict.is_due:
             retry = RetryAfter(retry_after_ms=int(verdict.retry_after * 1000) + 1)
-            self.send(
-                Error(
-                    code=ErrorCode.RATE_LIMITED,
-                    message="Too many events; wait before you send more",
-                    details=retry,
-                )
-            )
+            message = "Too many events; wait before you send more"
+            self.send(Error(code=ErrorCode.RATE_LIMITED, message=message, details=retry), ref_of(frame))
 
     def _slow(self) -> None:
         if "notices" in self.spoken:

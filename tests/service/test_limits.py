@@ -45,6 +45,19 @@ async def test_rate_limit(strict: Server) -> None:
         await ann.expect("PONG")
 
 
+async def test_a_refusal_carries_the_ref(strict: Server) -> None:
+    """Who is told that it sends too much is told which of its events was refused."""
+    async with client(strict) as ann:
+        await ann.authenticate("ann")
+        for number in range(40):
+            await ann.raw(json.dumps({"event": "PING", "ref": number}))
+        answers = [json.loads(await ann.receive()) for _ in range(9)]
+        while answers[-1]["event"] == "PONG":
+            answers.append(json.loads(await ann.receive()))
+        assert answers[-1]["event"] == "ERROR"
+        assert [answer["ref"] for answer in answers] == list(range(len(answers)))
+
+
 async def test_too_many_at_the_door(strict: Server) -> None:
     """When one socket too many waits for authentication, the oldest is turned away with 4001."""
     async with AsyncExitStack() as stack:
