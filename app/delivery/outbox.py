@@ -138,7 +138,10 @@ class Outbox:
             self._flush_in_slices()
             return
         self._events, self._size = [], 0
-        self._write(events)
+        try:  # as `_write` has it, which would be one call more for every write
+            self._transport.write(events)
+        except (OSError, RuntimeError):
+            self.discard()
 
     def congest(self) -> None:
         """Hold everything back: the receiver does not keep up. From now on every byte is counted."""
