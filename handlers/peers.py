@@ -1,7 +1,11 @@
-"""Registration and discovery."""
+"""Registration, status and discovery."""
 
-from schemas.fields import ConnectionMode
-from schemas.peers import DiscoverPeers, PeerEntry, PeerRegister, PeerRegistered, PeersList, Profile
+from collections.abc import Iterator
+from itertools import islice
+
+from msgspec.structs import replace
+from schemas.fields import ConnectionMode, Status
+from schemas.peers import DiscoverPeers, PeerEntry, PeerRegister, PeerRegistered, PeersList, PeerStatus, Profile
 from stores.base import Peer
 
 from handlers import membership
@@ -18,9 +22,16 @@ async def register(message: PeerRegister, ctx: Context) -> None:
         display_name=message.display_name or ctx.socket.identity.display_name,
         role=message.role or "guest",
         ide=message.ide or "other",
+        metadata=message.metadata,
     )
-    peer = Peer(user=ctx.user, profile=profile, status="online", address=ctx.socket.address)
     before = ctx.directory.peer(ctx.user)
+    peer = Peer(
+        user=ctx.user,
+        profile=profile,
+        status=_status(before),
+        address=ctx.socket.address,
+        is_hidden=message.visibility == "hidden",
+    )
     if not await ctx.stores.peers.register(peer, ctx.socket.holder):
         return  # superseded meanwhile: nothing more of this socket is handled
     ctx.socket.registered()
@@ -30,25 +41,48 @@ async def register(message: PeerRegister, ctx: Context) -> None:
     membership.tell_returned(ctx.services, before)
 
 
+@table.on("PEER_STATUS")
+async def set_status(message: PeerStatus, ctx: Context) -> None:
+    """Tell the others whether one has time; it stays so through drops that are resumed and further registrations."""
+    peer = ctx.directory.peer(ctx.user)
+    if peer is None or peer.status == message.status:
+        return
+    changed = replace(peer, status=message.status)
+    if await ctx.stores.peers.register(changed, ctx.socket.holder):
+        ctx.delivery.announce(changed)
+
+
 @table.on("DISCOVER_PEERS")
 def discover(message: DiscoverPeers, ctx: Context) -> PeersList:
-    """List who is there and matches every filter given."""
-    entries: list[PeerEntry] = []
-    for peer in ctx.directory.peers(ctx.user.org):
-        if peer.is_present and peer.user != ctx.user and _matches(peer, message, ctx):
-            entries.append(_entry(peer, ctx))
-            if len(entries) == ctx.limits.directory_page:
-                break
-    ctx.delivery.listed(ctx.user, entries)
-    return PeersList(peers=entries)
+    """List who is there and matches every filter given; with a cursor to go on from if pages are asked for."""
+    page = ctx.limits.directory_page
+    matching = _matching(message, ctx)
+    peers = list(islice(matching, min(message.limit or page, page)))
+    ctx.delivery.listed(ctx.user, [peer.user for peer in peers])
+    cursor = None
+    if (message.limit or message.cursor) and next(matching, None) is not None:
+        cursor = f"{ctx.directory.place(peers[-1].user):x}"
+    return PeersList(peers=[_entry(peer, ctx) for peer in peers], next_cursor=cursor)
 
 
-def _matches(peer: Peer, filters: DiscoverPeers, ctx: Context) -> bool:
-    return (
-        filters.role in (None, peer.profile.role)
-        and filters.ide in (None, peer.profile.ide)
-        and (not filters.lan_only or peer.address == ctx.socket.address)
-    )
+def _status(before: Peer | None) -> Status:
+    """Return the status to register with: the one there was, unless the others take the peer for gone."""
+    return "online" if before is None or before.status == "offline" else before.status
+
+
+def _matching(filters: DiscoverPeers, ctx: Context) -> Iterator[Peer]:
+    """Return the others who match, one filter after another: each is run through only if it was given."""
+    after = int(filters.cursor or "0", 16)
+    peers = ctx.directory.listed(ctx.user.org, after=after, name=(filters.query or "").casefold())
+    if filters.role is not None:
+        peers = (peer for peer in peers if peer.profile.role == filters.role)
+    if filters.ide is not None:
+        peers = (peer for peer in peers if peer.profile.ide == filters.ide)
+    if filters.status is not None:
+        peers = (peer for peer in peers if peer.status == filters.status)
+    if filters.lan_only:
+        peers = (peer for peer in peers if peer.address == ctx.socket.address)
+    return (peer for peer in peers if peer.user != ctx.user)
 
 
 def _entry(peer: Peer, ctx: Context) -> PeerEntry:

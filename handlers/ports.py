@@ -1,6 +1,6 @@
 """What a handler may ask of the world outside, as protocols; `app/` implements them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -9,7 +9,6 @@ from schemas.auth import Resume
 from schemas.capabilities import Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
-from schemas.peers import PeerEntry
 from stores.base import Holder, Peer, Stores, User
 
 
@@ -195,10 +194,13 @@ class Delivery(Protocol):
         ...
 
     def announce(self, peer: Peer) -> None:
-        """Tell those who are to know of the peer's new status or profile; soon, joined with other news."""
+        """Tell those who are to know of the peer's new status or profile; soon, joined with other news.
+
+        Of a hidden one who knew of it is told that it is offline.
+        """
         ...
 
-    def listed(self, user: User, peers: list[PeerEntry]) -> None:
+    def listed(self, user: User, peers: Sequence[User]) -> None:
         """Note which peers a user was shown: it is told of their changes, and has been told of their state."""
         ...
 

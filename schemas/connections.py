@@ -37,8 +37,9 @@ class ConnectionRequestReceived(ServerEvent, frozen=True):
     role: Role | None = None
 
     def variant(self, spoken: Spoken) -> "ConnectionRequestReceived":
-        """Leave out which session it is for a socket that knows of requests only."""
-        return self if "sessions" in spoken else replace(self, session_id=None, role=None)
+        """Leave out which session it is for a socket that knows of requests only, and what version 1 does not have."""
+        shown = replace(self, sender=self.sender.shown_to(spoken))
+        return shown if "sessions" in spoken else replace(shown, session_id=None, role=None)
 
 
 class ConnectionCancel(ClientEvent, frozen=True):
@@ -70,9 +71,14 @@ class ConnectionAccepted(ServerEvent, frozen=True):
     """Tells the requester of its session; `peer` is the other one."""
 
     event: ClassVar[str] = "CONNECTION_ACCEPTED"
+    has_variants: ClassVar[bool] = True
     request_id: str
     session_id: str
     peer: PeerCard
+
+    def variant(self, spoken: Spoken) -> "ConnectionAccepted":
+        """Leave out the metadata for a socket of version 1."""
+        return replace(self, peer=self.peer.shown_to(spoken))
 
 
 class ConnectionRejected(ServerEvent, frozen=True):

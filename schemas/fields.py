@@ -6,6 +6,7 @@ from msgspec import Meta
 
 DISPLAY_NAME_MAX = 128
 ID_MAX = 256
+KEY_MAX = 4096
 LIST_MAX = 64
 
 Id = Annotated[str, Meta(min_length=1, max_length=ID_MAX)]
@@ -16,6 +17,12 @@ Ide = Literal["vscode", "cursor", "jetbrains", "vim", "neovim", "emacs", "sublim
 Role = Literal["host", "guest", "observer"]
 InvitedRole = Literal["guest", "observer"]
 Status = Literal["online", "away", "busy", "offline"]
+ChosenStatus = Literal["online", "away", "busy"]
+Visibility = Literal["everyone", "hidden"]
+Part = Annotated[str, Meta(max_length=DISPLAY_NAME_MAX)]
+Limit = Annotated[int, Meta(ge=1)]
+Cursor = Annotated[str, Meta(pattern="^[0-9a-f]{1,15}$")]
+PublicKey = Annotated[str, Meta(max_length=KEY_MAX)]
 Offset = Annotated[int, Meta(ge=0)]
 Labels = Annotated[list[Label], Meta(max_length=LIST_MAX)]
 ConnectionMode = Literal["LAN", "REMOTE"]

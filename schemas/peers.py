@@ -3,17 +3,49 @@
 from typing import ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from schemas.capabilities import VERSION_1_1, Spoken
 from schemas.events import ClientEvent, ServerEvent
-from schemas.fields import ConnectionMode, DisplayName, Ide, Role, Status
+from schemas.fields import (
+    ChosenStatus,
+    ConnectionMode,
+    Cursor,
+    DisplayName,
+    Ide,
+    Label,
+    Labels,
+    Limit,
+    Part,
+    PublicKey,
+    Role,
+    Status,
+    Visibility,
+)
 
 
-class Profile(Struct, frozen=True, rename="camel"):
-    """What a peer shows of itself."""
+class Metadata(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What a peer may tell of its editor and itself, for other clients; the server makes no use of it."""
+
+    ide_version: Label | None = None
+    extension_version: Label | None = None
+    os: Label | None = None
+    timezone: Label | None = None
+    public_key: PublicKey | None = None
+    capabilities: Labels | None = None
+
+
+class Profile(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What a peer shows of itself; its metadata only to sockets of version 1.1, and only if it gave some."""
 
     display_name: str
     role: Role
     ide: Ide
+    metadata: Metadata | None = None
+
+    def shown_to(self, spoken: Spoken) -> "Profile":
+        """Return it as a socket that speaks this may see it."""
+        return self if self.metadata is None or VERSION_1_1 in spoken else replace(self, metadata=None)
 
 
 class PeerCard(Struct, frozen=True):
@@ -21,6 +53,10 @@ class PeerCard(Struct, frozen=True):
 
     id: str
     profile: Profile
+
+    def shown_to(self, spoken: Spoken) -> "PeerCard":
+        """Return it as a socket that speaks this may see it."""
+        return replace(self, profile=self.profile.shown_to(spoken))
 
 
 class PeerEntry(Struct, frozen=True, rename="camel"):
@@ -31,37 +67,68 @@ class PeerEntry(Struct, frozen=True, rename="camel"):
     status: Status
     connection_mode: ConnectionMode
 
+    def shown_to(self, spoken: Spoken) -> "PeerEntry":
+        """Return it as a socket that speaks this may see it."""
+        profile = self.profile.shown_to(spoken)
+        return self if profile is self.profile else replace(self, profile=profile)
+
 
 class PeerRegister(ClientEvent, frozen=True):
-    """Joins the directory, or replaces the profile there."""
+    """Joins the directory, or replaces the profile there; who is hidden can be reached by its id only."""
 
     display_name: DisplayName | None = None
     ide: Ide | None = None
     role: Role | None = None
+    metadata: Metadata | None = None
+    visibility: Visibility | None = None
 
 
 class PeerRegistered(ServerEvent, frozen=True):
     """The peer is in the directory."""
 
     event: ClassVar[str] = "PEER_REGISTERED"
+    has_variants: ClassVar[bool] = True
     id: str
     profile: Profile
     status: Status
 
+    def variant(self, spoken: Spoken) -> "PeerRegistered":
+        """Leave out the metadata for a socket of version 1."""
+        return replace(self, profile=self.profile.shown_to(spoken))
+
+
+class PeerStatus(ClientEvent, frozen=True):
+    """Says whether one has time."""
+
+    status: ChosenStatus
+
 
 class DiscoverPeers(ClientEvent, frozen=True):
-    """Asks who is there; each filter given must match."""
+    """Asks who is there; each filter given must match, `query` as a part of the display name in any case.
+
+    `limit` and `cursor` ask for a page at a time; a page has `DIRECTORY_PAGE` peers at most.
+    """
 
     role: Role | None = None
     ide: Ide | None = None
     lan_only: bool | None = None
+    status: ChosenStatus | None = None
+    query: Part | None = None
+    limit: Limit | None = None
+    cursor: Cursor | None = None
 
 
 class PeersList(ServerEvent, frozen=True):
-    """Who is there, in the order of registration; never the asker."""
+    """Who is there, in the order of registration; never the asker. `next_cursor` asks for the page after this one."""
 
     event: ClassVar[str] = "PEERS_LIST"
+    has_variants: ClassVar[bool] = True
     peers: list[PeerEntry]
+    next_cursor: str | None = None
+
+    def variant(self, spoken: Spoken) -> "PeersList":
+        """Leave out the metadata for a socket of version 1."""
+        return replace(self, peers=[entry.shown_to(spoken) for entry in self.peers])
 
 
 class PeerStatusUpdate(ServerEvent, frozen=True):

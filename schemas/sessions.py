@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from schemas.capabilities import Spoken
 from schemas.events import ClientEvent, ServerEvent
@@ -30,8 +31,13 @@ class SessionCreated(ServerEvent, frozen=True):
     """Tells the responder of its session; `peer` is the requester."""
 
     event: ClassVar[str] = "SESSION_CREATED"
+    has_variants: ClassVar[bool] = True
     session_id: str
     peer: PeerCard
+
+    def variant(self, spoken: Spoken) -> "SessionCreated":
+        """Leave out the metadata for a socket of version 1."""
+        return replace(self, peer=self.peer.shown_to(spoken))
 
 
 class SessionEnded(ServerEvent, frozen=True):

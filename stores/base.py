@@ -6,7 +6,7 @@ records are asynchronous and authoritative: a change is made there, atomically, 
 the call returns. Every method of a record raises `StoreUnreachableError` while its server cannot be asked.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -40,7 +40,7 @@ class Peer(Struct, frozen=True):
 
     `status` is what others were told. `lapses_at` is None while a socket is there, else the time (seconds since 1970)
     at which the user is given up; `is_resumable` says that until then it counts as there, since nothing is lost to it.
-    `address` is a salted hash, equal for equal addresses.
+    `address` is a salted hash, equal for equal addresses. A hidden peer is not listed, and others are not told of it.
     """
 
     user: User
@@ -49,6 +49,12 @@ class Peer(Struct, frozen=True):
     address: bytes
     lapses_at: float | None = None
     is_resumable: bool = False
+    is_hidden: bool = False
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether others find it by looking around."""
+        return self.is_present and not self.is_hidden
 
     @property
     def is_present(self) -> bool:
@@ -104,6 +110,18 @@ class Directory(Protocol):
 
     def peers(self, org: str | None) -> Collection[Peer]:
         """Return the peers of an org, here or away, in the order of registration; empty if there are none."""
+        ...
+
+    def listed(self, org: str | None, *, after: int = 0, name: str = "") -> Iterator[Peer]:
+        """Return the peers of an org that others may list, in the order of registration, from beyond this place on.
+
+        `name`, casefolded, is a part of their display names in any case. Who is there all the time that somebody pages
+        through is returned once. To go through 50,000 costs a few milliseconds.
+        """
+        ...
+
+    def place(self, user: User) -> int:
+        """Return the peer's place in the order of registration, 1 or more; 0 if there is no such peer."""
         ...
 
     def request(self, request_id: str) -> Request | None:

@@ -1,9 +1,11 @@
 """The stores of a single process: dictionaries, forgotten when it ends."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import count
 from typing import TypeVar
 
 from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Sent, Session, User
+from stores.roster import Roster
 
 _Entry = TypeVar("_Entry", Request, Session)
 
@@ -12,7 +14,8 @@ class MemoryDirectory:
     """The dictionaries themselves, and reading from them."""
 
     def __init__(self) -> None:
-        self.by_org: dict[str | None, dict[User, Peer]] = {}
+        self.rosters: dict[str | None, Roster] = {}
+        self.places = count(1)
         self.requests: dict[str, Request] = {}
         self.requests_by_user: dict[User, dict[str, Request]] = {}
         self.sessions: dict[str, Session] = {}
@@ -20,11 +23,23 @@ class MemoryDirectory:
 
     def peer(self, user: User) -> Peer | None:
         """See `Directory`."""
-        return self.by_org.get(user.org, {}).get(user)
+        roster = self.rosters.get(user.org)
+        return None if roster is None else roster.peers.get(user)
 
     def peers(self, org: str | None) -> Collection[Peer]:
         """See `Directory`."""
-        return self.by_org.get(org, {}).values()
+        roster = self.rosters.get(org)
+        return () if roster is None else roster.peers.values()
+
+    def listed(self, org: str | None, *, after: int = 0, name: str = "") -> Iterator[Peer]:
+        """See `Directory`."""
+        roster = self.rosters.get(org)
+        return iter(()) if roster is None else roster.listed(after, name)
+
+    def place(self, user: User) -> int:
+        """See `Directory`."""
+        roster = self.rosters.get(user.org)
+        return 0 if roster is None else roster.place(user)
 
     def request(self, request_id: str) -> Request | None:
         """See `Directory`."""
@@ -73,7 +88,8 @@ class MemoryPeers:
 
     async def put(self, peer: Peer) -> None:
         """See `PeerRecords`."""
-        self._directory.by_org.setdefault(peer.user.org, {})[peer.user] = peer
+        roster = self._directory.rosters.setdefault(peer.user.org, Roster())
+        roster.put(peer, next(self._directory.places))
         self._away.pop(peer.user, None)
         if peer.lapses_at is not None:
             self._away[peer.user] = peer.lapses_at
@@ -81,10 +97,12 @@ class MemoryPeers:
     async def remove(self, user: User) -> Peer | None:
         """See `PeerRecords`."""
         self._away.pop(user, None)
-        peers = self._directory.by_org.get(user.org, {})
-        peer = peers.pop(user, None)
-        if not peers:
-            self._directory.by_org.pop(user.org, None)
+        roster = self._directory.rosters.get(user.org)
+        if roster is None:
+            return None
+        peer = roster.remove(user)
+        if not roster.peers:
+            del self._directory.rosters[user.org]
         return peer
 
     async def take_lapsed(self, now: float) -> list[Peer]:

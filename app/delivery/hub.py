@@ -1,7 +1,7 @@
 """The hub: from a user to its socket, or to its mail while it is away."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Raw
@@ -14,7 +14,6 @@ from handlers.ports import Ids, Receipt, Socket
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.events import ServerEvent
-from schemas.peers import PeerEntry
 from stores.base import Directory, Holder, Peer, User
 
 
@@ -179,7 +178,7 @@ class Hub:
         """Tell those who are to know."""
         self._presence.announce(peer)
 
-    def listed(self, user: User, peers: list[PeerEntry]) -> None:
+    def listed(self, user: User, peers: Sequence[User]) -> None:
         """Note which peers a user was shown."""
         self._presence.listed(user, peers)
 

@@ -5,19 +5,20 @@ those who can be waiting for it. Within a window the latest status of a peer win
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import anyio
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.delivery.chronicle import Chronicle, Sight
 from app.delivery.mail import Mailbox
 from app.delivery.outbox import Outbox
 from app.wire.codec import encode
-from schemas.capabilities import VERSION_1, Spoken
+from schemas.capabilities import VERSION_1, VERSION_1_1, Spoken
 from schemas.fields import ConnectionMode
-from schemas.peers import PeerEntry, PeerStatusUpdate
+from schemas.peers import PeerStatusUpdate
 from stores.base import Directory, Peer, User
 
 WINDOW_SECONDS = 0.03
@@ -45,7 +46,7 @@ class Change(Struct, eq=False):
 
     `before` is what was known of it (None: it was not there), `began` and `at` count the first and the latest change,
     `bounced` says whether it was gone for a moment, `told` who has heard what early, `concerned` who waits for news of
-    it, also in a large org; `updates` holds the encoded event per connection mode.
+    it, also in a large org; `updates` holds the encoded event per connection mode, with metadata and without.
     """
 
     before: Peer | None
@@ -53,7 +54,7 @@ class Change(Struct, eq=False):
     began: int
     at: int
     told: dict[User, Peer]
-    updates: dict[ConnectionMode, bytes]
+    updates: dict[tuple[ConnectionMode, bool], bytes]
     concerned: set[User]
     bounced: bool = False
 
@@ -72,17 +73,19 @@ class Change(Struct, eq=False):
         """Whether nothing is left to tell those who knew how it was before the window."""
         if self.before is None or self.now.status == "offline":
             return self.before is None and self.now.status == "offline"
-        return self.bounced and (self.before.profile, self.before.address) == (self.now.profile, self.now.address)
+        return self.bounced and _looks(self.before) == _looks(self.now)
 
-    def update(self, address: bytes) -> bytes:
-        """Return the encoded event for a receiver at this address."""
-        mode: ConnectionMode = "LAN" if address == self.now.address else "REMOTE"
-        if mode not in self.updates:
-            peer = self.now
-            self.updates[mode] = encode(
-                PeerStatusUpdate(id=peer.user.id, profile=peer.profile, status=peer.status, connection_mode=mode)
-            )
-        return self.updates[mode]
+    def update(self, link: Link) -> bytes:
+        """Return the encoded event for a receiver, the same bytes for all who are to see the same."""
+        peer = self.now
+        mode: ConnectionMode = "LAN" if link.address == peer.address else "REMOTE"
+        variant = mode, VERSION_1_1 in link.spoken
+        update = self.updates.get(variant)
+        if update is None:
+            profile = peer.profile.shown_to(link.spoken)
+            event = PeerStatusUpdate(id=peer.user.id, profile=profile, status=peer.status, connection_mode=mode)
+            update = self.updates[variant] = encode(event)
+        return update
 
 
 class Presence:
@@ -124,7 +127,7 @@ class Presence:
         for at, peer in reversed(list(self._chronicles[user.org].since(link.sight.confirmed))):
             if peer.user != user and (self._is_small(user.org) or user in self._concerned(peer.user)):
                 missed = Change(None, peer, at, at, {}, {}, set())
-                link.outbox.put_presence(peer.user, missed.update(link.address))
+                link.outbox.put_presence(peer.user, missed.update(link))
         link.sight.tell(link.box.last, self._changes)
 
     def remove(self, user: User) -> None:
@@ -156,7 +159,11 @@ class Presence:
         return None if chronicle is None else chronicle.sights.get(user)
 
     def announce(self, peer: Peer) -> None:
-        """Note what became of a peer; it goes out with the window."""
+        """Note what became of a peer; it goes out with the window. One that hides is offline to who knew of it."""
+        if peer.is_hidden:
+            if not self._is_known(peer.user):
+                return
+            peer = replace(peer, status="offline")
         self._changes += 1
         if peer.user.org in self._chronicles:
             self._chronicles[peer.user.org].note(self._changes, peer)
@@ -177,7 +184,7 @@ class Presence:
         if change is not None:
             self._tell(link, change)
 
-    def listed(self, user: User, entries: Iterable[PeerEntry]) -> None:
+    def listed(self, user: User, peers: Sequence[User]) -> None:
         """Note that a socket is about to be shown who is there: it waits for news of the first of them.
 
         What is pending goes out before, so that the list and the updates around it tell one story.
@@ -185,7 +192,6 @@ class Presence:
         link = self.links.get(user)
         if link is None:
             return
-        peers = [User(entry.id, user.org) for entry in entries]
         concerning = {*peers, *self._watched.get(user, ())}
         is_small = self._is_small(user.org)
         for peer, change in self.pending.items():
@@ -252,7 +258,13 @@ class Presence:
     def _tell(self, link: Link, change: Change) -> None:
         if change.is_news_to(link):
             change.told[link.user] = change.now
-            link.outbox.put_presence(change.now.user, change.update(link.address))
+            link.outbox.put_presence(change.now.user, change.update(link))
+
+    def _is_known(self, user: User) -> bool:
+        """Whether others were told, or soon are, that the peer is there."""
+        change = self.pending.get(user)
+        peer = self._known.get(user) if change is None else change.now
+        return peer is not None and peer.status != "offline"
 
     def _is_small(self, org: str | None) -> bool:
         return self._registered[org] <= self._everyone
@@ -276,3 +288,8 @@ class Presence:
             self._watched[user] = peers
         for peer in peers:
             self._watchers.setdefault(peer, set()).add(user)
+
+
+def _looks(peer: Peer) -> tuple[object, ...]:
+    """Return what others see of a peer."""
+    return peer.profile, peer.address, peer.status

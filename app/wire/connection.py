@@ -211,7 +211,10 @@ class Connection:
 
     def send(self, event: ServerEvent, ref: Raw | None = None) -> None:
         """See `Socket`."""
-        frame = encode(event)
+        variant = event.variant(self.spoken) if event.has_variants else event
+        if variant is None:
+            return
+        frame = encode(variant)
         self.outbox.put(frame if ref is None else with_ref(frame, ref))
 
     def close(self, code: CloseCode, reason: str) -> None:

@@ -1,11 +1,20 @@
-"""PEER_REGISTER and DISCOVER_PEERS (protocol.md section 3)."""
+"""PEER_REGISTER, PEER_STATUS and DISCOVER_PEERS (protocol.md sections 3 and 8)."""
 
 import pytest
 
 from handlers import departures, peers
 from handlers.ports import State
-from schemas.peers import DiscoverPeers, PeerEntry, PeerRegister, PeerRegistered, Profile
-from tests.support.doubles import ANN, BOB, Seat, World
+from schemas.peers import (
+    DiscoverPeers,
+    Metadata,
+    PeerEntry,
+    PeerRegister,
+    PeerRegistered,
+    PeersList,
+    PeerStatus,
+    Profile,
+)
+from tests.support.doubles import ANN, BOB, CAT, Seat, World
 
 DEFAULT = Profile(display_name="Name ann", role="guest", ide="other")
 
@@ -51,6 +60,47 @@ async def test_registering_again(world: World) -> None:
     assert found(bob) == ["ann", "cat"]
 
 
+async def test_metadata_and_visibility(world: World) -> None:
+    """Both are kept with the peer, and replaced with its profile."""
+    metadata = Metadata(os="linux", capabilities=["chat"])
+    seat = await world.join("ann", PeerRegister(metadata=metadata, visibility="hidden"))
+    assert (world.peer(ANN).profile.metadata, world.peer(ANN).is_hidden) == (metadata, True)
+    await peers.register(PeerRegister(visibility="everyone"), seat)
+    assert (world.peer(ANN).profile, world.peer(ANN).is_hidden) == (DEFAULT, False)
+
+
+async def test_status(world: World) -> None:
+    """A new status is told, one that is not new is not."""
+    ann = await world.join("ann")
+    await peers.set_status(PeerStatus(status="online"), ann)
+    assert world.delivery.calls == []
+    await peers.set_status(PeerStatus(status="busy"), ann)
+    assert world.peer(ANN).status == "busy"
+    assert world.delivery.calls == [("announce", world.peer(ANN))]
+
+
+async def test_registering_again_keeps_the_status(world: World) -> None:
+    """Over the same socket as over one that superseded it; whom the others saw go is back as online."""
+    ann = await world.join("ann")
+    await peers.set_status(PeerStatus(status="away"), ann)
+    await peers.register(PeerRegister(), ann)
+    assert ann.socket.sent == [PeerRegistered(id="ann", profile=DEFAULT, status="away")]
+    again = await world.join("ann")
+    assert world.peer(ANN).status == "away"
+    await departures.drop(again)
+    await world.join("ann")
+    assert world.peer(ANN).status == "online"
+
+
+async def test_status_of_a_superseded_socket(world: World) -> None:
+    """What still comes over a superseded socket changes nothing."""
+    ann = await world.join("ann")
+    await world.enter("ann")
+    await peers.set_status(PeerStatus(status="busy"), ann)
+    assert world.peer(ANN).status == "online"
+    assert world.delivery.named("announce") == []
+
+
 @pytest.mark.parametrize("has_dropped", [True, False])
 async def test_return(world: World, *, has_dropped: bool) -> None:
     """Registering after a drop or a superseding ends the grace."""
@@ -94,7 +144,7 @@ async def test_entries(world: World) -> None:
     entries = peers.discover(DiscoverPeers(), ann).peers
     assert entries[0] == PeerEntry(id="bob", profile=profile, status="online", connection_mode="LAN")
     assert [entry.connection_mode for entry in entries] == ["LAN", "REMOTE"]
-    assert world.delivery.calls == [("listed", ANN, entries)]
+    assert world.delivery.calls == [("listed", ANN, [BOB, CAT])]
 
 
 async def test_the_absent_are_not_listed(world: World) -> None:
@@ -118,6 +168,45 @@ async def test_the_wall(world: World) -> None:
         "cat@acme": ["ann"],
         "dan@other": [],
     }
+
+
+async def test_hidden_peers(world: World) -> None:
+    """Who hides is not found, and finds the others."""
+    ann = await world.join("ann", PeerRegister(visibility="hidden"))
+    bob = await world.join("bob")
+    assert (found(ann), found(bob)) == (["bob"], [])
+
+
+async def test_discovery_by_status_and_name(world: World) -> None:
+    """A query is a part of the display name, in any case; all of its characters stand for themselves."""
+    ann = await world.join("ann", PeerRegister(display_name="Zoë"))
+    bob = await world.join("bob", PeerRegister(display_name="Bob.*"))
+    await world.join("cat", PeerRegister(display_name="ÉMILE"))
+    await peers.set_status(PeerStatus(status="away"), bob)
+    assert found(ann, DiscoverPeers(status="away")) == found(ann, DiscoverPeers(query="B.*")) == ["bob"]
+    assert found(ann, DiscoverPeers(query="émi")) == found(ann, DiscoverPeers(status="online")) == ["cat"]
+    assert found(ann, DiscoverPeers(query="")) == ["bob", "cat"]
+    assert found(ann, DiscoverPeers(query="zo")) == found(ann, DiscoverPeers(query="b", status="busy")) == []
+
+
+async def test_paging(world: World) -> None:
+    """A cursor leads to the next page while there is more; a page of those who match, never of the asker."""
+    seats = [await world.join(token, PeerRegister(ide="vim")) for token in ("ann", "bob", "cat", "dan", "eve")]
+    first = peers.discover(DiscoverPeers(limit=2, ide="vim"), seats[1])
+    assert ([entry.id for entry in first.peers], first.next_cursor is None) == (["ann", "cat"], False)
+    second = peers.discover(DiscoverPeers(limit=2, cursor=first.next_cursor), seats[1])
+    assert ([entry.id for entry in second.peers], second.next_cursor) == (["dan", "eve"], None)
+    assert peers.discover(DiscoverPeers(cursor="fffff"), seats[1]) == PeersList(peers=[])
+    assert world.delivery.calls[-1] == ("listed", BOB, [])
+
+
+async def test_no_cursor_unasked() -> None:
+    """Who asks for no page gets no cursor, which version 1 does not know; a limit beyond a page is a page."""
+    world = World(directory_page=2)
+    seats = [await world.join(token) for token in ("ann", "bob", "cat", "dan")]
+    assert peers.discover(DiscoverPeers(), seats[0]).next_cursor is None
+    page = peers.discover(DiscoverPeers(limit=100), seats[0])
+    assert (len(page.peers), page.next_cursor is None) == (2, False)
 
 
 async def test_a_page() -> None:

@@ -1,10 +1,13 @@
 """What `stores.base` promises, kept by every implementation of it."""
 
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import TypeVar
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.peers import PeerCard, Profile
@@ -29,6 +32,10 @@ async def stores(request: pytest.FixtureRequest) -> Stores:
 
 def peer(user: User, lapses_at: float | None = None) -> Peer:
     return Peer(user=user, profile=PROFILE, status="online", address=b"a", lapses_at=lapses_at)
+
+
+def named(user: User, name: str) -> Peer:
+    return replace(peer(user), profile=replace(PROFILE, display_name=name))
 
 
 def ask(number: int, expires_at: float, target: User = BOB) -> Request:
@@ -108,6 +115,92 @@ async def test_peers_in_order(stores: Stores) -> None:
     assert stores.directory.peer(ANN) is None
     await stores.peers.put(peer(ANN))
     assert [each.user for each in stores.directory.peers(None)] == [BOB, CAT, ANN]
+
+
+async def test_listed_peers(stores: Stores) -> None:
+    """Listed are those of an org who are present and do not hide, where they stand and as they are."""
+    for user in (ANN, BOB, CAT, FAR_ANN):
+        await stores.peers.put(peer(user))
+    await stores.peers.put(replace(peer(ANN), is_hidden=True))
+    await stores.peers.put(replace(peer(BOB, lapses_at=5), is_resumable=True, status="busy"))
+    assert [each.user for each in stores.directory.listed(None)] == [BOB, CAT]
+    assert [each.status for each in stores.directory.listed(None)] == ["busy", "online"]
+    await stores.peers.put(peer(BOB, lapses_at=5))
+    assert list(stores.directory.listed(None)) == [peer(CAT)]
+    await stores.peers.put(peer(ANN))
+    assert [each.user for each in stores.directory.listed(None)] == [ANN, CAT]
+    assert list(stores.directory.listed("acme")) == [peer(FAR_ANN)]
+    assert list(stores.directory.listed("nobody")) == []
+
+
+async def test_listed_by_name(stores: Stores) -> None:
+    """A part of the name is found in any case, also of a name that was changed."""
+    for user, name in ((ANN, "Ann Straße"), (BOB, "BOBBY"), (CAT, "Cat")):
+        await stores.peers.put(named(user, name))
+
+    def found(part: str) -> list[str]:
+        return [each.user.id for each in stores.directory.listed(None, name=part.casefold())]
+
+    assert (found(""), found("BB"), found("STRASSE"), found("x")) == (["ann", "bob", "cat"], ["bob"], ["ann"], [])
+    await stores.peers.put(named(BOB, "Robert"))
+    assert (found("bb"), found("rob")) == ([], ["bob"])
+    assert [each.user for each in stores.directory.listed(None, after=stores.directory.place(ANN), name="t")] == [
+        BOB,
+        CAT,
+    ]
+
+
+async def test_places(stores: Stores) -> None:
+    """A place is kept while the peer is there, and never taken by another."""
+    assert stores.directory.place(ANN) == 0
+    for user in (ANN, BOB):
+        await stores.peers.put(peer(user))
+    first, second = stores.directory.place(ANN), stores.directory.place(BOB)
+    assert 0 < first < second
+    await stores.peers.put(peer(ANN, lapses_at=5))
+    assert stores.directory.place(ANN) == first
+    await stores.peers.remove(ANN)
+    assert stores.directory.place(ANN) == 0
+    await stores.peers.put(peer(ANN))
+    assert stores.directory.place(ANN) > second
+
+
+Churn = list[tuple[str, str]]
+USERS = [f"user {number}" for number in range(12)]
+
+
+@given(
+    churns=st.lists(st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from("plhor"))), max_size=8),
+    page=st.integers(1, 5),
+)
+async def test_paging_while_peers_come_and_go(churns: list[Churn], page: int) -> None:
+    """Whoever is there all the time is listed once, and nobody twice but those who were gone for good between."""
+    stores = MemoryStores()
+    present = {name for name in USERS if name < "user 5"}
+    for name in sorted(present):
+        await stores.peers.put(peer(User(name)))
+    always, gone = set(present), set()
+    pages: list[str] = []
+    after: int | None = 0
+    while after is not None:
+        listed = [each.user for each in islice(stores.directory.listed(None, after=after), page)]
+        pages += [user.id for user in listed]
+        after = stores.directory.place(listed[-1]) if listed else None
+        for name, what in churns.pop() if churns else ():
+            gone |= {name} if what == "r" else set()
+            always -= set() if what == "p" else {name}
+            await churn(stores, User(name), what)
+    assert always <= set(pages)
+    assert all(name in gone for name in pages if pages.count(name) > 1)
+
+
+async def churn(stores: Stores, user: User, what: str) -> None:
+    """Put a peer, let it lapse, hide or go offline, or remove it."""
+    if what == "r":
+        await stores.peers.remove(user)
+    else:
+        changed = replace(peer(user), lapses_at=5 if what in "lo" else None, is_hidden=what == "h")
+        await stores.peers.put(replace(changed, is_resumable=what == "l"))
 
 
 async def test_a_peer_is_not_its_claim(stores: Stores) -> None:

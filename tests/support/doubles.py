@@ -1,6 +1,6 @@
 """Doubles of what a handler asks of the world outside (`handlers.ports`), and a world made of them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -15,7 +15,7 @@ from schemas.capabilities import VERSION_1, Spoken
 from schemas.connections import ConnectionRequest, ConnectionResponse
 from schemas.errors import CloseCode, ErrorCode, EventError
 from schemas.events import ServerEvent
-from schemas.peers import PeerEntry, PeerRegister
+from schemas.peers import PeerRegister
 from stores.base import Holder, Peer, User
 from stores.memory import MemoryStores
 
@@ -144,8 +144,8 @@ class RecordingDelivery:
     def announce(self, peer: Peer) -> None:
         self.calls.append(("announce", peer))
 
-    def listed(self, user: User, peers: list[PeerEntry]) -> None:
-        self.calls.append(("listed", user, peers))
+    def listed(self, user: User, peers: Sequence[User]) -> None:
+        self.calls.append(("listed", user, list(peers)))
 
     def to(self, user: User) -> list[object]:
         """Return the events sent to a user."""

@@ -20,7 +20,7 @@ from schemas.connections import ConnectionRequest
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from schemas.messages import SendMessage
-from schemas.peers import DiscoverPeers, PeerRegister
+from schemas.peers import DiscoverPeers, PeerRegister, PeerStatus
 from schemas.sessions import SessionEnded
 from stores.base import Session, User
 from stores.memory import MemoryStores
@@ -197,6 +197,59 @@ async def test_going_and_coming_from_elsewhere(town: Town) -> None:
     await town.world.join("bob", PeerRegister(ide="vim"), AWAY)
     await town.settle()
     assert [data["connectionMode"] for _, data in town.frames(ann)] == ["REMOTE"]
+
+
+async def test_a_status(town: Town) -> None:
+    """A new status is told, also if a drop made it so and the peer was back within the window."""
+    ann, bob = await town.join("ann", "bob")
+    await peers.set_status(PeerStatus(status="busy"), bob)
+    await town.settle()
+    assert town.heard(ann) == [("bob", "busy")]
+    await town.end(bob, departures.drop)
+    await register(await town.world.enter("bob"))
+    await town.settle()
+    assert town.heard(ann) == [("bob", "online")]
+
+
+async def test_a_peer_that_was_never_seen(town: Town) -> None:
+    """Nobody is told of a peer that hides, whatever it does; it is told of the others."""
+    (ann,) = await town.join("ann")
+    bob = await town.world.join("bob", PeerRegister(visibility="hidden"))
+    await town.settle()
+    await register(bob, display_name="B", visibility="hidden")
+    cat = await town.world.join("cat")
+    await peers.set_status(PeerStatus(status="busy"), bob)
+    ann.socket.send(peers.discover(DiscoverPeers(), ann))
+    assert town.heard(ann) == [("cat", "online"), ("PEERS_LIST", "")]
+    await town.settle()
+    await town.end(bob)
+    await town.settle()
+    assert (town.heard(ann), town.heard(cat)) == ([], [("PEER_REGISTERED", "")])
+
+
+async def test_hiding_and_showing(town: Town) -> None:
+    """One that hides is told as offline, once; one that shows itself is told as it is then."""
+    ann, bob = await town.join("ann", "bob")
+    await peers.set_status(PeerStatus(status="away"), bob)
+    await register(bob, visibility="hidden")
+    await register(bob, visibility="hidden", display_name="B")
+    await town.settle()
+    assert town.heard(ann) == [("bob", "offline")]
+    await register(bob, visibility="hidden", display_name="C")
+    await town.settle()
+    assert town.heard(ann) == []
+    await register(bob)
+    await town.settle()
+    assert town.heard(ann) == [("bob", "away")]
+
+
+async def test_hiding_for_a_moment(town: Town) -> None:
+    """Who hides and shows itself as before within a window is not told of."""
+    ann, bob = await town.join("ann", "bob")
+    await register(bob, visibility="hidden")
+    await register(bob)
+    await town.settle()
+    assert town.heard(ann) == []
 
 
 async def test_registering_again_unchanged(town: Town) -> None:

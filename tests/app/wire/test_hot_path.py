@@ -113,7 +113,10 @@ async def pair(keys: Keys) -> AsyncIterator[tuple[Runtime, Socket, Socket, str]]
 
 
 async def test_calls(pair: tuple[Runtime, Socket, Socket, str]) -> None:
-    """A message takes a few dozen calls from its bytes in to its bytes out, and not one more with time."""
+    """A message takes a few dozen calls from its bytes in to its bytes out, and not one more with time.
+
+    Once a millisecond the timestamp is made anew, which costs a few more; so the least of several counts.
+    """
     runtime, ann, bob, session_id = pair
     message = frame("SEND_MESSAGE", sessionId=session_id, **MESSAGE)
     for _ in range(3):
@@ -125,8 +128,8 @@ async def test_calls(pair: tuple[Runtime, Socket, Socket, str]) -> None:
         ann.protocol.data_received(message)
         runtime.flusher.flush()
 
-    calls = _count_calls(pass_on)
-    assert len(bob.wire.writes) == 1
+    calls = min(_count_calls(pass_on) for _ in range(5))
+    assert len(bob.wire.writes) == 5
     assert calls <= CALLS_A_MESSAGE, calls
 
 
