@@ -19,9 +19,14 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
+from app import VERSION
 from app.cli.peer_commands import COMMANDS, frame, typed
-from app.cli.peer_lines import Conversation, printable, read_event
+from app.cli.peer_lines import Conversation, printable, read_frame
+from app.cli.peer_resume import CATCH_UP, OUR_REFS, RENEW, Resumption
+from schemas.auth import AuthSuccess, Pong
 from schemas.errors import CloseCode, Error
+from schemas.events import ServerEvent
+from schemas.notices import ServerNotice
 from schemas.peers import PeersList
 
 LONGEST_PAUSE = 15.0
@@ -70,6 +75,7 @@ class Peer:
         self._profile = profile
         self._make_token = make_token
         self._conversation = Conversation(user)
+        self._resumption = Resumption({"name": "peersync-peer", "version": VERSION}, time.monotonic)
         self._has_begun = anyio.Event()
         self._socket: ClientConnection | None = None
         self._is_leaving = False
@@ -109,31 +115,56 @@ class Peer:
     async def _converse(self, socket: ClientConnection) -> int:
         """Introduce ourselves and tell what comes, until the socket closes; returns the close code."""
         try:
-            for hello in (
-                frame("AUTH", token=self._make_token()),
-                frame("PEER_REGISTER", **self._profile),
-                frame("DISCOVER_PEERS"),
-            ):
-                await socket.send(hello)
+            await socket.send(self._resumption.hello(self._make_token()))
             self._socket = socket
-            self._conversation.is_connected = True
             while True:
-                self._receive(await socket.recv(decode=True))
+                for answer in self._receive(await socket.recv(decode=True)):
+                    await socket.send(answer)
         except ConnectionClosed:
             return socket.close_code or CloseCode.ABNORMAL
         finally:
             self._socket = None
             self._conversation.lost()
+            self._resumption.lost()
             with CancelScope(shield=True):
                 await socket.close()
 
-    def _receive(self, text: str) -> None:
-        event = read_event(text)
-        _show(text if event is None else self._conversation.tell(event))
+    def _receive(self, text: str) -> list[str]:
+        """Tell of a frame, unless it came before; returns the frames that it calls for."""
+        event, offset, ref = read_frame(text)
+        if not self._resumption.takes(offset):
+            return []
+        self._conversation.answered(ref)
+        if isinstance(event, Pong) and ref == CATCH_UP:
+            _show(self._resumption.caught_up())
+        elif ref not in OUR_REFS or isinstance(event, Error):
+            _show(text if event is None else self._conversation.tell(event))
         if isinstance(event, PeersList):
             self._attempt = 0
         if isinstance(event, PeersList | Error):
             self._has_begun.set()
+        return self._replies(event)
+
+    def _replies(self, event: ServerEvent | None) -> list[str]:
+        if isinstance(event, AuthSuccess) and not self._conversation.is_connected:
+            self._conversation.is_connected = True
+            return [*self._introduction(event), *self._conversation.unacknowledged.values()]
+        if isinstance(event, ServerNotice) and event.kind == "token-expiring":
+            return [frame("AUTH", ref=RENEW, token=self._make_token())]
+        report = self._resumption.report()
+        return [] if report is None else [report]
+
+    def _introduction(self, success: AuthSuccess) -> list[str]:
+        """Return what is to be said once authenticated: nothing but a PING if the server still knows us."""
+        starting_over = self._resumption.entered(success)
+        if success.recovered:
+            self._attempt = 0
+            return [self._resumption.ping(CATCH_UP)]
+        introduction = [frame("PEER_REGISTER", **self._profile), frame("DISCOVER_PEERS")]
+        if starting_over is None:
+            return introduction
+        _show(starting_over)
+        return [*introduction, frame("SESSION_LIST")]
 
     async def _follow_typing(self, scope: CancelScope) -> None:
         await self._has_begun.wait()
@@ -156,11 +187,12 @@ class Peer:
         turn = typed(self._conversation, line)
         for shown in turn.lines:
             _show(shown)
-        if turn.frame is not None and self._socket is not None:
+        if turn.frame is not None and self._socket is not None and self._conversation.is_connected:
             try:
                 await self._socket.send(turn.frame)
             except ConnectionClosed:
-                _show("that was not sent")
+                if turn.frame not in self._conversation.unacknowledged.values():
+                    _show("that was not sent")
         return not turn.quits
 
 
@@ -202,7 +234,8 @@ async def _piped_lines() -> AsyncGenerator[str]:
 
 
 def _show(line: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')}  {printable(line)}", file=sys.stdout)
+    if line:
+        click.echo(f"{time.strftime('%H:%M:%S')}  {printable(line)}", file=sys.stdout)
 
 
 def _described(error: Exception) -> str:

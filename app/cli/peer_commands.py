@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from app.cli.peer_lines import Conversation, content_text
+from schemas.fields import ChosenStatus, InvitedRole
+
+_ROLES = tuple(f" {role}" for role in get_args(InvitedRole))
+_STATUSES: tuple[str, ...] = get_args(ChosenStatus)
 
 
 class Turn(NamedTuple):
@@ -22,6 +26,7 @@ class Command(NamedTuple):
     meaning: str
     run: Callable[[Conversation, str], Turn]
     needs_server: bool = True
+    can_wait: bool = False
 
 
 def typed(conversation: Conversation, line: str) -> Turn:
@@ -33,14 +38,18 @@ def typed(conversation: Conversation, line: str) -> Turn:
     command = COMMANDS.get(word)
     if command is None:
         return _local(f"no such command: {word}; /help lists them, /say TEXT sends any text")
-    if command.needs_server and not conversation.is_connected:
+    if not command.needs_server or conversation.is_connected:
+        return command.run(conversation, rest.strip())
+    if not (command.can_wait and "acks" in conversation.capabilities):
         return _local("not connected: nothing was sent")
-    return command.run(conversation, rest.strip())
+    turn = command.run(conversation, rest.strip())
+    return turn._replace(lines=(*turn.lines, "not connected: it is sent once we are back")) if turn.frame else turn
 
 
-def frame(event: str, **data: object) -> str:
+def frame(event: str, *, ref: object = None, **data: object) -> str:
     """Return an event as it is sent; what is None is left out."""
-    return json.dumps({"event": event, "data": {name: value for name, value in data.items() if value is not None}})
+    given = {name: value for name, value in data.items() if value is not None}
+    return json.dumps({"event": event, "data": given} | ({} if ref is None else {"ref": ref}))
 
 
 def _say(conversation: Conversation, text: str) -> Turn:
@@ -55,17 +64,32 @@ def _say_json(conversation: Conversation, text: str) -> Turn:
     return _send(conversation, text)
 
 
-def _send(conversation: Conversation, content: str, more: str = "") -> Turn:
-    """Send content as it was typed: JSON that went through Python might not be the same."""
+def _send(conversation: Conversation, content: str, more: str = "", to: str = "") -> Turn:
+    """Send content as it was typed: JSON that went through Python might not be the same.
+
+    Where the server acknowledges messages, the frame is kept until it did.
+    """
     session = conversation.current
     if session is None:
         return _local("nobody to talk to yet: /ask NAME")
     conversation.last_sent_to = session
-    whom = f" to {session.peer}" if len(conversation.sessions) > 1 else ""
-    return Turn(
-        f'{{"event": "SEND_MESSAGE", "data": {{"sessionId": {json.dumps(session.id)}, "content": {content}{more}}}}}',
-        (f"{conversation.user}{whom}: {content_text(content)}",),
-    )
+    whom = f" to {to or session.peer}" if to or len(conversation.sessions) > 1 else ""
+    data = f'"sessionId": {json.dumps(session.id)}, "content": {content}{more}'
+    shown = (f"{conversation.user}{whom}: {content_text(content)}",)
+    if "acks" not in conversation.capabilities:
+        return Turn(f'{{"event": "SEND_MESSAGE", "data": {{{data}}}}}', shown)
+    message_id = conversation.new_id()
+    kept = f'{{"event": "SEND_MESSAGE", "data": {{{data}, "messageId": "{message_id}"}}, "ref": "{message_id}"}}'
+    conversation.unacknowledged[message_id] = kept
+    return Turn(kept, shown)
+
+
+def _say_to(conversation: Conversation, text: str) -> Turn:
+    names, _, said = text.partition(" ")
+    if not said:
+        return _local("say what to whom? /to NAME[,NAME] TEXT")
+    to = [_peer_called(conversation, name) for name in names.split(",")]
+    return _send(conversation, json.dumps(said), f', "type": "chat", "to": {json.dumps(to)}', ", ".join(to))
 
 
 def _send_raw(_: Conversation, text: str) -> Turn:
@@ -76,7 +100,65 @@ def _ask(conversation: Conversation, name: str) -> Turn:
     if not name:
         return _local("ask whom? /ask NAME")
     target = _peer_called(conversation, name)
-    return Turn(frame("CONNECTION_REQUEST", targetId=target), (f"asking {target}",))
+    ref = f"ask {target}" if "sessions" in conversation.capabilities else None
+    return Turn(frame("CONNECTION_REQUEST", ref=ref, targetId=target), (f"asking {target}",))
+
+
+def _cancel(conversation: Conversation, name: str) -> Turn:
+    fitting = [request for request, target in conversation.asked.items() if name in {"", target}]
+    if not fitting:
+        return _local(f"{name or 'nobody'} is being asked")
+    target = conversation.asked.pop(fitting[-1])
+    return Turn(frame("CONNECTION_CANCEL", requestId=fitting[-1]), (f"no longer asking {target}",))
+
+
+def _invite(conversation: Conversation, words: str) -> Turn:
+    return _change(conversation, "SESSION_INVITE", words, "inviting", takes_role=True)
+
+
+def _kick(conversation: Conversation, name: str) -> Turn:
+    return _change(conversation, "SESSION_KICK", name, "sending away")
+
+
+def _give_role(conversation: Conversation, words: str) -> Turn:
+    return _change(conversation, "SESSION_ROLE", words, "giving a role to", takes_role=True)
+
+
+def _hand_over(conversation: Conversation, name: str) -> Turn:
+    return _change(conversation, "SESSION_HANDOVER", name, "handing over to")
+
+
+def _leave(conversation: Conversation, _: str) -> Turn:
+    return _finish(conversation, "SESSION_LEAVE", "leaving")
+
+
+def _end(conversation: Conversation, _: str) -> Turn:
+    return _finish(conversation, "SESSION_END", "ending")
+
+
+def _change(conversation: Conversation, event: str, words: str, doing: str, *, takes_role: bool = False) -> Turn:
+    """Change the current session for one peer: its name, and if it `takes_role` the role after it."""
+    session = conversation.current
+    name, _, role = words.rpartition(" ") if takes_role and words.endswith(_ROLES) else (words, "", "")
+    if session is None or not name:
+        return _local(f"{doing} whom?" if session else "you are in no session: /ask NAME")
+    target = _peer_called(conversation, name)
+    return Turn(frame(event, sessionId=session.id, targetId=target, role=role or None), (f"{doing} {target}",))
+
+
+def _finish(conversation: Conversation, event: str, doing: str) -> Turn:
+    session = conversation.current
+    if session is None:
+        return _local("you are in no session: /ask NAME")
+    if event == "SESSION_LEAVE":
+        conversation.forget(session.id)
+    return Turn(frame(event, sessionId=session.id), (f"{doing} the session with {session.peer}",))
+
+
+def _set_status(_: Conversation, status: str) -> Turn:
+    if status not in _STATUSES:
+        return _local(f"/status {'|'.join(_STATUSES)}")
+    return Turn(frame("PEER_STATUS", status=status), (f"you are {status}",))
 
 
 def _peer_called(conversation: Conversation, name: str) -> str:
@@ -143,10 +225,19 @@ COMMANDS = {
     "/ask": Command("NAME", "ask to connect", _ask),
     "/accept": Command("[NAME|ID]", "accept who asked last, or this one", _accept),
     "/refuse": Command("[NAME|ID]", "refuse who asked last, or this one", _refuse),
+    "/cancel": Command("[NAME]", "take back what you asked last, or of this one", _cancel),
     "/sessions": Command("", "whom you are connected with", _list_sessions, needs_server=False),
     "/use": Command("N|NAME", "talk here; a new session is used at once", _use, needs_server=False),
-    "/say": Command("TEXT", "send text, as a line without a slash does", _say),
-    "/json": Command("JSON", "send any JSON as content", _say_json),
+    "/say": Command("TEXT", "send text, as a line without a slash does", _say, can_wait=True),
+    "/to": Command("NAME[,NAME] TEXT", "send text to some of those here", _say_to, can_wait=True),
+    "/json": Command("JSON", "send any JSON as content", _say_json, can_wait=True),
+    "/invite": Command("NAME [guest|observer]", "ask a peer into this session of yours", _invite),
+    "/role": Command("NAME guest|observer", "let a participant speak, or read only", _give_role),
+    "/handover": Command("NAME", "make a participant the host", _hand_over),
+    "/kick": Command("NAME", "send a participant away", _kick),
+    "/leave": Command("", "go out of this session", _leave),
+    "/end": Command("", "end this session for all", _end),
+    "/status": Command("online|away|busy", "tell the others whether you have time", _set_status),
     "/raw": Command("FRAME", "send a frame as it is", _send_raw),
     "/ping": Command("", "ask the server for a sign of life", _ping),
     "/help": Command("", "list the commands", _help, needs_server=False),

@@ -2,45 +2,80 @@
 
 import json
 import unicodedata
+from collections.abc import Callable
 from functools import singledispatchmethod
 from itertools import count
 from typing import NamedTuple
+from uuid import uuid4
 
 import msgspec
 
 from schemas.auth import AuthFailed, AuthSuccess, Pong
-from schemas.connections import ConnectionAccepted, ConnectionRejected, ConnectionRequestReceived
+from schemas.connections import (
+    ConnectionAccepted,
+    ConnectionCancelled,
+    ConnectionPending,
+    ConnectionRejected,
+    ConnectionRequestReceived,
+)
 from schemas.errors import Error, ErrorCode
-from schemas.events import Envelope, ServerEvent
-from schemas.messages import MessageReceived
+from schemas.events import Envelope, Ok, ServerEvent
+from schemas.messages import AddressedMessage, MessageAck
+from schemas.notices import ServerNotice
 from schemas.peers import PeerEntry, PeerRegistered, PeersList, PeerStatusUpdate, Profile
-from schemas.sessions import SessionCreated, SessionEnded
+from schemas.sessions import Participant, SessionCreated, SessionEnded, Sessions, SessionUpdated
 
 _ZERO_WIDTH_JOINER = "\u200d"  # it makes one emoji of several
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _KINDS: dict[str, type[ServerEvent]] = {
     kind.event: kind
     for kind in (
-        *(AuthSuccess, AuthFailed, Pong, PeerRegistered, PeersList, PeerStatusUpdate, MessageReceived, Error),
+        *(AuthSuccess, AuthFailed, Pong, PeerRegistered, PeersList, PeerStatusUpdate, AddressedMessage, Error),
         *(ConnectionRequestReceived, ConnectionAccepted, ConnectionRejected, SessionCreated, SessionEnded),
+        *(ConnectionPending, ConnectionCancelled, MessageAck, Ok, ServerNotice, SessionUpdated, Sessions),
     )
+}
+_CHANGES = {
+    "joined": "joined",
+    "left": "left",
+    "kicked": "was sent away",
+    "role": "has a new role",
+    "host": "is the host now",
+    "dropped": "lost the connection, and may come back",
+    "returned": "is back",
 }
 
 
-class Session(NamedTuple):
-    """A session with a peer; `number` is what a person calls it by."""
+class Received(NamedTuple):
+    """A frame of the server; `event` is None for one that is unknown or not as the protocol has it."""
+
+    event: ServerEvent | None
+    offset: int | None = None
+    ref: str | None = None
+
+
+class Session(msgspec.Struct):
+    """A session; `number` is what a person calls it by, `peer` names the others."""
 
     number: int
     id: str
     peer: str
 
 
+class _Frame(Envelope):
+    offset: int | None = None
+
+
 class Conversation:
     """What one peer knows: who is there, who asks to connect, its sessions."""
 
-    def __init__(self, user: str) -> None:
+    def __init__(self, user: str, new_id: Callable[[], str] = lambda: uuid4().hex) -> None:
         self.user = user
+        self.new_id = new_id
         self.is_connected = False
+        self.capabilities: frozenset[str] = frozenset()
+        self.unacknowledged: dict[str, str] = {}
+        self.asked: dict[str, str] = {}
         self.peers: dict[str, Profile] = {}
         self.requests: dict[str, str] = {}
         self.sessions: dict[str, Session] = {}
@@ -59,13 +94,21 @@ class Conversation:
         self.is_connected = False
         self._was_lost = True
 
+    def answered(self, ref: str | None) -> None:
+        """Take note that there was an answer to what had this `ref`: a message of ours needs no further try."""
+        if ref is not None:
+            self.unacknowledged.pop(ref, None)
+
     @singledispatchmethod
     def tell(self, event: ServerEvent) -> str:
-        """Return the line that tells of an event, and remember what it says."""
+        """Return the line that tells of an event, empty if none is needed, and remember what it says."""
         raise NotImplementedError(event.event)
 
     @tell.register
     def _(self, event: AuthSuccess) -> str:
+        self.capabilities = frozenset(event.capabilities or ())
+        if event.recovered:
+            self._was_lost = False
         return f"signed in as {event.user_id}"
 
     @tell.register
@@ -77,7 +120,7 @@ class Conversation:
         over = ""
         if event.code in {ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT} and self.last_sent_to:
             over = f" (the session with {self.last_sent_to.peer} is over)"
-            self._forget(self.last_sent_to.id)
+            self.forget(self.last_sent_to.id)
         later = f" (again in {event.details.retry_after_ms} ms)" if event.details else ""
         return f"error {event.code}: {event.message}{over}{later}"
 
@@ -105,29 +148,83 @@ class Conversation:
     @tell.register
     def _(self, event: ConnectionRequestReceived) -> str:
         self.requests[event.request_id] = event.sender.id
-        return f"{event.sender.id} asks to connect: /accept or /refuse"
+        what = "asks to connect" if event.session_id is None else f"invites you to a session as {event.role}"
+        return f"{event.sender.id} {what}: /accept or /refuse"
+
+    @tell.register
+    def _(self, event: ConnectionPending) -> str:
+        self.asked[event.request_id] = event.target_id
+        return ""
+
+    @tell.register
+    def _(self, event: ConnectionCancelled) -> str:
+        return f"{self.requests.pop(event.request_id, 'somebody')} takes the request back"
 
     @tell.register
     def _(self, event: ConnectionRejected) -> str:
+        self.asked.pop(event.request_id, None)
         if event.reason is None:
             return f"{event.target_id} refuses to connect"
         return f"no connection with {event.target_id}: {event.reason}"
 
     @tell.register
     def _(self, event: ConnectionAccepted | SessionCreated) -> str:
+        if isinstance(event, ConnectionAccepted):
+            self.asked.pop(event.request_id, None)
         self.current = session = self._session(event.session_id, event.peer.id)
         return f"connected with {session.peer}" + (f" (session {session.number})" if session.number > 1 else "")
 
     @tell.register
     def _(self, event: SessionEnded) -> str:
-        session = self._forget(event.session_id)
+        session = self.forget(event.session_id)
         return f"the session with {session.peer if session else event.session_id} is over: {event.reason}"
 
     @tell.register
-    def _(self, event: MessageReceived) -> str:
+    def _(self, event: SessionUpdated) -> str:
+        session = self._session(event.session_id, self._others(event.participants))
+        session.peer = self._others(event.participants) or session.peer
+        if event.change.kind == "joined" and len(event.participants) == 2:  # noqa: PLR2004 - "connected with" said so
+            return ""
+        if event.change.id == self.user and event.change.kind in {"dropped", "returned"}:
+            return ""
+        here = ", ".join(_described_in(participant) for participant in event.participants)
+        return f"{event.change.id} {_CHANGES[event.change.kind]} (session {session.number}: {here})"
+
+    @tell.register
+    def _(self, event: Sessions) -> str:
+        kept = {listed.session_id for listed in event.sessions}
+        over = [self.forget(session_id) for session_id in list(self.sessions) if session_id not in kept]
+        for listed in event.sessions:
+            self._session(listed.session_id, self._others(listed.participants))
+        gone = [f"the session with {session.peer} is over" for session in over if session]
+        going = [f"the session with {session.peer} goes on" for session in self.sessions.values()]
+        return "; ".join([*going, *gone])
+
+    @tell.register
+    def _(self, event: MessageAck) -> str:
+        self.answered(event.message_id)
+        delivered = [f"delivered to {', '.join(event.delivered)}"] if event.delivered else []
+        queued = [f"kept for {', '.join(event.queued)}"] if event.queued else []
+        return "; ".join([*delivered, *queued]) or "nobody got that"
+
+    @tell.register
+    def _(self, _event: Ok) -> str:
+        return ""
+
+    @tell.register
+    def _(self, event: ServerNotice) -> str:
+        if event.kind == "draining":
+            return f"the server restarts: it closes this connection within {event.closes_in_seconds:g} s"
+        if event.kind == "slow":
+            return "the server says that we read too slowly"
+        return f"the token expires at {event.expires_at}; presenting a new one"
+
+    @tell.register
+    def _(self, event: AddressedMessage) -> str:
         session = self._session(event.session_id, event.sender)
         where = "" if session == self.current else f" (session {session.number})"
         kind = "" if event.type in {None, "chat"} else f" [{event.type}]"
+        kind += "" if event.to is None else f" (to {', '.join(event.to)})"
         return f"{event.sender}{where}{kind}: {content_text(bytes(event.content).decode())}"
 
     def _session(self, session_id: str, peer: str) -> Session:
@@ -137,15 +234,19 @@ class Conversation:
         self.current = self.current or session
         return session
 
-    def _forget(self, session_id: str) -> Session | None:
+    def _others(self, participants: list[Participant]) -> str:
+        return ", ".join(participant.id for participant in participants if participant.id != self.user)
+
+    def forget(self, session_id: str) -> Session | None:
+        """Take a session for over, and talk in the one before it; returns it if it was known."""
         session = self.sessions.pop(session_id, None)
         if self.current == session:
             self.current = next(reversed(self.sessions.values()), None)
         return session
 
 
-def read_event(frame: str) -> ServerEvent | None:
-    """Return the event of a frame, or None for one that is unknown or not as the protocol has it."""
+def read_frame(frame: str) -> Received:
+    """Return what a frame of the server says."""
     try:
         try:
             return _decode(frame.encode())
@@ -153,7 +254,7 @@ def read_event(frame: str) -> ServerEvent | None:
             # An escaped half of a surrogate pair, which JavaScript sends, is JSON, but not to msgspec.
             return _decode(json.dumps(json.loads(frame), ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
-        return None
+        return Received(None)
 
 
 def content_text(content: str) -> str:
@@ -174,10 +275,11 @@ def printable(text: str) -> str:
     return "".join(char.encode("unicode_escape").decode() if _is_unprintable(char) else char for char in text)
 
 
-def _decode(frame: bytes) -> ServerEvent | None:
-    envelope = msgspec.json.decode(frame, type=Envelope)
-    kind = _KINDS.get(envelope.event)
-    return None if kind is None else msgspec.json.decode(envelope.data, type=kind)
+def _decode(text: bytes) -> Received:
+    frame = msgspec.json.decode(text, type=_Frame)
+    kind = _KINDS.get(frame.event)
+    event = None if kind is None else msgspec.json.decode(frame.data, type=kind)
+    return Received(event, frame.offset, str(msgspec.json.decode(frame.ref)) if bytes(frame.ref) else None)
 
 
 def _is_unprintable(char: str) -> bool:
@@ -193,3 +295,8 @@ def _listed(peer: PeerEntry) -> str:
     role = [] if peer.profile.role == "guest" else [peer.profile.role]
     status = [] if peer.status == "online" else [peer.status]
     return _described(peer.id, peer.profile, *role, *status)
+
+
+def _described_in(participant: Participant) -> str:
+    away = "" if participant.connected else ", away"
+    return f"{participant.id} ({participant.role}{away})"

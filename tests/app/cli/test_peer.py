@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from app.cli.peer import LONGEST_PAUSE, final_reason, pause
 from app.cli.peer_commands import COMMANDS, Turn, typed
-from app.cli.peer_lines import Conversation, content_text, printable, read_event
+from app.cli.peer_lines import Conversation, content_text, printable, read_frame
 from tests.support.server import ROOT, Server, free_port, serving
 from tests.support.tokens import Keys
 
@@ -31,7 +32,7 @@ BOB = {"displayName": "Bob B.", "role": "host", "ide": "vscode"}
 
 def told(conversation: Conversation, event: str, **data: object) -> str:
     """Return the line that tells of an event."""
-    known = read_event(json.dumps({"event": event, "data": data}))
+    known = read_frame(json.dumps({"event": event, "data": data})).event
     assert known is not None, "an event that the peer does not know"
     return conversation.tell(known)
 
@@ -123,6 +124,7 @@ def test_a_message_is_told_by_its_content(with_bob: Conversation, fields: dict[s
 @pytest.mark.parametrize(
     "frame",
     [
+        '{"event":"SESSION_FORKED","data":{}}',
         '{"event":"SESSION_UPDATED","data":{}}',
         '{"event":"PONG","data":{"timestamp":"noon"}}',
         "not JSON",
@@ -131,7 +133,137 @@ def test_a_message_is_told_by_its_content(with_bob: Conversation, fields: dict[s
 )
 def test_what_is_no_known_event_is_none(frame: str) -> None:
     """An event of a later version, or none at all, is left to be shown as it came."""
-    assert read_event(frame) is None
+    assert read_frame(frame).event is None
+
+
+def participant(user: str, role: str, *, connected: bool = True) -> dict[str, object]:
+    return {"id": user, "role": role, "profile": BOB, "connected": connected}
+
+
+def updated(conversation: Conversation, kind: str, user: str, *participants: dict[str, object]) -> str:
+    """Return the line that tells of a change of the session with bob."""
+    data = {"sessionId": "ses_1", "hostId": "ann", "participants": participants, "change": {"kind": kind, "id": user}}
+    return told(conversation, "SESSION_UPDATED", **data)
+
+
+def test_changes_of_a_session(with_bob: Conversation) -> None:
+    """A change is told with who is in the session then; that of two was told as connected."""
+    ann, bob, cat = participant("ann", "host"), participant("bob", "guest"), participant("cat", "observer")
+    assert updated(with_bob, "joined", "bob", ann, bob) == ""
+    assert updated(with_bob, "joined", "cat", ann, bob, cat) == (
+        "cat joined (session 1: ann (host), bob (guest), cat (observer))"
+    )
+    assert with_bob.prompt == "to bob, cat> "
+    away = participant("bob", "guest", connected=False)
+    assert updated(with_bob, "dropped", "bob", ann, away, cat).endswith(
+        "ann (host), bob (guest, away), cat (observer))"
+    )
+    assert updated(with_bob, "returned", "ann", ann, away, cat) == ""
+    assert updated(with_bob, "kicked", "bob", ann, cat).startswith("bob was sent away")
+
+
+def test_sessions_after_starting_over(with_bob: Conversation) -> None:
+    """What the server lists goes on, the rest is over."""
+    told(with_bob, "SESSION_CREATED", sessionId="ses_2", peer={"id": "cat", "profile": BOB})
+    listed = {"sessionId": "ses_2", "hostId": "cat", "participants": [participant("cat", "host")]}
+    assert told(with_bob, "SESSIONS", sessions=[listed]) == "the session with cat goes on; the session with bob is over"
+    assert told(with_bob, "SESSIONS", sessions=[]) == "the session with cat is over"
+
+
+@pytest.mark.parametrize(
+    ("event", "data", "line"),
+    [
+        ("OK", {}, ""),
+        ("CONNECTION_CANCELLED", {"requestId": "req_9"}, "somebody takes the request back"),
+        ("SERVER_NOTICE", {"kind": "slow"}, "the server says that we read too slowly"),
+        (
+            "SERVER_NOTICE",
+            {"kind": "draining", "closesInSeconds": 10.0},
+            "the server restarts: it closes this connection within 10 s",
+        ),
+        (
+            "SERVER_NOTICE",
+            {"kind": "token-expiring", "expiresAt": "then"},
+            "the token expires at then; presenting a new one",
+        ),
+        (
+            "CONNECTION_REQUEST_RECEIVED",
+            {"requestId": "req_1", "from": {"id": "bob", "profile": BOB}, "sessionId": "ses_1", "role": "observer"},
+            "bob invites you to a session as observer: /accept or /refuse",
+        ),
+        (
+            "MESSAGE_RECEIVED",
+            {"sessionId": "ses_1", "from": "bob", "content": 1, "timestamp": "then", "to": ["ann"]},
+            "bob (to ann): 1",
+        ),
+    ],
+)
+def test_an_event_of_version_1_1_is_one_line(
+    conversation: Conversation, event: str, data: dict[str, object], line: str
+) -> None:
+    """So are those that came later; an empty line is none."""
+    assert told(conversation, event, **data) == line
+
+
+@pytest.fixture
+def modern(with_bob: Conversation) -> Conversation:
+    """Ann's, with bob, at a server that speaks version 1.1."""
+    told(with_bob, "AUTH_SUCCESS", userId="ann", displayName="ann", capabilities=["acks", "sessions"])
+    with_bob.new_id = lambda: "id_1"
+    return with_bob
+
+
+@pytest.mark.parametrize(
+    ("line", "event", "data"),
+    [
+        ("/invite cat observer", "SESSION_INVITE", {"sessionId": "ses_1", "targetId": "cat", "role": "observer"}),
+        ("/invite cat", "SESSION_INVITE", {"sessionId": "ses_1", "targetId": "cat"}),
+        ("/kick cat", "SESSION_KICK", {"sessionId": "ses_1", "targetId": "cat"}),
+        ("/role cat guest", "SESSION_ROLE", {"sessionId": "ses_1", "targetId": "cat", "role": "guest"}),
+        ("/handover cat", "SESSION_HANDOVER", {"sessionId": "ses_1", "targetId": "cat"}),
+        ("/leave", "SESSION_LEAVE", {"sessionId": "ses_1"}),
+        ("/end", "SESSION_END", {"sessionId": "ses_1"}),
+        ("/status busy", "PEER_STATUS", {"status": "busy"}),
+    ],
+)
+def test_commands_of_version_1_1(modern: Conversation, line: str, event: str, data: dict[str, object]) -> None:
+    """They concern the session that is talked in."""
+    assert sent(typed(modern, line)) == {"event": event, "data": data}
+
+
+@pytest.mark.parametrize("line", ["/kick", "/invite", "/role", "/status asleep", "/to bob", "/cancel"])
+def test_commands_that_lack_something(modern: Conversation, line: str) -> None:
+    """What is missing is said, and nothing is sent."""
+    turn = typed(modern, line)
+    assert (turn.frame, len(turn.lines)) == (None, 1)
+
+
+def test_a_message_is_kept_until_it_is_acknowledged(modern: Conversation) -> None:
+    """It carries its id; an acknowledgement or a refusal is the end of it."""
+    turn = typed(modern, "hello")
+    assert sent(turn)["data"]["messageId"] == sent(turn)["ref"] == "id_1"
+    assert modern.unacknowledged == {"id_1": turn.frame}
+    ack = {"messageId": "id_1", "sessionId": "ses_1", "timestamp": "then"}
+    assert told(modern, "MESSAGE_ACK", **ack, delivered=["bob"], queued=["cat"]) == "delivered to bob; kept for cat"
+    assert told(modern, "MESSAGE_ACK", **ack, delivered=[], queued=[]) == "nobody got that"
+    assert modern.unacknowledged == {}
+    typed(modern, "hello")
+    modern.answered("id_1")
+    assert modern.unacknowledged == {}
+
+
+def test_a_message_to_some(modern: Conversation) -> None:
+    """It names them, by id or display name."""
+    turn = typed(modern, "/to bob,cat psst")
+    assert (sent(turn)["data"]["to"], turn.lines) == (["bob", "cat"], ("ann to bob, cat: psst",))
+
+
+def test_a_request_is_taken_back(modern: Conversation) -> None:
+    """The one made last, or the one that is named, once the server has said which it is."""
+    assert sent(typed(modern, "/ask cat"))["ref"] == "ask cat"
+    told(modern, "CONNECTION_PENDING", requestId="req_1", targetId="cat", expiresAt="then")
+    assert sent(typed(modern, "/cancel"))["data"] == {"requestId": "req_1"}
+    assert typed(modern, "/cancel cat").frame is None
 
 
 def test_numbers_are_shown_as_they_were_sent() -> None:
@@ -308,6 +440,12 @@ class PeerProcess:
             line = (await self._stdout.receive_until(b"\n", 10_000)).decode()
         assert line == expected if line.startswith("Error") else line[8:] == f"  {expected}", line
 
+    async def reads_like(self, pattern: str) -> None:
+        """See a line next that matches, after a time of day."""
+        with anyio.fail_after(PATIENCE):
+            line = (await self._stdout.receive_until(b"\n", 10_000)).decode()
+        assert re.fullmatch(pattern, line[10:]), line
+
     async def exits(self, code: int) -> None:
         """See the process end by itself."""
         with anyio.fail_after(PATIENCE):
@@ -365,12 +503,15 @@ async def test_two_peers_talk(keys: Keys, alone: Server) -> None:
             await ann.reads("connected with bob")
             await ann.type("hello")
             await ann.reads("ann: hello")
+            await ann.reads("delivered to bob")
             await bob.reads("ann: hello")
             await ann.type('/json {"a" : 1.10}')
             await ann.reads('ann: {"a":1.10}')
+            await ann.reads("delivered to bob")
             await bob.reads('ann: {"a":1.10}')
             await bob.type("\x1b[2Jhi")
             await bob.reads("bob: \\x1b[2Jhi")
+            await bob.reads("delivered to ann")
             await ann.reads("bob: \\x1b[2Jhi")
             await bob.end_input()
             await bob.exits(0)

@@ -1,0 +1,64 @@
+"""A network between a client and a server that can be cut."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute, TaskGroup
+
+Broken = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+
+
+class Proxy:
+    """Passes on what comes in either direction, until it is cut; then it refuses connections, until it is mended."""
+
+    def __init__(self, tasks: TaskGroup, to_port: int) -> None:
+        self._tasks = tasks
+        self._to_port = to_port
+        self._streams: list[ByteStream] = []
+        self._is_cut = False
+        self.port = 0
+
+    async def cut(self) -> None:
+        """End all connections without a word."""
+        self._is_cut = True
+        for stream in self._streams:
+            await anyio.aclose_forcefully(stream)
+        self._streams.clear()
+
+    def lead_to(self, port: int) -> None:
+        """Pass new connections on to another port."""
+        self._to_port = port
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self._is_cut = False
+
+    async def serve(self, client: ByteStream) -> None:
+        """Pass on one connection."""
+        if self._is_cut:
+            await anyio.aclose_forcefully(client)
+            return
+        server = await anyio.connect_tcp("127.0.0.1", self._to_port)
+        self._streams += [client, server]
+        self._tasks.start_soon(_copy, client, server)
+        await _copy(server, client)
+
+
+@asynccontextmanager
+async def proxy(to_port: int) -> AsyncIterator[Proxy]:
+    """Listen on a port of this machine and pass on to another one."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        made = Proxy(tasks, to_port)
+        made.port = listener.extra(SocketAttribute.local_port)
+        tasks.start_soon(listener.serve, made.serve)
+        yield made
+        tasks.cancel_scope.cancel()
+
+
+async def _copy(source: ByteStream, target: ByteStream) -> None:
+    with suppress(*Broken):
+        async for data in source:
+            await target.send(data)
+    with anyio.CancelScope(shield=True), suppress(*Broken):
+        await anyio.aclose_forcefully(target)
