@@ -2,7 +2,12 @@
 
 import secrets
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+
+from msgspec import Struct, field
+
+from handlers.ports import Clock, Ids
 
 
 class SystemClock:
@@ -31,12 +36,20 @@ class SystemClock:
         return iso(moment)
 
 
+def random_id(prefix: str) -> str:
+    """Return the prefix and 128 random bits."""
+    return prefix + secrets.token_urlsafe(16)
+
+
+class Sources(Struct, frozen=True):
+    """Where an application has its time and its identifiers from; `monotonic` returns seconds."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    monotonic: Callable[[], float] = time.monotonic
+    ids: Ids = random_id
+
+
 def iso(seconds: float) -> str:
     """Return a time, in seconds since 1970, as ISO 8601 in UTC, in milliseconds."""
     whole, millisecond = divmod(int(seconds * 1000), 1000)
     return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{millisecond:03}Z"
-
-
-def random_id(prefix: str) -> str:
-    """Return the prefix and 128 random bits."""
-    return prefix + secrets.token_urlsafe(16)

@@ -2,19 +2,18 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 import anyio
 from anyio.abc import TaskGroup
 from joserfc.jwk import RSAKey
-from msgspec import Struct
+from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
 from app.auth.tokens import TokenVerifier
-from app.clock import SystemClock, random_id
+from app.clock import Sources
 from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher
@@ -45,25 +44,25 @@ class Plan(Struct, frozen=True):
     key: RSAKey
     routes: dict[str, Route]
     log: FilteringBoundLogger
+    sources: Sources = field(default_factory=Sources)
 
 
 class Runtime:
     """One application's parts. What runs in the background runs in `tasks`, and ends with it."""
 
     def __init__(self, plan: Plan, stores: Stores, tasks: TaskGroup) -> None:
-        settings, log = plan.settings, plan.log
+        settings, log, sources = plan.settings, plan.log, plan.sources
         self.settings = settings
         self.stores = stores
         self.log = log
         self.is_draining = False
         self._tasks = tasks
-        clock = SystemClock()
         tokens = TokenVerifier(
             plan.key,
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             leeway=settings.token_leeway_seconds,
-            clock=clock,
+            clock=sources.clock,
         )
         endpoints: dict[int, Connection] = {}
         self.presence = Presence(stores.directory, settings.presence_everyone)
@@ -73,13 +72,13 @@ class Runtime:
             total_size=settings.replay_total_bytes,
             on_overflow=self._overflow,
         )
-        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, random_id)
+        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids)
         self.services = Services(
             stores=stores,
             delivery=self.hub,
             tokens=tokens,
-            clock=clock,
-            ids=random_id,
+            clock=sources.clock,
+            ids=sources.ids,
             limits=_limits(settings),
             version=VERSION,
         )
@@ -87,21 +86,21 @@ class Runtime:
         self._trimmer = Trimmer(lambda: self.flusher.held + self.mail.held, malloc_trim)
         self.dispatcher = Dispatcher(plan.routes, log, is_tracing=settings.log_level == "debug")
         self.gateway = Gateway(
-            node=random_id("node_"),
+            node=sources.ids("node_"),
             salt=secrets.token_bytes(32),
             services=self.services,
             dispatcher=self.dispatcher,
             hub=self.hub,
             flusher=self.flusher,
             connections=endpoints,
-            expiry=Expiry(endpoints, settings.token_expiry, settings.token_leeway_seconds, clock),
+            expiry=Expiry(endpoints, settings.token_expiry, settings.token_leeway_seconds, sources.clock),
             rate=Rate(settings.rate_limit_events_per_second, settings.rate_limit_burst),
             outbox_bytes=settings.outbox_bytes,
             max_message_bytes=settings.max_message_bytes,
             bytes_per_second=settings.rate_limit_bytes_per_second,
             max_unauthenticated=settings.max_unauthenticated,
             heartbeat=settings.ws_heartbeat_interval / 1000,
-            monotonic=time.monotonic,
+            monotonic=sources.monotonic,
             spawn=self.spawn,
             log=log,
         )

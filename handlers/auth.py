@@ -49,13 +49,13 @@ async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
     speaks = spoken(message.capabilities)
     await _supersede(identity.user, ctx)
     ctx.socket.authenticated(identity, speaks)
-    token = await _recover(message, ctx)
     peer = ctx.directory.peer(identity.user)
-    if token is not None:
-        ctx.answer(_success_1_1(identity, speaks, token, ctx, is_recovered=True))
-        if peer is not None and peer.is_present:
+    if peer is not None and peer.is_present:
+        token = await _recover(message, ctx)
+        if token is not None:
+            ctx.answer(_success_1_1(identity, speaks, token, ctx, is_recovered=True))
             await _restore(peer, ctx)
-        return
+            return
     token = await ctx.delivery.admit(identity.user, ctx.socket)
     if peer is not None and peer.is_present:
         await ctx.stores.peers.put(_dropped(peer, ctx))
@@ -74,6 +74,7 @@ async def _supersede(user: User, ctx: Context) -> None:
 
 
 async def _recover(message: Auth, ctx: Context) -> str | None:
+    """Return the next token to resume with, if the registered user has nothing of what came for it missing."""
     if message.resume is None or "resume" not in ctx.socket.spoken:
         return None
     return await ctx.delivery.recover(ctx.user, message.resume, ctx.socket)

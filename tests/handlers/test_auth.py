@@ -216,8 +216,11 @@ async def test_no_recovery(world: World, *, is_dropped: bool) -> None:
 
 
 async def test_recovery_of_the_unregistered(world: World) -> None:
-    """A client that had not registered yet when it dropped has still to do so."""
+    """A client that had not registered yet starts over: told that it is recovered, it would never register."""
     await world.enter("ann", capabilities=["resume"])
     new = await resuming(world)
     assert new.socket.state is State.AUTHENTICATED
-    assert world.delivery.named("attach") == []
+    answer = new.socket.sent[0]
+    assert isinstance(answer, AuthSuccess)
+    assert answer.recovered is False
+    assert world.delivery.named("recover", "attach") == []
