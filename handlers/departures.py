@@ -45,9 +45,12 @@ async def expire_absences(services: Services) -> None:
 
 
 async def overflow(user: User, services: Services) -> None:
-    """Give up a user for whom more was kept than the bound, unless it is back by now."""
+    """Give up a user for whom more was kept than the bound.
+
+    Not if it is back by now, nor if it may resume: that it cannot do so any more it is told on its return.
+    """
     peer = services.stores.directory.peer(user)
-    if peer is not None and peer.lapses_at is not None:
+    if peer is not None and peer.lapses_at is not None and not peer.is_resumable:
         await services.stores.peers.remove(user)
         await _give_up(peer, "overflow", services)
 

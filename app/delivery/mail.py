@@ -68,8 +68,7 @@ class Mail:
     """The mailboxes of all users.
 
     Where one outgrows its bound, or all do and it is the largest, a live one lets go of its oldest events: they were
-    sent, but can be resumed no more. One of a user who is away is emptied, and if it was not numbered that is
-    reported, once.
+    sent, but can be resumed no more. One of a user who is away is emptied, and that is reported, once.
     """
 
     def __init__(self, *, events: int, size: int, total_size: int, on_overflow: Callable[[User], None]) -> None:
@@ -156,9 +155,10 @@ class Mail:
             box.is_broken = not box.is_live
         else:
             self.take(box.user)
-            self._on_overflow(box.user)
         box.frames.clear()
         box.size = 0
+        if not box.is_live:
+            self._on_overflow(box.user)
 
 
 def _size(box: Mailbox) -> int:

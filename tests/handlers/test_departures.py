@@ -175,6 +175,28 @@ async def test_overflow_of_one_who_returned(world: World) -> None:
     assert world.delivery.named("forget", "announce") == []
 
 
+async def test_overflow_of_one_who_can_resume(world: World) -> None:
+    """Who can resume keeps its sessions, and is told on its return that it cannot; until then nobody notices."""
+    ann, bob = await world.join("ann", capabilities=["resume"]), await world.join("bob")
+    await world.pair(ann, bob)
+    await departures.drop(ann)
+    world.delivery.calls.clear()
+    await departures.overflow(ANN, world.services)
+    assert world.delivery.calls == []
+    assert len(world.directory.sessions_of(ANN)) == 1
+
+
+async def test_overflow_of_one_who_has_still_to_register(world: World) -> None:
+    """Who could not resume, and gets more than is kept before it registers, is in no session any more."""
+    ann, bob = await world.join("ann", capabilities=["resume"]), await world.join("bob")
+    session_id = await world.pair(ann, bob)
+    await departures.drop(ann)
+    await world.enter("ann", capabilities=["resume"])
+    await departures.overflow(ANN, world.services)
+    assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="overflow")]
+    assert world.directory.peer(ANN) is None
+
+
 async def test_drop_of_one_who_can_resume(world: World) -> None:
     """Who can resume stays as it is, without a word to others, until its grace is over; then it is given up."""
     ann, bob = await world.join("ann", capabilities=["resume"]), await world.join("bob")
