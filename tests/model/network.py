@@ -3,13 +3,13 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 from typing import Protocol
 
 from app.wire.connection import Connection
 from schemas.errors import CloseCode
 
 HIGH_WATER = 4096
+INSTANT = 1e-7
 
 
 class End(Protocol):
@@ -33,11 +33,15 @@ class Network:
     def __init__(self, loop: AbstractEventLoop, on_arrival: Callable[["Link", bytes], None]) -> None:
         self.loop = loop
         self.on_arrival = on_arrival
-        self._moments = count(1)
+        self._taken: set[int] = set()
 
     def moment(self, time: float) -> float:
         """Return a time that is hardly later."""
-        return time + next(self._moments) % 9973 * 1e-7 + 3e-8
+        moment = int(time / INSTANT) + 1
+        while moment in self._taken:
+            moment += 1
+        self._taken.add(moment)
+        return moment * INSTANT
 
 
 class Link:
@@ -51,6 +55,7 @@ class Link:
         self._last_up = self._last_down = 0.0
         self._waiting: list[bytes] = []
         self._backlog = 0
+        self._is_asked = False
         self.connection: Connection | None = None
         self.is_broken = False
         self.is_stalled = False
@@ -86,6 +91,8 @@ class Link:
         waiting, self._waiting = self._waiting, []
         for frame in waiting:
             self._end.received(self, frame)
+        if self._is_asked:
+            self._at_ping()
         if self._backlog:
             self._backlog = 0
             if self.connection is not None and self.connection.outbox.is_congested:
@@ -123,6 +130,7 @@ class Link:
         pass
 
     def _at_ping(self) -> None:
+        self._is_asked = self.is_stalled
         if not self.is_stalled:
             self._up(self._pong)
 

@@ -73,6 +73,7 @@ class Plugin:
         self.acknowledged: dict[str, dict[str, Any]] = {}
         self.said_at: dict[str, float] = {}
         self.losses: list[float] = []
+        self._has_list = False
         self.view: dict[str, tuple[str, str]] = {}
         self.answers: dict[tuple[int, int], Happening] = {}
         self.close_codes: list[int] = []
@@ -182,8 +183,11 @@ class Plugin:
         if data.get("recovered"):
             self.is_registered = True
             self.send("PING", offset=self.offset)
+            if not self._has_list:
+                self.send("DISCOVER_PEERS")
             self.repeat()
             return
+        self._has_list = False
         self.losses.append(self._now())
         if self.can_resume:
             self.offset, self.epoch = 0, self.resume_token
@@ -201,6 +205,7 @@ class Plugin:
         self.acknowledged.setdefault(data["messageId"], data)
 
     def _listed(self, data: dict[str, Any]) -> None:
+        self._has_list = True
         self.view = {each["id"]: (each["status"], each["profile"]["displayName"]) for each in data["peers"]}
 
     def _saw(self, data: dict[str, Any]) -> None:
