@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.auth.keys import public_key
+from app.auth.keys import public_keys
 from app.ops.logs import make_logger
 from app.rest import auth, health
 from app.rest.answers import json_error, on_exception, on_http_exception
@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     Raises `SettingsError` for a setting, key or plugin that cannot be used.
     """
     chosen = read_settings() if settings is None else settings
-    plan = Plan(chosen, public_key(chosen), load_routes(chosen.plugins), make_logger(chosen))
+    plan = Plan(chosen, public_keys(chosen), load_routes(chosen.plugins), make_logger(chosen))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

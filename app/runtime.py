@@ -12,6 +12,8 @@ from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
+from app.auth.keyfile import KeyFile
+from app.auth.keyring import KeyRing
 from app.auth.tokens import TokenVerifier
 from app.clock import Sources
 from app.delivery.hub import Hub
@@ -41,7 +43,7 @@ class Plan(Struct, frozen=True):
     """What is decided before anything runs, so that a mistake in it stops the start."""
 
     settings: Settings
-    key: RSAKey
+    keys: tuple[RSAKey, ...]
     routes: dict[str, Route]
     log: FilteringBoundLogger
     sources: Sources = field(default_factory=Sources)
@@ -57,8 +59,10 @@ class Runtime:
         self.log = log
         self.is_draining = False
         self._tasks = tasks
+        self.key_file = KeyFile(settings, plan.keys, log)
+        self.keys = KeyRing(self.key_file)
         tokens = TokenVerifier(
-            plan.key,
+            self.keys,
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             leeway=settings.token_leeway_seconds,
@@ -104,7 +108,6 @@ class Runtime:
             spawn=self.spawn,
             log=log,
         )
-        self.public_key = plan.key
         self.collector = ServiceCollector(self.gateway, self.dispatcher, self.hub, self.mail, self.flusher)
 
     def spawn(self, work: Awaitable[None]) -> None:
@@ -161,6 +164,7 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         runtime = Runtime(plan, stores, tasks)
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
+        tasks.start_soon(runtime.key_file.run)
         plan.log.info("started", store=settings.store_url, ws_path=settings.ws_path, environment=settings.app_env)
         yield runtime
         runtime.is_draining = True

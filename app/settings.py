@@ -31,7 +31,6 @@ NOT_BUILT_YET = frozenset(
     {
         "ALLOWED_ORIGINS",
         "AUTH_FAILURES_PER_MINUTE",
-        "JWT_JWKS_URL",
         "MAX_CONNECTIONS",
         "MAX_CONNECTIONS_PER_ADDRESS",
         "TLS_CERT_PATH",
@@ -60,6 +59,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     jwt_private_key_path: Path = Path("keys/private.pem")
     jwt_public_key: str = ""
     jwt_private_key: str = ""
+    jwt_jwks_url: str = ""
     jwt_issuer: Annotated[str, Meta(min_length=1)] = "peersync-dev-connect"
     jwt_audience: Annotated[str, Meta(min_length=1)] = "peersync-clients"
     jwt_expiration: Count = 3600

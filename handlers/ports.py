@@ -72,8 +72,11 @@ class Ids(Protocol):
 class Tokens(Protocol):
     """Access tokens."""
 
-    def verify(self, token: object) -> Identity:
-        """Return whom the token names; raises `EventError` with `ERR_1001`, `ERR_1002` or `ERR_1003`."""
+    async def verify(self, token: object) -> Identity:
+        """Return whom the token names; raises `EventError` with `ERR_1001`, `ERR_1002` or `ERR_1003`.
+
+        Raises `StoreUnreachableError` while what it takes to tell cannot be asked for: the same token may be good.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ from app.runtime import Runtime
 from app.settings import SettingsError
 from schemas.errors import ErrorCode, EventError
 from schemas.fields import DisplayName, Id
-from stores.base import User
+from stores.base import StoreUnreachableError, User
 
 MAX_BODY_BYTES = 65_536
 
@@ -31,24 +31,34 @@ class TokenRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 async def get_public_key(request: Request) -> Response:
-    """Return the public key as PEM."""
-    return json({"publicKey": _runtime(request).public_key.as_pem(private=False).decode()})
+    """Return the public key as PEM; of several, the first."""
+    keys = _runtime(request).keys.own
+    if not keys:
+        return json_error(404, "NOT_FOUND", "There is no key here: tokens are verified with those of JWT_JWKS_URL")
+    return json({"publicKey": keys[0].as_pem(private=False).decode()})
 
 
 async def get_jwks(request: Request) -> Response:
-    """Return the public key as a JWK set (RFC 7517), `kid` being its thumbprint (RFC 7638)."""
-    return json({"keys": [jwk(_runtime(request).public_key)]})
+    """Return the public keys as a JWK set (RFC 7517), `kid` being their thumbprint (RFC 7638)."""
+    return json({"keys": [jwk(key) for key in _runtime(request).keys.own]})
 
 
 async def verify(request: Request) -> Response:
     """Say whom the bearer token names."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     try:
-        identity = _runtime(request).services.tokens.verify(token.strip() if scheme.lower() == "bearer" else "")
+        identity = await _runtime(request).services.tokens.verify(bearer(request))
     except EventError as refusal:
         return json_error(401, refusal.code, refusal.message, {"WWW-Authenticate": "Bearer"})
+    except StoreUnreachableError as error:
+        return json_error(503, ErrorCode.STORE_UNREACHABLE, f"Try again: {error}")
     who = {"userId": identity.user.id, "email": identity.email, "displayName": identity.display_name}
     return json({**{name: value for name, value in who.items() if value is not None}, "roles": identity.roles})
+
+
+def bearer(request: Request) -> str:
+    """Return the bearer token of a request (RFC 6750 section 2.1); empty if there is none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 async def make_dev_token(request: Request) -> Response:

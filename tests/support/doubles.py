@@ -74,7 +74,7 @@ class CountingIds:
 class NamingTokens:
     """Tokens that are `user` or `user@org`; `expired` is what it says, and what is no string is no token."""
 
-    def verify(self, token: object) -> Identity:
+    async def verify(self, token: object) -> Identity:
         if not token:
             raise EventError(ErrorCode.TOKEN_MISSING, "missing")
         if not isinstance(token, str):

@@ -1,0 +1,28 @@
+"""Which key verifies which token, by the `kid` of its header (RFC 7515 section 4.1.4)."""
+
+from collections.abc import Sequence
+
+from joserfc.jwk import RSAKey
+
+from app.auth.keyfile import KeyFile
+
+
+class KeyRing:
+    """All public keys of a node. See `app.auth.tokens.Keys`.
+
+    A key in PEM has no name of its own, and issuers give theirs names as they like. So a token whose `kid` is that of
+    no key here, or that has none, is tried with each of the keys in PEM.
+    """
+
+    def __init__(self, file: KeyFile) -> None:
+        self._file = file
+
+    @property
+    def own(self) -> Sequence[RSAKey]:
+        """The keys in PEM, in the order in which they stand there."""
+        return self._file.keys
+
+    async def candidates(self, kid: str | None) -> Sequence[RSAKey]:
+        """See `Keys`."""
+        named = [key for key in self.own if key.thumbprint() == kid]
+        return named or self.own
