@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
+from app.auth.issuer import Fetcher, IssuerKeys
 from app.auth.keyfile import KeyFile
 from app.auth.keyring import KeyRing
 from app.auth.tokens import TokenVerifier
@@ -60,7 +61,8 @@ class Runtime:
         self.is_draining = False
         self._tasks = tasks
         self.key_file = KeyFile(settings, plan.keys, log)
-        self.keys = KeyRing(self.key_file)
+        self.issuer = _issuer(settings, sources.monotonic, log)
+        self.keys = KeyRing(self.key_file, self.issuer)
         tokens = TokenVerifier(
             self.keys,
             issuer=settings.jwt_issuer,
@@ -140,11 +142,14 @@ class Runtime:
         """Return why no traffic should come here; empty if it should."""
         if self.is_draining:
             return ["draining"]
+        reasons = []
+        if self.issuer is not None and not self.issuer.is_ready:
+            reasons.append("no keys of the issuer yet (JWT_JWKS_URL)")
         try:
             await self.stores.ping()
         except StoreUnreachableError as error:
-            return [f"store unreachable: {error}"]
-        return []
+            reasons.append(f"store unreachable: {error}")
+        return reasons
 
     def _overflow(self, user: User) -> None:
         self.spawn(departures.overflow(user, self.services))
@@ -165,12 +170,22 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
         tasks.start_soon(runtime.key_file.run)
+        if runtime.issuer is not None:
+            tasks.start_soon(runtime.issuer.run)
         plan.log.info("started", store=settings.store_url, ws_path=settings.ws_path, environment=settings.app_env)
         yield runtime
         runtime.is_draining = True
         tasks.cancel_scope.cancel()
+    if runtime.issuer is not None:
+        await runtime.issuer.close()
     await stores.close()
     plan.log.info("stopped")
+
+
+def _issuer(settings: Settings, monotonic: Callable[[], float], log: FilteringBoundLogger) -> IssuerKeys | None:
+    if not settings.jwt_jwks_url:
+        return None
+    return IssuerKeys(Fetcher(settings.jwt_jwks_url), settings.jwt_jwks_cooldown_seconds, monotonic, log)
 
 
 def _limits(settings: Settings) -> Limits:

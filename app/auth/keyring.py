@@ -4,18 +4,20 @@ from collections.abc import Sequence
 
 from joserfc.jwk import RSAKey
 
+from app.auth.issuer import IssuerKeys
 from app.auth.keyfile import KeyFile
 
 
 class KeyRing:
-    """All public keys of a node. See `app.auth.tokens.Keys`.
+    """All public keys of a node, in PEM and of the issuer. See `app.auth.tokens.Keys`.
 
     A key in PEM has no name of its own, and issuers give theirs names as they like. So a token whose `kid` is that of
     no key here, or that has none, is tried with each of the keys in PEM.
     """
 
-    def __init__(self, file: KeyFile) -> None:
+    def __init__(self, file: KeyFile, issuer: IssuerKeys | None = None) -> None:
         self._file = file
+        self._issuer = issuer
 
     @property
     def own(self) -> Sequence[RSAKey]:
@@ -23,6 +25,9 @@ class KeyRing:
         return self._file.keys
 
     async def candidates(self, kid: str | None) -> Sequence[RSAKey]:
-        """See `Keys`."""
+        """See `Keys`. Raises `StoreUnreachableError` until the issuer's keys are there."""
         named = [key for key in self.own if key.thumbprint() == kid]
-        return named or self.own
+        if named or self._issuer is None:
+            return named or self.own
+        theirs = await self._issuer.find(kid)
+        return theirs if theirs and kid is not None else [*self.own, *theirs]

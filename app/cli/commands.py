@@ -221,9 +221,12 @@ def _dev_token(
 
 
 def _make_missing_keys(settings: Settings) -> None:
-    """Make the pair where the settings look for it, unless there is a key to verify with already."""
+    """Make the pair where the settings look for it, unless there is a key to verify with already.
+
+    In production an issuer's keys will do: one made here would be trusted besides.
+    """
     private, public = settings.jwt_private_key_path, settings.jwt_public_key_path
-    if settings.jwt_public_key or public.exists():
+    if settings.jwt_public_key or public.exists() or (settings.jwt_jwks_url and settings.app_env == "production"):
         return
     make_keys(private, public)
     click.echo(f"Made an RSA key pair: {private}, {public}", err=True)

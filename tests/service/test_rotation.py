@@ -1,17 +1,13 @@
 """Keys that change under a running process, as Kubernetes changes the files of a secret."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-import anyio
 import httpx2
 import pytest
 
-from tests.support.client import PATIENCE, client
+from tests.support.client import client, until
 from tests.support.server import Server, serving
 from tests.support.tokens import Keys
-
-OFTEN = 0.05
 
 
 class Secret:
@@ -50,10 +46,10 @@ async def test_rotation(keys: Keys, other: Keys, tmp_path: Path) -> None:
             await ann.join("ann")
             assert (_status(server, keys), _status(server, other)) == (200, 401)
             secret.put(new, old)
-            await _until(lambda: _kids(server) == [other.key.thumbprint(), keys.key.thumbprint()])
+            await until(lambda: _kids(server) == [other.key.thumbprint(), keys.key.thumbprint()])
             assert (_status(server, keys), _status(server, other)) == (200, 200)
             secret.put(new)
-            await _until(lambda: _kids(server) == [other.key.thumbprint()])
+            await until(lambda: _kids(server) == [other.key.thumbprint()])
             assert (_status(server, keys), _status(server, other)) == (401, 200)
             await ann.expect_quiet()
     assert server.log.read_text().count("public keys changed") == 2
@@ -65,17 +61,11 @@ async def test_a_bad_file(keys: Keys, other: Keys, tmp_path: Path) -> None:
     secret.put(keys.public_path.read_text())
     with serving(keys, tmp_path, jwt_public_key_path=secret.path) as server:
         secret.put("-----BEGIN PUBLIC KEY-----\nhalf of it")
-        await _until(lambda: "public keys not taken" in server.log.read_text())
+        await until(lambda: "public keys not taken" in server.log.read_text())
         assert "advice" in server.log.read_text()
         assert (_status(server, keys), _status(server, other)) == (200, 401)
         secret.put(other.public_path.read_text())
-        await _until(lambda: _status(server, other) == 200)
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    with anyio.fail_after(PATIENCE):
-        while not is_so():  # noqa: ASYNC110 - it is another process that is waited for
-            await anyio.sleep(OFTEN)
+        await until(lambda: _status(server, other) == 200)
 
 
 def _kids(server: Server) -> list[str]:
