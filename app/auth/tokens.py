@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
+from joserfc.util import urlsafe_b64decode
 
 from handlers.ports import Clock, Identity
 from schemas.errors import ErrorCode, EventError
@@ -62,6 +63,7 @@ class TokenVerifier:
         """Return the token's parts, its header being good, its signature yet to be verified."""
         try:
             signed = jws.extract_compact(token.encode(), None, self._registry)
+            _members(urlsafe_b64decode(signed.segments["header"]))
             self._registry.check_header(signed.headers())
             self._registry.get_alg(signed.headers()["alg"])
         except (*_REFUSED, AttributeError):  # the last if the header is no object
@@ -125,16 +127,21 @@ def _without_bearer(token: object) -> str:
 
 def _claims(payload: bytes) -> dict[str, Any]:
     try:
-        claims = json.loads(payload, object_pairs_hook=_object)
+        return _members(payload)
     except (ValueError, RecursionError):
-        raise _invalid("its payload is no JSON, or names a claim twice") from None
-    if not isinstance(claims, dict):
-        raise _invalid("its payload is no object")
-    return claims
+        raise _invalid("its payload is no JSON object, or names a claim twice") from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object, whose names must be unique (RFC 7519 section 4); raises `ValueError`."""
+def _members(raw: bytes) -> dict[str, Any]:
+    """Return what a JSON object in UTF-8 holds; raises `ValueError` for anything else."""
+    document = json.loads(raw.decode(), object_pairs_hook=_unique)
+    if not isinstance(document, dict):
+        raise ValueError("no object")  # noqa: TRY004 - as for all else that is no object
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, whose names must be unique (RFC 7515 and 7519, section 4); raises `ValueError`."""
     members = dict(pairs)
     if len(members) < len(pairs):
         raise ValueError("a name stands there twice")

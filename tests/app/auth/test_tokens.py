@@ -1,14 +1,12 @@
 """Access tokens: what is let in, and what is not (RFC 8725)."""
 
-import base64
 import hmac
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -19,19 +17,14 @@ from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
 from stores.base import User
 from tests.support.doubles import ANN, START, ManualClock, refused
+from tests.support.forge import PKCS1, RS256, SHA256, b64, token
+from tests.support.forge import Forge as Signing
 from tests.support.tokens import AUDIENCE, ISSUER, Keys
 
 LEEWAY = 5
 GOOD = {"sub": "ann", "iss": ISSUER, "aud": AUDIENCE, "exp": START + 60}
-RS256 = {"alg": "RS256"}
-PKCS1, SHA256 = padding.PKCS1v15(), hashes.SHA256()
 DEEP = b"[" * 100_000
 INVALID = ErrorCode.TOKEN_INVALID
-
-
-def b64(value: object) -> str:
-    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 class FixedKeys:
@@ -44,22 +37,18 @@ class FixedKeys:
         return self.keys
 
 
-class Forge:
+class Forge(Signing):
     """Signs anything with the server's key, and verifies."""
 
     def __init__(self, keys: Keys) -> None:
-        private = serialization.load_pem_private_key(keys.private_path.read_bytes(), None)
-        assert isinstance(private, rsa.RSAPrivateKey)
-        self.private = private
-        self.public_pem = keys.public_path.read_bytes()
+        super().__init__(keys)
         self.clock = ManualClock()
         ring = FixedKeys(RSAKey.import_key(self.public_pem))
         self.verifier = TokenVerifier(ring, issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY, clock=self.clock)
 
     def token(self, payload: object = GOOD, header: object = RS256, key: rsa.RSAPrivateKey | None = None) -> str:
         """Return a token signed with RS256, whatever its header says."""
-        signed = f"{b64(header)}.{b64(payload)}"
-        return f"{signed}.{b64((key or self.private).sign(signed.encode(), PKCS1, SHA256))}"
+        return token(header, payload, lambda raw: (key or self.private).sign(raw, PKCS1, SHA256))
 
     async def verify(self, **claims: object) -> Identity:
         """Verify a token whose signature is good, with these claims changed."""
