@@ -63,7 +63,7 @@ class IssuerKeys:
             raise StoreUnreachableError("the keys of the issuer (JWT_JWKS_URL) could not be fetched yet")
         if kid is None:
             return list(self._set.keys.values()) if len(self._set.keys) == 1 else []
-        if kid not in self._set.keys and (self._asking.locked() or self._is_due()):
+        if kid not in self._set.keys:
             await self.refresh()
         key = self._set.keys.get(kid)
         return [] if key is None else [key]

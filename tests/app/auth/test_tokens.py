@@ -34,6 +34,7 @@ class FixedKeys:
         self.keys = keys
 
     async def candidates(self, kid: str | None) -> Sequence[RSAKey]:
+        assert kid is None or isinstance(kid, str), "looked for before the header was checked"
         return self.keys
 
 
@@ -173,8 +174,10 @@ async def test_other_algorithms(forge: Forge) -> None:
         await forge.assert_refused(f"{signed}.{b64(signature(signed.encode()))}")
 
 
+BAD_KIDS: list[object] = [5, None, True, ["a"], {}]
 BAD_HEADERS: list[object] = [
     *({"alg": "RS512"}, {"alg": ["RS256"]}, {"alg": None}, {"alg": "rs256"}, {"typ": "JWT"}, [], "RS256", 5, b"\xff"),
+    *({**RS256, "kid": kid} for kid in BAD_KIDS),
     *({**RS256, "crit": ["exp"]}, {**RS256, "crit": ["b64"], "b64": False}, {**RS256, "b64": False}),
     *(DEEP, b'{"alg":"RS256","a":' + DEEP + b"]" * 100_000 + b"}", b'{"alg":"RS256","a":' + b"9" * 5000 + b"}"),
 ]
