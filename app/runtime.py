@@ -65,6 +65,7 @@ class Runtime:
         self.keys = KeyRing(self.key_file, self.issuer)
         tokens = TokenVerifier(
             self.keys,
+            stores.revocations,
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             leeway=settings.token_leeway_seconds,

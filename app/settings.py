@@ -70,6 +70,9 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     token_expiry: Literal["auto", "close", "ignore"] = "auto"  # noqa: S105 - no password
     dev_tokens: Literal["auto", "on", "off"] = "auto"
 
+    admin: Literal["on", "off"] = "off"
+    revocation_seconds: Annotated[float, Meta(ge=1, le=31_536_000)] = 2_592_000
+
     log_level: LogLevel = "info"
     log_format: Literal["console", "json"] = "console"
     cors_origin: str = ""

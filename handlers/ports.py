@@ -9,7 +9,7 @@ from schemas.auth import Resume
 from schemas.capabilities import Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
-from stores.base import Holder, Peer, Stores, User
+from stores.base import Holder, Peer, Revocation, Stores, User
 
 
 class State(IntEnum):
@@ -21,13 +21,16 @@ class State(IntEnum):
 
 
 class Identity(Struct, frozen=True):
-    """Whom a token names, from its claims; `expires_at` in seconds since 1970."""
+    """Whom a token names, from its claims; times in seconds since 1970, `issued_at` 0 if it does not say."""
 
     user: User
     display_name: str
     email: str | None
     roles: tuple[str, ...]
     expires_at: float
+    issued_at: float = 0
+    token_id: str | None = None
+    scopes: tuple[str, ...] = ()
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -194,6 +197,10 @@ class Delivery(Protocol):
 
     def supersede(self, holder: Holder) -> None:
         """Tell that socket that it was superseded, and close it."""
+        ...
+
+    def revoke(self, revocation: Revocation) -> list[User]:
+        """Close the sockets of this node that a revoked token let in, telling each; return whose they were."""
         ...
 
     def announce(self, peer: Peer) -> None:

@@ -12,7 +12,7 @@ from joserfc.util import urlsafe_b64decode
 from handlers.ports import Clock, Identity
 from schemas.errors import ErrorCode, EventError
 from schemas.fields import DISPLAY_NAME_MAX, ID_MAX
-from stores.base import User
+from stores.base import Revocations, User
 
 ALGORITHM = "RS256"
 MAX_TIME = 10**12  # beyond it, and for NaN, a time is no time
@@ -32,8 +32,11 @@ class Keys(Protocol):
 class TokenVerifier:
     """See `handlers.ports.Tokens`."""
 
-    def __init__(self, keys: Keys, *, issuer: str, audience: str, leeway: float, clock: Clock) -> None:
+    def __init__(
+        self, keys: Keys, revocations: Revocations, *, issuer: str, audience: str, leeway: float, clock: Clock
+    ) -> None:
         self._keys = keys
+        self._revocations = revocations
         self._registry = jws.JWSRegistry(
             algorithms=[ALGORITHM], strict_check_header=False
         )  # RFC 7515 4: ignore the unknown
@@ -48,7 +51,11 @@ class TokenVerifier:
         keys = await self._keys.candidates(signed.headers().get("kid"))
         if not any(self._is_signed(signed, key) for key in keys):
             raise _invalid("its signature is wrong" if keys else "none of the keys here has its kid")
-        claims = _claims(signed.payload)
+        identity = self._identity(_claims(signed.payload))
+        await self._check_revocations(identity)
+        return identity
+
+    def _identity(self, claims: dict[str, Any]) -> Identity:
         user = _user(claims)
         self._check_meant_for_us(claims)
         return Identity(
@@ -57,7 +64,15 @@ class TokenVerifier:
             email=_text(claims.get("email")),
             roles=_roles(claims),
             expires_at=self._check_times(claims),
+            issued_at=claims.get("iat", 0),
+            token_id=_text(claims.get("jti")),
+            scopes=tuple((_text(claims.get("scope")) or "").split()),
         )
+
+    async def _check_revocations(self, identity: Identity) -> None:
+        now = self._clock.now()
+        if await self._revocations.cover(identity.user, identity.token_id, identity.issued_at, now):
+            raise _invalid("it was revoked")
 
     def _parse(self, token: str) -> jws.CompactSignature:
         """Return the token's parts, its header being good, its signature yet to be verified."""
@@ -100,7 +115,7 @@ def sign(key: RSAKey, claims: dict[str, Any]) -> str:
 
 
 def dev_claims(user: User, *, issuer: str, audience: str, now: float, ttl: int, **profile: object) -> dict[str, Any]:
-    """Return the claims of a development token; `profile` may hold name, email and roles, and None is left out."""
+    """Return the claims of a development token; None in `profile` is left out."""
     claims = {
         "sub": user.id,
         "org": user.org,

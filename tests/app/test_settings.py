@@ -162,6 +162,8 @@ BAD_VALUES = [
     ("TOKEN_LEEWAY_SECONDS", "nan", "a number from 0 to 31536000"),
     ("SESSION_GRACE_SECONDS", "30s", "a number from 0 to 31536000"),
     ("DEV_TOKENS", "yes", "auto"),
+    ("ADMIN", "yes", "off or on"),
+    ("REVOCATION_SECONDS", "0", "a number from 1 to 31536000"),
     ("LOG_LEVEL", "LOUD", "critical or debug or error or info or warning"),
     ("LOG_FORMAT", "xml", "console or json"),
     ("STORE_URL", "mysql://x", "memory://"),

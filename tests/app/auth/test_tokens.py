@@ -15,7 +15,8 @@ from joserfc.jwk import RSAKey
 from app.auth.tokens import TokenVerifier, dev_claims, sign
 from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
-from stores.base import User
+from stores.base import Revocation, User
+from stores.memory import MemoryRevocations
 from tests.support.doubles import ANN, START, ManualClock, refused
 from tests.support.forge import PKCS1, RS256, SHA256, b64, token
 from tests.support.forge import Forge as Signing
@@ -45,7 +46,10 @@ class Forge(Signing):
         super().__init__(keys)
         self.clock = ManualClock()
         ring = FixedKeys(RSAKey.import_key(self.public_pem))
-        self.verifier = TokenVerifier(ring, issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY, clock=self.clock)
+        self.revocations = MemoryRevocations()
+        self.verifier = TokenVerifier(
+            ring, self.revocations, issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY, clock=self.clock
+        )
 
     def token(self, payload: object = GOOD, header: object = RS256, key: rsa.RSAPrivateKey | None = None) -> str:
         """Return a token signed with RS256, whatever its header says."""
@@ -76,6 +80,35 @@ async def test_identity(forge: Forge) -> None:
     """A good token names user, org, name, e-mail, roles and expiry."""
     identity = await forge.verify(org="acme", name="Ann", email="a@b", roles=["x", 5, "", "y"])
     assert identity == Identity(User("ann", "acme"), "Ann", "a@b", ("x", "y"), START + 60)
+
+
+async def test_what_revocations_and_operators_go_by(forge: Forge) -> None:
+    """A good token says when it was issued, which one it is, and what for (RFC 8693 section 4.2), if it does."""
+    identity = await forge.verify(iat=START - 5, jti="t1", scope="openid peersync:admin")
+    assert (identity.issued_at, identity.token_id, identity.scopes) == (START - 5, "t1", ("openid", "peersync:admin"))
+    bare: list[dict[str, object]] = [{}, {"jti": 5, "scope": ["peersync:admin"]}, {"jti": None, "scope": None}]
+    for claims in bare:
+        identity = await forge.verify(**claims)
+        assert (identity.issued_at, identity.token_id, identity.scopes) == (0, None, ())
+
+
+async def test_revoked(keys: Keys) -> None:
+    """A revoked token is ERR_1002, an expired one still ERR_1003, and others are good."""
+    forge = Forge(keys)
+    for revocation in (
+        Revocation(expires_at=START + 100, token_id="t1"),
+        Revocation(expires_at=START + 100, user=ANN, issued_before=START - 10),
+    ):
+        await forge.revocations.add(revocation, START)
+    revoked: list[dict[str, object]] = [{"jti": "t1", "iat": START}, {"iat": START - 10.1}, {}]
+    for claims in revoked:
+        with refused(INVALID) as info:
+            await forge.verify(**claims)
+        assert "revoked" in info.value.message
+    await forge.assert_refused(forge.token({**GOOD, "exp": 0}), ErrorCode.TOKEN_EXPIRED)
+    good: list[dict[str, object]] = [{"jti": "t2", "iat": START - 10}, {"sub": "bob"}, {"org": "acme"}]
+    for claims in good:
+        assert (await forge.verify(**claims)).expires_at == START + 60
 
 
 @pytest.mark.parametrize(
@@ -270,4 +303,4 @@ async def test_dev_claims(forge: Forge, keys: Keys) -> None:
     """Development claims are good for their time and leave out what is not given."""
     claims = dev_claims(ANN, issuer=ISSUER, audience=AUDIENCE, now=START + 0.9, ttl=60, name="Ann", email=None)
     assert claims == {**GOOD, "name": "Ann", "iat": START, "exp": START + 60}
-    assert await forge.verifier.verify(sign(keys.key, claims)) == Identity(ANN, "Ann", None, (), START + 60)
+    assert await forge.verifier.verify(sign(keys.key, claims)) == Identity(ANN, "Ann", None, (), START + 60, START)

@@ -31,13 +31,17 @@ def test_devtoken(keys: Keys) -> None:
         "acme",
         "--ttl",
         "2h",
+        "--scope",
+        "peersync:admin",
     )
     done = run(keys, "devtoken", "ann", *options)
     (token,) = done.stdout.splitlines()
     claims = jwt.decode(token, keys.key, algorithms=["RS256"]).claims
     assert claims["exp"] - claims["iat"] == 7200
-    named = {name: claims[name] for name in ("sub", "email", "name", "roles", "org")}
-    assert named == {"sub": "ann", "email": "a@b.c", "name": "Ann", "roles": ["developer", "admin"], "org": "acme"}
+    named = {name: claims[name] for name in ("sub", "email", "name", "roles", "org", "scope")}
+    roles = ["developer", "admin"]
+    given = {"sub": "ann", "email": "a@b.c", "name": "Ann", "roles": roles, "org": "acme", "scope": "peersync:admin"}
+    assert named == given
 
 
 def test_devtoken_as_json(keys: Keys) -> None:
