@@ -173,7 +173,14 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         tasks.start_soon(runtime.key_file.run)
         if runtime.issuer is not None:
             tasks.start_soon(runtime.issuer.run)
-        plan.log.info("started", store=settings.store_url, ws_path=settings.ws_path, environment=settings.app_env)
+        plan.log.info(
+            "started",
+            store=settings.store_url,
+            ws_path=settings.ws_path,
+            environment=settings.app_env,
+            keys=[key.thumbprint() for key in plan.keys],
+            jwks_url=settings.jwt_jwks_url or None,
+        )
         yield runtime
         runtime.is_draining = True
         tasks.cancel_scope.cancel()

@@ -1,5 +1,6 @@
 """Settings (protocol.md section 7)."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,21 @@ def test_bad_jwks_url(url: str) -> None:
     with pytest.raises(SettingsError) as info:
         read_settings({"JWT_JWKS_URL": url}, None)
     assert str(info.value).startswith(f"JWT_JWKS_URL is {url!r}; it may be the URL of a JWK set, https://...")
+
+
+def documented() -> list[str]:
+    """Return the settings of each provider in docs/identity.md."""
+    text = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
+    return [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if block.startswith("JWT_")]
+
+
+@pytest.mark.parametrize("lines", documented(), ids=["Keycloak", "Auth0", "Supabase"])
+def test_documented_providers(lines: str) -> None:
+    """The settings that the documentation gives for a provider can be used, and say all that is needed."""
+    given = dict(line.split("=", 1) for line in lines.splitlines())
+    assert set(given) == {"JWT_JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE"}
+    settings = read_settings(given, None)
+    assert settings.jwt_jwks_url.startswith(settings.jwt_issuer)
 
 
 def test_no_secrets_in_the_jwks_url() -> None:

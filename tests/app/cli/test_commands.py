@@ -70,6 +70,16 @@ def test_mistakes(arguments: tuple[str, ...], environment: dict[str, str], says:
     assert says in done.stderr
 
 
+@pytest.mark.parametrize(("app_env", "is_made"), [("development", True), ("production", False)])
+def test_keys_beside_an_issuer(app_env: str, is_made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an issuer a key pair is made for development only: in production it would be trusted besides."""
+    monkeypatch.setattr("app.cli.commands.server.run", lambda *_, **__: None)
+    paths = {f"JWT_{kind.upper()}_KEY_PATH": str(tmp_path / f"{kind}.pem") for kind in ("private", "public")}
+    environment = {**paths, "APP_ENV": app_env, "JWT_JWKS_URL": "https://id.example.com/jwks"}
+    done = CliRunner().invoke(main, ["serve", "--make-keys"], env=environment)
+    assert (done.exit_code, (tmp_path / "public.pem").exists()) == (0, is_made)
+
+
 def test_genkeys(tmp_path: Path) -> None:
     """A pair is made, the private key for its owner alone; a second time nothing is overwritten."""
     private, public = tmp_path / "keys" / "private.pem", tmp_path / "keys" / "public.pem"
