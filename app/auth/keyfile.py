@@ -1,6 +1,6 @@
 """The public keys in PEM, and the file they stand in, which may change at any time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -22,11 +22,16 @@ class KeyFile:
     """
 
     def __init__(self, settings: Settings, keys: Sequence[RSAKey], log: FilteringBoundLogger) -> None:
-        self.keys = keys
+        self.by_kid = _by_kid(keys)
         self._is_inline = bool(settings.jwt_public_key)
         self._path = settings.jwt_public_key_path
         self._content: bytes | str | None = None
         self._log = log
+
+    @property
+    def keys(self) -> Sequence[RSAKey]:
+        """The keys in the order in which they stand there."""
+        return list(self.by_kid.values())
 
     async def run(self) -> None:
         """Look at the file until cancelled."""
@@ -43,15 +48,14 @@ class KeyFile:
         try:
             self._take(_keys(content, self._path))
         except SettingsError as error:
-            if self.keys:
+            if self.by_kid:
                 advice = "the last good keys stay in use; write usable ones to a file beside it and rename that over it"
                 self._log.error("public keys not taken", reason=str(error), advice=advice)
 
     def _take(self, keys: Sequence[RSAKey]) -> None:
-        before, after = _kids(self.keys), _kids(keys)
-        self.keys = keys
-        if before != after:
-            self._log.info("public keys changed", path=str(self._path), before=before, after=after)
+        before, self.by_kid = self.by_kid, _by_kid(keys)
+        if list(before) != list(self.by_kid):
+            self._log.info("public keys changed", path=str(self._path), before=list(before), after=list(self.by_kid))
 
 
 def _content(path: Path) -> bytes | str:
@@ -68,5 +72,6 @@ def _keys(content: bytes | str, path: Path) -> Sequence[RSAKey]:
     return parse_public_keys(content, f"JWT_PUBLIC_KEY_PATH {path}")
 
 
-def _kids(keys: Sequence[RSAKey]) -> list[str]:
-    return [key.thumbprint() for key in keys]
+def _by_kid(keys: Sequence[RSAKey]) -> Mapping[str, RSAKey]:
+    """Return the keys by their thumbprints (RFC 7638)."""
+    return {key.thumbprint(): key for key in keys}

@@ -26,8 +26,10 @@ class KeyRing:
 
     async def candidates(self, kid: str | None) -> Sequence[RSAKey]:
         """See `Keys`. Raises `StoreUnreachableError` until the issuer's keys are there."""
-        named = [key for key in self.own if key.thumbprint() == kid]
-        if named or self._issuer is None:
-            return named or self.own
+        named = None if kid is None else self._file.by_kid.get(kid)
+        if named is not None:
+            return [named]
+        if self._issuer is None:
+            return self.own
         theirs = await self._issuer.find(kid)
         return theirs if theirs and kid is not None else [*self.own, *theirs]
