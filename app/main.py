@@ -10,16 +10,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.auth.keys import public_key
+from app.auth.keys import public_keys
 from app.ops.logs import make_logger
-from app.rest import auth, health
-from app.rest.answers import json_error, on_exception, on_http_exception
+from app.rest import admin, auth, health
+from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
 from app.runtime import Plan, Runtime, running
 from app.settings import Settings, read_settings
 from app.tables import load_routes
 from app.wire import asgi
 from app.wire.handshake import HANDOVER
-from stores.base import Stores
+from schemas.errors import EventError
+from stores.base import Stores, StoreUnreachableError
 from stores.memory import MemoryStores
 
 
@@ -29,7 +30,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     Raises `SettingsError` for a setting, key or plugin that cannot be used.
     """
     chosen = read_settings() if settings is None else settings
-    plan = Plan(chosen, public_key(chosen), load_routes(chosen.plugins), make_logger(chosen))
+    plan = Plan(chosen, public_keys(chosen), load_routes(chosen.plugins), make_logger(chosen))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -40,7 +41,12 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     return Starlette(
         routes=[*_rest(chosen), WebSocketRoute(chosen.ws_path, _socket), WebSocketRoute("/{path:path}", _no_socket)],
         middleware=_cors(chosen),
-        exception_handlers={HTTPException: on_http_exception, Exception: on_exception},
+        exception_handlers={
+            HTTPException: on_http_exception,
+            EventError: on_refusal,
+            StoreUnreachableError: on_unreachable,
+            Exception: on_exception,
+        },
         lifespan=lifespan,
     )
 
@@ -65,6 +71,7 @@ async def _no_socket(websocket: WebSocket) -> None:
 
 def _rest(settings: Settings) -> list[Route]:
     dev_token = Route("/api/v1/auth/dev-token", auth.make_dev_token, methods=["POST"])
+    revocations = Route("/api/v1/admin/revocations", admin.revoke, methods=["POST"])
     return [
         Route("/health/live", health.live),
         Route("/health/ready", health.ready),
@@ -74,6 +81,7 @@ def _rest(settings: Settings) -> list[Route]:
         Route("/api/v1/auth/public-key", auth.get_public_key),
         Route("/api/v1/auth/verify", auth.verify),
         Route("/.well-known/jwks.json", auth.get_jwks),
+        *([revocations] if settings.admin == "on" else []),
         *([dev_token] if settings.hands_out_dev_tokens else []),
     ]
 

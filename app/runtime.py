@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -12,6 +12,9 @@ from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
+from app.auth.issuer import Fetcher, IssuerKeys
+from app.auth.keyfile import KeyFile
+from app.auth.keyring import KeyRing
 from app.auth.tokens import TokenVerifier
 from app.clock import Sources
 from app.delivery.hub import Hub
@@ -41,7 +44,7 @@ class Plan(Struct, frozen=True):
     """What is decided before anything runs, so that a mistake in it stops the start."""
 
     settings: Settings
-    key: RSAKey
+    keys: tuple[RSAKey, ...]
     routes: dict[str, Route]
     log: FilteringBoundLogger
     sources: Sources = field(default_factory=Sources)
@@ -57,8 +60,12 @@ class Runtime:
         self.log = log
         self.is_draining = False
         self._tasks = tasks
+        self.key_file = KeyFile(settings, plan.keys, log)
+        self.issuer = _issuer(settings, sources.monotonic, log)
+        self.keys = KeyRing(self.key_file, self.issuer)
         tokens = TokenVerifier(
-            plan.key,
+            self.keys,
+            stores.revocations,
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             leeway=settings.token_leeway_seconds,
@@ -104,7 +111,6 @@ class Runtime:
             spawn=self.spawn,
             log=log,
         )
-        self.public_key = plan.key
         self.collector = ServiceCollector(self.gateway, self.dispatcher, self.hub, self.mail, self.flusher)
 
     def spawn(self, work: Awaitable[None]) -> None:
@@ -137,11 +143,14 @@ class Runtime:
         """Return why no traffic should come here; empty if it should."""
         if self.is_draining:
             return ["draining"]
+        reasons = []
+        if self.issuer is not None and not self.issuer.is_ready:
+            reasons.append("no keys of the issuer yet (JWT_JWKS_URL)")
         try:
             await self.stores.ping()
         except StoreUnreachableError as error:
-            return [f"store unreachable: {error}"]
-        return []
+            reasons.append(f"store unreachable: {error}")
+        return reasons
 
     def _overflow(self, user: User) -> None:
         self.spawn(departures.overflow(user, self.services))
@@ -161,12 +170,30 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         runtime = Runtime(plan, stores, tasks)
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
-        plan.log.info("started", store=settings.store_url, ws_path=settings.ws_path, environment=settings.app_env)
+        tasks.start_soon(runtime.key_file.run)
+        if runtime.issuer is not None:
+            tasks.start_soon(runtime.issuer.run)
+        plan.log.info(
+            "started",
+            store=settings.store_url,
+            ws_path=settings.ws_path,
+            environment=settings.app_env,
+            keys=[key.thumbprint() for key in plan.keys],
+            jwks_url=settings.jwt_jwks_url or None,
+        )
         yield runtime
         runtime.is_draining = True
         tasks.cancel_scope.cancel()
+    if runtime.issuer is not None:
+        await runtime.issuer.close()
     await stores.close()
     plan.log.info("stopped")
+
+
+def _issuer(settings: Settings, monotonic: Callable[[], float], log: FilteringBoundLogger) -> IssuerKeys | None:
+    if not settings.jwt_jwks_url:
+        return None
+    return IssuerKeys(Fetcher(settings.jwt_jwks_url), settings.jwt_jwks_cooldown_seconds, monotonic, log)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from dotenv import dotenv_values
@@ -23,6 +24,7 @@ _LEVEL_SYNONYMS = {
     "warn": "warning",
     "fatal": "critical",
 }
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -31,7 +33,6 @@ NOT_BUILT_YET = frozenset(
     {
         "ALLOWED_ORIGINS",
         "AUTH_FAILURES_PER_MINUTE",
-        "JWT_JWKS_URL",
         "MAX_CONNECTIONS",
         "MAX_CONNECTIONS_PER_ADDRESS",
         "TLS_CERT_PATH",
@@ -60,12 +61,17 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     jwt_private_key_path: Path = Path("keys/private.pem")
     jwt_public_key: str = ""
     jwt_private_key: str = ""
+    jwt_jwks_url: str = ""
+    jwt_jwks_cooldown_seconds: Annotated[float, Meta(ge=1, le=3600)] = 30
     jwt_issuer: Annotated[str, Meta(min_length=1)] = "peersync-dev-connect"
     jwt_audience: Annotated[str, Meta(min_length=1)] = "peersync-clients"
     jwt_expiration: Count = 3600
     token_leeway_seconds: Seconds = 5
     token_expiry: Literal["auto", "close", "ignore"] = "auto"  # noqa: S105 - no password
     dev_tokens: Literal["auto", "on", "off"] = "auto"
+
+    admin: Literal["on", "off"] = "off"
+    revocation_seconds: Annotated[float, Meta(ge=1, le=31_536_000)] = 2_592_000
 
     log_level: LogLevel = "info"
     log_format: Literal["console", "json"] = "console"
@@ -103,7 +109,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
-        return self.bind_host in {"127.0.0.1", "::1", "localhost"}
+        return self.bind_host in _LOOPBACK
 
     @property
     def hands_out_dev_tokens(self) -> bool:
@@ -202,6 +208,11 @@ def _bounds(low: float | None, high: float | None) -> str:
 
 
 def _check_together(settings: Settings) -> None:
+    if settings.jwt_jwks_url and not _is_safe_url(settings.jwt_jwks_url):
+        raise SettingsError(
+            f"JWT_JWKS_URL is {_without_secrets(settings.jwt_jwks_url)!r}; it may be the URL of a JWK set,"
+            " https://... or on loopback http://..., without user and password"
+        )
     for name in ("outbox_bytes", "replay_bytes"):
         value = getattr(settings, name)
         if value < 2 * settings.max_message_bytes:
@@ -212,3 +223,13 @@ def _check_together(settings: Settings) -> None:
             raise SettingsError(
                 f"{total.upper()} is {getattr(settings, total)}; it may be {value} ({name.upper()}) or more"
             )
+
+
+def _is_safe_url(url: str) -> bool:
+    """Whether nobody on the way can change what is fetched, and no secret stands in it."""
+    try:
+        parts = urlsplit(url)
+        is_clean = bool(parts.hostname) and parts.username is None and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:
+        return False
+    return is_clean and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))

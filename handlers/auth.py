@@ -19,7 +19,7 @@ table = HandlerTable()
 async def authenticate(message: Auth, ctx: Context) -> None:
     """Let the socket in, superseding the user's other one; on an authenticated socket, renew its token."""
     try:
-        identity = ctx.tokens.verify(_token(message.token))
+        identity = await ctx.tokens.verify(_token(message.token))
         _check_same_user(identity, ctx)
     except EventError as refusal:
         ctx.answer(AuthFailed(code=refusal.code, message=refusal.message))

@@ -5,7 +5,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 from schemas.errors import EventError
 from schemas.fields import EndReason
-from stores.base import Peer, User
+from stores.base import Peer, Revocation, User
 
 from handlers import membership
 from handlers.ports import Services
@@ -53,6 +53,32 @@ async def overflow(user: User, services: Services) -> None:
     if peer is not None and peer.lapses_at is not None and not peer.is_resumable:
         await services.stores.peers.remove(user)
         await _give_up(peer, "overflow", services)
+
+
+async def revoke(revocation: Revocation, services: Services) -> int:
+    """Keep the revocation, and do what follows from it here; return how many sockets were closed."""
+    await services.stores.revocations.add(revocation, services.clock.now())
+    return await enforce(revocation, services)
+
+
+async def enforce(revocation: Revocation, services: Services) -> int:
+    """Close this node's sockets that a revoked token let in, and give up their users, as well as one who is away.
+
+    Returns how many sockets were closed.
+    """
+    cut = services.delivery.revoke(revocation)
+    for user in cut:
+        await _revoke(user, services)
+    peer = revocation.user and services.stores.directory.peer(revocation.user)
+    if peer and peer.lapses_at is not None:
+        await _revoke(peer.user, services)
+    return len(cut)
+
+
+async def _revoke(user: User, services: Services) -> None:
+    peer = await services.stores.peers.remove(user)
+    if peer is not None:
+        await _give_up(peer, "revoked", services)
 
 
 async def _await_resume(peer: Peer, ctx: Context) -> None:

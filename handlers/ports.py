@@ -9,7 +9,7 @@ from schemas.auth import Resume
 from schemas.capabilities import Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
-from stores.base import Holder, Peer, Stores, User
+from stores.base import Holder, Peer, Revocation, Stores, User
 
 
 class State(IntEnum):
@@ -21,13 +21,16 @@ class State(IntEnum):
 
 
 class Identity(Struct, frozen=True):
-    """Whom a token names, from its claims; `expires_at` in seconds since 1970."""
+    """Whom a token names, from its claims; times in seconds since 1970, `issued_at` 0 if it does not say."""
 
     user: User
     display_name: str
     email: str | None
     roles: tuple[str, ...]
     expires_at: float
+    issued_at: float = 0
+    token_id: str | None = None
+    scopes: tuple[str, ...] = ()
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -72,8 +75,11 @@ class Ids(Protocol):
 class Tokens(Protocol):
     """Access tokens."""
 
-    def verify(self, token: object) -> Identity:
-        """Return whom the token names; raises `EventError` with `ERR_1001`, `ERR_1002` or `ERR_1003`."""
+    async def verify(self, token: object) -> Identity:
+        """Return whom the token names; raises `EventError` with `ERR_1001`, `ERR_1002` or `ERR_1003`.
+
+        Raises `StoreUnreachableError` while what it takes to tell cannot be asked for: the same token may be good.
+        """
         ...
 
 
@@ -191,6 +197,10 @@ class Delivery(Protocol):
 
     def supersede(self, holder: Holder) -> None:
         """Tell that socket that it was superseded, and close it."""
+        ...
+
+    def revoke(self, revocation: Revocation) -> list[User]:
+        """Close the sockets of this node that a revoked token let in, telling each; return whose they were."""
         ...
 
     def announce(self, peer: Peer) -> None:

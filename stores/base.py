@@ -101,6 +101,24 @@ class Sent(Struct, frozen=True, gc=False):
     queued: tuple[str, ...]
 
 
+class Revocation(Struct, frozen=True):
+    """Which access tokens are good no more: the one with this `jti`, or those of a user issued before a moment.
+
+    Times are seconds since 1970. From `expires_at` on no such token can be valid any more, so it may be forgotten.
+    """
+
+    expires_at: float
+    token_id: str | None = None
+    user: User | None = None
+    issued_before: float = 0
+
+    def covers(self, user: User, token_id: str | None, issued_at: float) -> bool:
+        """Whether it revokes this token of the user; `issued_at` is 0 for one that does not say."""
+        if self.user is None:
+            return token_id is not None and token_id == self.token_id
+        return user == self.user and issued_at < self.issued_before
+
+
 class Directory(Protocol):
     """What this node knows. Never waits; what it returns is not to be changed."""
 
@@ -224,6 +242,18 @@ class SentMessages(Protocol):
         ...
 
 
+class Revocations(Protocol):
+    """The tokens that an operator has revoked."""
+
+    async def add(self, revocation: Revocation, now: float) -> None:
+        """Keep it until its `expires_at`. Of several about one user the latest of each time counts."""
+        ...
+
+    async def cover(self, user: User, token_id: str | None, issued_at: float, now: float) -> bool:
+        """Whether a token of the user is revoked; `issued_at` is 0 for one that does not say."""
+        ...
+
+
 class Stores(Protocol):
     """All that is remembered."""
 
@@ -250,6 +280,11 @@ class Stores(Protocol):
     @property
     def sent(self) -> SentMessages:
         """Messages sent lately."""
+        ...
+
+    @property
+    def revocations(self) -> Revocations:
+        """Revoked tokens."""
         ...
 
     async def ping(self) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import TypeVar
 
-from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Sent, Session, User
+from msgspec.structs import replace
+
+from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Revocation, Sent, Session, User
 from stores.roster import Roster
 
 _Entry = TypeVar("_Entry", Request, Session)
@@ -210,6 +212,31 @@ class MemorySessions:
         return True
 
 
+class MemoryRevocations:
+    """See `Revocations`. What has expired is forgotten when the next one is added."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str | User | None, Revocation] = {}
+
+    async def add(self, revocation: Revocation, now: float) -> None:
+        """See `Revocations`."""
+        self._by_key = {key: kept for key, kept in self._by_key.items() if kept.expires_at > now}
+        key = revocation.user or revocation.token_id
+        known = self._by_key.get(key, revocation)
+        self._by_key[key] = replace(
+            revocation,
+            expires_at=max(known.expires_at, revocation.expires_at),
+            issued_before=max(known.issued_before, revocation.issued_before),
+        )
+
+    async def cover(self, user: User, token_id: str | None, issued_at: float, now: float) -> bool:
+        """See `Revocations`."""
+        if not self._by_key:
+            return False
+        found = [revocation for key in (user, token_id) if (revocation := self._by_key.get(key)) is not None]
+        return any(each.expires_at > now and each.covers(user, token_id, issued_at) for each in found)
+
+
 class MemoryStores:
     """See `Stores`."""
 
@@ -219,6 +246,7 @@ class MemoryStores:
         self.requests = MemoryRequests(self.directory)
         self.sent = MemorySent()
         self.sessions = MemorySessions(self.directory, self.sent)
+        self.revocations = MemoryRevocations()
 
     async def ping(self) -> None:
         """See `Stores`; memory always answers."""

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -12,19 +13,30 @@ from joserfc.jwk import RSAKey
 from app.settings import Settings, SettingsError
 
 KEY_BITS = 2048
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
 _REFUSED = (ValueError, TypeError, JoseError)
 
 
-def public_key(settings: Settings) -> RSAKey:
-    """Return the key that tokens are verified with; raises `SettingsError` if there is none or it is unusable."""
+def public_keys(settings: Settings) -> tuple[RSAKey, ...]:
+    """Return the keys that tokens are verified with, as they stand in the settings or their file, in that order.
+
+    With `JWT_JWKS_URL` there need not be a file. Raises `SettingsError` if there is none or one of them is unusable.
+    """
     if settings.jwt_public_key:
-        pem, source = _inline(settings.jwt_public_key), "JWT_PUBLIC_KEY"
-    else:
-        pem, source = (
-            _file(settings.jwt_public_key_path),
-            f"JWT_PUBLIC_KEY_PATH {settings.jwt_public_key_path}",
-        )
-    return _import(pem, source, private=False)
+        return parse_public_keys(_inline(settings.jwt_public_key), "JWT_PUBLIC_KEY")
+    path = settings.jwt_public_key_path
+    if settings.jwt_jwks_url and not path.exists():
+        return ()
+    return parse_public_keys(read_key(path), f"JWT_PUBLIC_KEY_PATH {path}")
+
+
+def parse_public_keys(pem: bytes, source: str) -> tuple[RSAKey, ...]:
+    """Return the keys of one or several PEM blocks (RFC 7468); of a private key, its public half.
+
+    Raises `SettingsError`, which names the source, if there is none or one of them is unusable.
+    """
+    blocks = [match[0] for match in _BLOCK.finditer(pem)]
+    return tuple(_import(block, source, private=False) for block in blocks or [pem])
 
 
 def private_key(settings: Settings) -> RSAKey:
@@ -33,7 +45,7 @@ def private_key(settings: Settings) -> RSAKey:
         pem, source = _inline(settings.jwt_private_key), "JWT_PRIVATE_KEY"
     else:
         pem, source = (
-            _file(settings.jwt_private_key_path),
+            read_key(settings.jwt_private_key_path),
             f"JWT_PRIVATE_KEY_PATH {settings.jwt_private_key_path}",
         )
     return _import(pem, source, private=True)
@@ -82,7 +94,8 @@ def _inline(value: str) -> bytes:
     return value.replace("\\n", "\n").encode()
 
 
-def _file(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
+    """Return what a key file holds; raises `SettingsError` if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,28 +1,43 @@
 """Access tokens: RS256 and nothing else (RFC 7519, RFC 8725 section 3.1)."""
 
-from typing import Any
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
-from joserfc.jws import JWSRegistry
+from joserfc.util import urlsafe_b64decode
 
 from handlers.ports import Clock, Identity
 from schemas.errors import ErrorCode, EventError
 from schemas.fields import DISPLAY_NAME_MAX, ID_MAX
-from stores.base import User
+from stores.base import Revocations, User
 
 ALGORITHM = "RS256"
 MAX_TIME = 10**12  # beyond it, and for NaN, a time is no time
 _BEARER = "bearer "
+_SPACE = " \t\r\n"
+_REFUSED = (JoseError, ValueError, TypeError, KeyError, RecursionError)
+
+
+class Keys(Protocol):
+    """The public keys that tokens are verified with."""
+
+    async def candidates(self, kid: str | None) -> Sequence[RSAKey]:
+        """Return the keys that may have signed a token with this `kid`, None for one without; empty if none may."""
+        ...
 
 
 class TokenVerifier:
     """See `handlers.ports.Tokens`."""
 
-    def __init__(self, key: RSAKey, *, issuer: str, audience: str, leeway: float, clock: Clock) -> None:
-        self._key = key
-        self._registry = JWSRegistry(
+    def __init__(
+        self, keys: Keys, revocations: Revocations, *, issuer: str, audience: str, leeway: float, clock: Clock
+    ) -> None:
+        self._keys = keys
+        self._revocations = revocations
+        self._registry = jws.JWSRegistry(
             algorithms=[ALGORITHM], strict_check_header=False
         )  # RFC 7515 4: ignore the unknown
         self._issuer = issuer
@@ -30,9 +45,17 @@ class TokenVerifier:
         self._leeway = leeway
         self._clock = clock
 
-    def verify(self, token: object) -> Identity:
+    async def verify(self, token: object) -> Identity:
         """Return whom the token names; raises `EventError` with `ERR_1001`, `ERR_1002` or `ERR_1003`."""
-        claims = self._claims(_without_bearer(token))
+        signed = self._parse(_without_bearer(token))
+        keys = await self._keys.candidates(signed.headers().get("kid"))
+        if not any(self._is_signed(signed, key) for key in keys):
+            raise _invalid("its signature is wrong" if keys else "none of the keys here has its kid")
+        identity = self._identity(_claims(signed.payload))
+        await self._check_revocations(identity)
+        return identity
+
+    def _identity(self, claims: dict[str, Any]) -> Identity:
         user = _user(claims)
         self._check_meant_for_us(claims)
         return Identity(
@@ -41,16 +64,32 @@ class TokenVerifier:
             email=_text(claims.get("email")),
             roles=_roles(claims),
             expires_at=self._check_times(claims),
+            issued_at=claims.get("iat", 0),
+            token_id=_text(claims.get("jti")),
+            scopes=tuple((_text(claims.get("scope")) or "").split()),
         )
 
-    def _claims(self, token: str) -> dict[str, Any]:
+    async def _check_revocations(self, identity: Identity) -> None:
+        now = self._clock.now()
+        if await self._revocations.cover(identity.user, identity.token_id, identity.issued_at, now):
+            raise _invalid("it was revoked")
+
+    def _parse(self, token: str) -> jws.CompactSignature:
+        """Return the token's parts, its header being good, its signature yet to be verified."""
         try:
-            decoded = jwt.decode(token, self._key, registry=self._registry)
-        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
-            raise _invalid("it is malformed, not RS256, or its signature is wrong") from None
-        if not isinstance(decoded.claims, dict):
-            raise _invalid("its payload is no object")
-        return decoded.claims
+            signed = jws.extract_compact(token.encode(), None, self._registry)
+            _members(urlsafe_b64decode(signed.segments["header"]))
+            self._registry.check_header(signed.headers())
+            self._registry.get_alg(signed.headers()["alg"])
+        except (*_REFUSED, AttributeError):  # the last if the header is no object
+            raise _invalid("it is malformed, or not RS256") from None
+        return signed
+
+    def _is_signed(self, signed: jws.CompactSignature, key: RSAKey) -> bool:
+        try:
+            return jws.validate_compact(signed, key, registry=self._registry)
+        except _REFUSED:
+            return False
 
     def _check_meant_for_us(self, claims: dict[str, Any]) -> None:
         if claims.get("iss") != self._issuer:
@@ -76,7 +115,7 @@ def sign(key: RSAKey, claims: dict[str, Any]) -> str:
 
 
 def dev_claims(user: User, *, issuer: str, audience: str, now: float, ttl: int, **profile: object) -> dict[str, Any]:
-    """Return the claims of a development token; `profile` may hold name, email and roles, and None is left out."""
+    """Return the claims of a development token; None in `profile` is left out."""
     claims = {
         "sub": user.id,
         "org": user.org,
@@ -95,9 +134,33 @@ def _without_bearer(token: object) -> str:
     if not isinstance(token, str):
         raise _invalid("it is no string")
     bare = token[len(_BEARER) :] if token[: len(_BEARER)].lower() == _BEARER else token
-    if not bare.strip():
+    bare = bare.strip(_SPACE)
+    if not bare:
         raise EventError(ErrorCode.TOKEN_MISSING, "An access token is required: data.token")
-    return bare.strip()
+    return bare
+
+
+def _claims(payload: bytes) -> dict[str, Any]:
+    try:
+        return _members(payload)
+    except (ValueError, RecursionError):
+        raise _invalid("its payload is no JSON object, or names a claim twice") from None
+
+
+def _members(raw: bytes) -> dict[str, Any]:
+    """Return what a JSON object in UTF-8 holds; raises `ValueError` for anything else."""
+    document = json.loads(raw.decode(), object_pairs_hook=_unique)
+    if not isinstance(document, dict):
+        raise ValueError("no object")  # noqa: TRY004 - as for all else that is no object
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, whose names must be unique (RFC 7515 and 7519, section 4); raises `ValueError`."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return members
 
 
 def _user(claims: dict[str, Any]) -> User:

@@ -89,6 +89,7 @@ def genkeys(private: Path | None, public: Path | None) -> None:
 @click.option("--email", help="E-mail address; USER@example.com if not given.")
 @click.option("--name", help="Display name; USER if not given.")
 @click.option("--role", "roles", multiple=True, help="A role of the token; may be repeated.")
+@click.option("--scope", help="What it is for, such as peersync:admin.")
 @click.option("--org", help="Organisation; users of different ones never meet.")
 @click.option("--ttl", help="How long it is good, such as 30m or 8h (JWT_EXPIRATION).")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object with the token and its expiry.")
@@ -97,6 +98,7 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
     email: str | None,
     name: str | None,
     roles: tuple[str, ...],
+    scope: str | None,
     org: str | None,
     ttl: str | None,
     *,
@@ -105,7 +107,7 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
     """Print an access token for USER, signed with the private key. Needs no server."""
     settings = read_settings()
     seconds = parse_duration("--ttl", ttl) if ttl else settings.jwt_expiration
-    token = _dev_token(settings, User(user, org), seconds, name=name, email=email, roles=roles)
+    token = _dev_token(settings, User(user, org), seconds, name=name, email=email, roles=roles, scope=scope)
     body = {"token": token, "expiresIn": seconds, "userId": user}
     click.echo(msgspec.json.encode(body).decode() if as_json else token)
 
@@ -204,6 +206,7 @@ def _dev_token(
     name: str | None = None,
     email: str | None = None,
     roles: tuple[str, ...] = (),
+    scope: str | None = None,
 ) -> str:
     if not 1 <= len(user.id) <= ID_MAX:
         raise click.ClickException(f"USER has {len(user.id)} characters; it may have 1 to {ID_MAX}")
@@ -216,14 +219,18 @@ def _dev_token(
         name=name or user.id,
         email=email or f"{user.id}@example.com",
         roles=list(roles) or None,
+        scope=scope,
     )
     return sign(key or private_key(settings), claims)
 
 
 def _make_missing_keys(settings: Settings) -> None:
-    """Make the pair where the settings look for it, unless there is a key to verify with already."""
+    """Make the pair where the settings look for it, unless there is a key to verify with already.
+
+    In production an issuer's keys will do: one made here would be trusted besides.
+    """
     private, public = settings.jwt_private_key_path, settings.jwt_public_key_path
-    if settings.jwt_public_key or public.exists():
+    if settings.jwt_public_key or public.exists() or (settings.jwt_jwks_url and settings.app_env == "production"):
         return
     make_keys(private, public)
     click.echo(f"Made an RSA key pair: {private}, {public}", err=True)

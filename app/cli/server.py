@@ -63,7 +63,8 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     """Serve until told to stop; raises `SettingsError` before anything listens."""
     app = create_app(settings)
     route_standard_logging(settings)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for library in ("uvicorn", "httpx2"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     if reload:
         os.environ.update(HOST=settings.bind_host, PORT=str(settings.port))  # the reloaded process reads its own
         click.echo(greeting(settings, settings.port), err=True)

@@ -14,7 +14,7 @@ from handlers.ports import Ids, Receipt, Socket
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.events import ServerEvent
-from stores.base import Directory, Holder, Peer, User
+from stores.base import Directory, Holder, Peer, Revocation, User
 
 
 class Endpoint(Protocol):
@@ -30,6 +30,10 @@ class Endpoint(Protocol):
 
     def supersede(self) -> None:
         """Tell the client that another socket took its place, and close."""
+        ...
+
+    def revoke(self, revocation: Revocation) -> User | None:
+        """Tell the client that its token was revoked, and close, if it was; return whose socket that was."""
         ...
 
 
@@ -173,6 +177,11 @@ class Hub:
         endpoint = self._endpoints.get(holder.socket)
         if endpoint is not None:
             endpoint.supersede()
+
+    def revoke(self, revocation: Revocation) -> list[User]:
+        """Close the sockets that a revoked token let in; return whose they were."""
+        cut = [endpoint.revoke(revocation) for endpoint in list(self._endpoints.values())]
+        return [user for user in cut if user is not None]
 
     def announce(self, peer: Peer) -> None:
         """Tell those who are to know."""

@@ -7,9 +7,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, EventError
 
-_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: ErrorCode.INVALID_DATA}
+_STATUS = {
+    ErrorCode.TOKEN_MISSING: 401,
+    ErrorCode.TOKEN_INVALID: 401,
+    ErrorCode.TOKEN_EXPIRED: 401,
+    ErrorCode.NOT_ALLOWED: 403,
+}
+_CHALLENGES = {401: "Bearer", 403: 'Bearer error="insufficient_scope"'}
 
 
 class JsonError(msgspec.Struct, frozen=True):
@@ -34,6 +41,20 @@ async def on_http_exception(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         return await on_exception(_request, error)
     return json_error(error.status_code, _CODES.get(error.status_code, "BAD_REQUEST"), error.detail, error.headers)
+
+
+async def on_refusal(_request: Request, error: Exception) -> Response:
+    """Answer what we refuse, with the code that a socket would get, and a challenge (RFC 6750 section 3)."""
+    if not isinstance(error, EventError):
+        return await on_exception(_request, error)
+    status = _STATUS.get(error.code, 400)
+    headers = {"WWW-Authenticate": _CHALLENGES[status]} if status in _CHALLENGES else {}
+    return json_error(status, error.code, error.message, headers)
+
+
+async def on_unreachable(_request: Request, error: Exception) -> Response:
+    """Answer while a store cannot be asked."""
+    return json_error(503, ErrorCode.STORE_UNREACHABLE, f"Try again: {error}")
 
 
 async def on_exception(_request: Request, _error: Exception) -> Response:

@@ -12,13 +12,11 @@ from starlette.responses import Response
 from app.auth.keys import private_key
 from app.auth.tokens import ALGORITHM, dev_claims, sign
 from app.rest.answers import json, json_error
-from app.runtime import Runtime
+from app.rest.asked import bearer, body_of, runtime_of
 from app.settings import SettingsError
-from schemas.errors import ErrorCode, EventError
+from schemas.errors import ErrorCode
 from schemas.fields import DisplayName, Id
 from stores.base import User
-
-MAX_BODY_BYTES = 65_536
 
 
 class TokenRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -31,36 +29,31 @@ class TokenRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 async def get_public_key(request: Request) -> Response:
-    """Return the public key as PEM."""
-    return json({"publicKey": _runtime(request).public_key.as_pem(private=False).decode()})
+    """Return the public key as PEM; of several, the first."""
+    keys = runtime_of(request).keys.own
+    if not keys:
+        return json_error(404, "NOT_FOUND", "There is no key here: tokens are verified with those of JWT_JWKS_URL")
+    return json({"publicKey": keys[0].as_pem(private=False).decode()})
 
 
 async def get_jwks(request: Request) -> Response:
-    """Return the public key as a JWK set (RFC 7517), `kid` being its thumbprint (RFC 7638)."""
-    return json({"keys": [jwk(_runtime(request).public_key)]})
+    """Return the public keys as a JWK set (RFC 7517), `kid` being their thumbprint (RFC 7638)."""
+    return json({"keys": [jwk(key) for key in runtime_of(request).keys.own]})
 
 
 async def verify(request: Request) -> Response:
     """Say whom the bearer token names."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    try:
-        identity = _runtime(request).services.tokens.verify(token.strip() if scheme.lower() == "bearer" else "")
-    except EventError as refusal:
-        return json_error(401, refusal.code, refusal.message, {"WWW-Authenticate": "Bearer"})
+    identity = await runtime_of(request).services.tokens.verify(bearer(request))
     who = {"userId": identity.user.id, "email": identity.email, "displayName": identity.display_name}
     return json({**{name: value for name, value in who.items() if value is not None}, "roles": identity.roles})
 
 
 async def make_dev_token(request: Request) -> Response:
     """Sign a token for whoever asks; routed only where development tokens are handed out."""
-    settings = _runtime(request).settings
+    settings = runtime_of(request).settings
+    wanted = await body_of(request, TokenRequest)
     try:
-        wanted = msgspec.json.decode(await _body(request), type=TokenRequest)
         key = private_key(settings)
-    except _BodyTooLargeError as error:
-        return json_error(413, ErrorCode.INVALID_DATA, str(error))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return json_error(400, ErrorCode.INVALID_DATA, f"The body does not fit: {error}"[:300])
     except SettingsError as error:
         return json_error(503, ErrorCode.INTERNAL, str(error))
     claims = dev_claims(
@@ -79,21 +72,3 @@ async def make_dev_token(request: Request) -> Response:
 def jwk(key: RSAKey) -> dict[str, object]:
     """Return the public half of a key as a JWK."""
     return {**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig", "alg": ALGORITHM}
-
-
-class _BodyTooLargeError(Exception):
-    pass
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _BodyTooLargeError(f"The body has more than {MAX_BODY_BYTES} bytes")
-    return body
-
-
-def _runtime(request: Request) -> Runtime:
-    runtime: Runtime = request.app.state.runtime
-    return runtime

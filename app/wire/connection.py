@@ -19,7 +19,7 @@ from schemas.capabilities import VERSION_1, Spoken
 from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
 from schemas.events import ServerEvent
 from schemas.notices import ServerNotice
-from stores.base import Holder
+from stores.base import Holder, Revocation, User
 
 MAX_BYTES_BEFORE_AUTH = 65_536
 WAITING_FRAMES = 64
@@ -226,6 +226,15 @@ class Connection:
         """Make room for the user's new socket."""
         self.send(Error(code=ErrorCode.SUPERSEDED, message="Another connection of this user took over"))
         self.close(CloseCode.SUPERSEDED, "Superseded by new connection")
+
+    def revoke(self, revocation: Revocation) -> User | None:
+        """Close, if that revokes the client's token; return whose socket it was."""
+        identity = self._identity
+        if identity is None or not revocation.covers(identity.user, identity.token_id, identity.issued_at):
+            return None
+        self.send(Error(code=ErrorCode.TOKEN_INVALID, message="The access token was revoked"))
+        self.close(CloseCode.UNAUTHENTICATED, "The access token was revoked")
+        return identity.user
 
     def notify(self, notice: ServerNotice) -> None:
         """Tell the client ahead of something, if it asked for notices."""

@@ -1,5 +1,6 @@
 """Settings (protocol.md section 7)."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -157,10 +158,13 @@ BAD_VALUES = [
     ("JWT_EXPIRATION", "soon", "a time such as 90s, 30m, 1h or 7d"),
     ("JWT_EXPIRATION", "0", "a time such as"),
     ("JWT_EXPIRATION", "-1h", "a time such as"),
+    ("JWT_JWKS_COOLDOWN_SECONDS", "0.5", "a number from 1 to 3600"),
     ("TOKEN_LEEWAY_SECONDS", "-1", "a number from 0 to 31536000"),
     ("TOKEN_LEEWAY_SECONDS", "nan", "a number from 0 to 31536000"),
     ("SESSION_GRACE_SECONDS", "30s", "a number from 0 to 31536000"),
     ("DEV_TOKENS", "yes", "auto"),
+    ("ADMIN", "yes", "off or on"),
+    ("REVOCATION_SECONDS", "0", "a number from 1 to 31536000"),
     ("LOG_LEVEL", "LOUD", "critical or debug or error or info or warning"),
     ("LOG_FORMAT", "xml", "console or json"),
     ("STORE_URL", "mysql://x", "memory://"),
@@ -182,6 +186,51 @@ def test_bad_values(name: str, value: str, allowed: str) -> None:
     assert value in message.partition(";")[0]
     assert allowed in message.partition(";")[2]
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://id.example.com/jwks", "https://id.example.com:8443/a?b=c", "http://127.0.0.1:1/", "http://[::1]/jwks"],
+)
+def test_jwks_url(url: str) -> None:
+    """The issuer's keys come over TLS, or from this machine."""
+    assert read_settings({"JWT_JWKS_URL": url}, None).jwt_jwks_url == url
+
+
+BAD_URLS = [
+    *("http://id.example.com/jwks", "http://127.0.0.1.example.com/", "ftp://127.0.0.1/", "file:///etc/passwd", "junk"),
+    *("https://", "https:///jwks", "https://[::1/", "https://h:99999/", "https://a b/", "//id.example.com/jwks"),
+]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_bad_jwks_url(url: str) -> None:
+    """Keys that somebody on the way could change are not fetched; a line says what the URL may be."""
+    with pytest.raises(SettingsError) as info:
+        read_settings({"JWT_JWKS_URL": url}, None)
+    assert str(info.value).startswith(f"JWT_JWKS_URL is {url!r}; it may be the URL of a JWK set, https://...")
+
+
+def documented() -> list[str]:
+    """Return the settings of each provider in docs/identity.md."""
+    text = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
+    return [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if block.startswith("JWT_")]
+
+
+@pytest.mark.parametrize("lines", documented(), ids=["Keycloak", "Auth0", "Supabase"])
+def test_documented_providers(lines: str) -> None:
+    """The settings that the documentation gives for a provider can be used, and say all that is needed."""
+    given = dict(line.split("=", 1) for line in lines.splitlines())
+    assert set(given) == {"JWT_JWKS_URL", "JWT_ISSUER", "JWT_AUDIENCE"}
+    settings = read_settings(given, None)
+    assert settings.jwt_jwks_url.startswith(settings.jwt_issuer)
+
+
+def test_no_secrets_in_the_jwks_url() -> None:
+    """A URL with user and password is refused, and the line does not repeat them."""
+    with pytest.raises(SettingsError, match="without user and password") as info:
+        read_settings({"JWT_JWKS_URL": "https://me:secret@id.example.com/jwks"}, None)
+    assert "secret" not in str(info.value)
 
 
 def test_frozen() -> None:

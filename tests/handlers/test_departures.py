@@ -9,7 +9,7 @@ from handlers import departures
 from schemas.connections import ConnectionRejected
 from schemas.fields import EndReason
 from schemas.sessions import SessionEnded
-from stores.base import Peer, Session
+from stores.base import Peer, Revocation, Session, User
 from tests.support.doubles import ANN, BOB, CAT, START, Seat, World
 
 
@@ -209,3 +209,60 @@ async def test_drop_of_one_who_can_resume(world: World) -> None:
     await departures.expire_absences(world.services)
     assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="timeout")]
     assert [call[0] for call in world.delivery.calls].count("announce") == 1
+
+
+REVOKED = Revocation(expires_at=START + 1000, user=ANN, issued_before=START + 1)
+
+
+async def test_revoked(world: World) -> None:
+    """The sockets of a revoked user are cut, its sessions end at once, and the revocation is kept."""
+    ann, bob, cat = await world.join("ann"), await world.join("bob"), await world.join("cat")
+    session_id, other_id = await world.pair(ann, bob), await world.pair(cat, bob)
+    world.delivery.here = [ANN, BOB, CAT]
+    assert await departures.revoke(REVOKED, world.services) == 1
+    assert await world.stores.revocations.cover(ANN, None, START, START)
+    assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="revoked")]
+    assert [(each.user, each.status) for each in announced(world)] == [(ANN, "offline")]
+    assert (world.directory.peer(ANN), world.directory.session(session_id)) == (None, None)
+    assert world.directory.session(other_id) is not None
+    world.delivery.calls.clear()
+    await departures.drop(ann)
+    assert world.delivery.calls == [("forget", ANN)]
+
+
+@pytest.mark.parametrize("capabilities", [None, ["resume"]])
+async def test_revoked_while_away(capabilities: list[str] | None, world: World) -> None:
+    """A revoked user who is away is given up: it cannot return with that token."""
+    ann, bob = await world.join("ann", capabilities=capabilities), await world.join("bob")
+    session_id = await world.pair(ann, bob)
+    await departures.drop(ann)
+    assert await departures.revoke(REVOKED, world.services) == 0
+    assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="revoked")]
+    assert world.directory.peer(ANN) is None
+
+
+async def test_one_token_revoked(world: World) -> None:
+    """A revoked token cuts the one whom it let in; the user's other tokens stay good."""
+    await world.join("ann")
+    await world.join("bob")
+    world.delivery.here = [ANN, BOB]
+    assert await departures.revoke(Revocation(expires_at=START + 1, token_id="token of bob"), world.services) == 1
+    assert (world.directory.peer(BOB), world.peer(ANN).user) == (None, ANN)
+    assert not await world.stores.revocations.cover(BOB, "another", 0, START)
+
+
+@pytest.mark.parametrize("user", [BOB, User("ann", "acme"), User("nobody")])
+async def test_a_revocation_of_somebody_else(user: User, world: World) -> None:
+    """Whom a revocation does not cover is left alone."""
+    await world.join("ann")
+    world.delivery.here = [ANN]
+    assert await departures.revoke(replace(REVOKED, user=user), world.services) == 0
+    assert world.peer(ANN).user == ANN
+
+
+async def test_a_newer_token(world: World) -> None:
+    """Who came in with a token issued after the cut-off stays."""
+    await world.join("ann")
+    world.delivery.here = [ANN]
+    assert await departures.revoke(replace(REVOKED, issued_before=START), world.services) == 0
+    assert world.peer(ANN).user == ANN

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from app.auth.keys import public_keys
 from app.auth.tokens import dev_claims, sign
 from app.clock import Sources, iso
 from app.ops.logs import make_logger
@@ -126,7 +127,7 @@ class House:
 
     def _plan(self, keys: Keys) -> Plan:
         settings = Settings(
-            jwt_public_key_path=keys.public_path,
+            jwt_public_key=keys.public_path.read_text(),  # no file, at which a thread would look in real time
             session_grace_seconds=SESSION_GRACE,
             resume_grace_seconds=RESUME_GRACE,
             replay_events=REPLAY_EVENTS,
@@ -136,7 +137,7 @@ class House:
             log_level="error",
         )
         sources = Sources(clock=self.clock, monotonic=self.loop.time, ids=CountedIds())
-        return Plan(settings, keys.key, load_routes(()), make_logger(settings), sources)
+        return Plan(settings, public_keys(settings), load_routes(()), make_logger(settings), sources)
 
     async def _run(self, plan: Plan) -> None:
         self.loop.set_exception_handler(lambda _, problem: self.errors.append(problem))

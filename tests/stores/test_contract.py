@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.peers import PeerCard, Profile
-from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Sent, Session, Stores, User
+from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Revocation, Sent, Session, Stores, User
 from stores.memory import MemoryStores
 
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
@@ -428,3 +428,39 @@ async def test_sent_goes_with_the_session(stores: Stores, *, is_over: bool) -> N
     else:
         assert await stores.sessions.swap(SESSION, replace(SESSION, host=BOB, participants={BOB: "host"}))
     assert stores.sent.log(SESSION.id, ANN).find("m", 0.0) is None
+
+
+async def test_a_revoked_token(stores: Stores) -> None:
+    """A token is revoked by its id, whosever it is, until no such token can be valid any more."""
+    await stores.revocations.add(Revocation(expires_at=100, token_id="t1"), 0)
+    assert await stores.revocations.cover(ANN, "t1", 50, 99)
+    assert not await stores.revocations.cover(ANN, "t1", 50, 100)
+    assert not await stores.revocations.cover(ANN, "t2", 0, 0)
+    assert not await stores.revocations.cover(ANN, None, 0, 0)
+
+
+async def test_a_revoked_user(stores: Stores) -> None:
+    """What was issued to a user before the cut-off is revoked, and nothing of the same name in another org."""
+    await stores.revocations.add(Revocation(expires_at=100, user=ANN, issued_before=50), 0)
+    assert await stores.revocations.cover(ANN, "t1", 49.9, 99)
+    assert await stores.revocations.cover(ANN, None, 0, 99)
+    assert not await stores.revocations.cover(ANN, None, 0, 100)
+    assert not await stores.revocations.cover(ANN, None, 50, 0)
+    for other in (BOB, FAR_ANN):
+        assert not await stores.revocations.cover(other, None, 0, 0)
+
+
+async def test_revocations_of_one_user(stores: Stores) -> None:
+    """Of several about one user the latest cut-off and the latest end count, in whatever order they come."""
+    for expires_at, issued_before in ((100, 50), (200, 10), (150, 60)):
+        await stores.revocations.add(Revocation(expires_at=expires_at, user=ANN, issued_before=issued_before), 0)
+    assert await stores.revocations.cover(ANN, None, 59, 199)
+    assert not await stores.revocations.cover(ANN, None, 60, 0)
+
+
+async def test_a_token_is_no_user(stores: Stores) -> None:
+    """A token's id and a user's name are told apart."""
+    await stores.revocations.add(Revocation(expires_at=100, token_id="ann"), 0)
+    await stores.revocations.add(Revocation(expires_at=100, user=BOB, issued_before=50), 0)
+    assert not await stores.revocations.cover(ANN, None, 0, 0)
+    assert not await stores.revocations.cover(ANN, "bob", 0, 0)

@@ -1,7 +1,7 @@
 """A client for tests, over a real WebSocket library."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from tests.support.server import Server
 
 PATIENCE = 10.0
 QUIET = 0.2
+OFTEN = 0.05
 
 
 class Client:
@@ -129,3 +130,10 @@ async def pair(ann: Client, bob: Client) -> str:
     accepted = await ann.until("CONNECTION_ACCEPTED")
     session_id: str = accepted["sessionId"]
     return session_id
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something that another process is to bring about."""
+    with anyio.fail_after(PATIENCE):
+        while not is_so():  # noqa: ASYNC110 - it is another process that is waited for
+            await anyio.sleep(OFTEN)

@@ -16,7 +16,7 @@ from schemas.connections import ConnectionRequest, ConnectionResponse
 from schemas.errors import CloseCode, ErrorCode, EventError
 from schemas.events import ServerEvent
 from schemas.peers import PeerRegister
-from stores.base import Holder, Peer, User
+from stores.base import Holder, Peer, Revocation, User
 from stores.memory import MemoryStores
 
 START = 1_700_000_000.0
@@ -74,7 +74,7 @@ class CountingIds:
 class NamingTokens:
     """Tokens that are `user` or `user@org`; `expired` is what it says, and what is no string is no token."""
 
-    def verify(self, token: object) -> Identity:
+    async def verify(self, token: object) -> Identity:
         if not token:
             raise EventError(ErrorCode.TOKEN_MISSING, "missing")
         if not isinstance(token, str):
@@ -95,6 +95,7 @@ class RecordingDelivery:
         self.calls: list[tuple[object, ...]] = []
         self.recoverable: set[str] = set()
         self.away: set[User] = set()
+        self.here: list[User] = []
         self.spoken: dict[User, Spoken] = {}
 
     def send(
@@ -140,6 +141,10 @@ class RecordingDelivery:
 
     def supersede(self, holder: Holder) -> None:
         self.calls.append(("supersede", holder))
+
+    def revoke(self, revocation: Revocation) -> list[User]:
+        self.calls.append(("revoke", revocation))
+        return [user for user in self.here if revocation.covers(user, f"token of {user.id}", START)]
 
     def announce(self, peer: Peer) -> None:
         self.calls.append(("announce", peer))

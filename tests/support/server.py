@@ -5,8 +5,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -41,9 +41,14 @@ class Server:
         return self.process.poll() is None and httpx2.get(f"{self.http}/health/live").status_code == 200
 
 
+def serving(keys: Keys, folder: Path, **settings: object) -> AbstractContextManager[Server]:
+    """Run a server with these settings, from when it is ready, and end it afterwards."""
+    return launched(keys, folder, "/health/ready", settings)
+
+
 @contextmanager
-def serving(keys: Keys, folder: Path, **settings: object) -> Iterator[Server]:
-    """Run a server with these settings, and end it afterwards."""
+def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object]) -> Iterator[Server]:
+    """Run a server with these settings, from when this probe answers 200, and end it afterwards."""
     port = free_port()
     log = folder / f"server-{port}.log"
     environment = {
@@ -61,7 +66,7 @@ def serving(keys: Keys, folder: Path, **settings: object) -> Iterator[Server]:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
     try:
         server = Server(process, port, keys, log)
-        _await_start(server)
+        _await_start(server, probe)
         yield server
     finally:
         process.terminate()
@@ -76,14 +81,13 @@ def free_port() -> int:
         return port
 
 
-def _await_start(server: Server) -> None:
+def _await_start(server: Server, probe: str) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         if server.process.poll() is not None:
             raise RuntimeError(f"the server did not start: {server.log.read_text()}")
-        try:
-            if httpx2.get(f"{server.http}/health/ready").status_code == 200:
+        with suppress(httpx2.TransportError):
+            if httpx2.get(server.http + probe).status_code == 200:
                 return
-        except httpx2.TransportError:
-            time.sleep(0.02)
+        time.sleep(0.02)
     raise RuntimeError(f"the server is not ready: {server.log.read_text()}")

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from app.auth.keys import make_keys, private_key, public_key
+from app.auth.keys import make_keys, parse_public_keys, private_key, public_keys
 from app.settings import Settings, SettingsError
 from tests.support.tokens import Keys
 
@@ -36,9 +36,10 @@ def test_made(tmp_path: Path) -> None:
     make_keys(private, public)
     assert private.stat().st_mode & 0o777 == 0o600
     settings = Settings(jwt_private_key_path=private, jwt_public_key_path=public)
-    assert private_key(settings).thumbprint() == public_key(settings).thumbprint()
+    (public_key,) = public_keys(settings)
+    assert private_key(settings).thumbprint() == public_key.thumbprint()
     assert private_key(settings).is_private
-    assert not public_key(settings).is_private
+    assert not public_key.is_private
     assert b"PRIVATE" not in public.read_bytes()
 
 
@@ -80,16 +81,17 @@ def test_inline(keys: Keys, form: str) -> None:
     nowhere = Path("/nowhere")
     for each in (private, public):
         settings = Settings(jwt_public_key=each, jwt_public_key_path=nowhere)
-        assert public_key(settings).thumbprint() == keys.key.thumbprint()
-        assert not public_key(settings).is_private
+        (public_key,) = public_keys(settings)
+        assert public_key.thumbprint() == keys.key.thumbprint()
+        assert not public_key.is_private
     assert private_key(Settings(jwt_private_key=private, jwt_private_key_path=nowhere)).is_private
 
 
 @pytest.mark.parametrize("bad", ["junk", "é", "bm8=", EC_PEM, LOCKED_PEM], ids=["junk", "é", "base64", "EC", "locked"])
-@pytest.mark.parametrize("read", [public_key, private_key])
+@pytest.mark.parametrize("read", [public_keys, private_key])
 def test_unusable(tmp_path: Path, read: Callable[[Settings], Any], bad: str) -> None:
     """An unusable key is named in one line, without a bit of it."""
-    name = "JWT_PUBLIC_KEY" if read is public_key else "JWT_PRIVATE_KEY"
+    name = "JWT_PUBLIC_KEY" if read is public_keys else "JWT_PRIVATE_KEY"
     path = tmp_path / "key.pem"
     path.write_text(bad)
     inline: dict[str, Any] = {name.lower(): bad}
@@ -107,9 +109,33 @@ def test_public_for_private(keys: Keys) -> None:
         private_key(Settings(jwt_private_key=keys.public_path.read_text()))
 
 
-@pytest.mark.parametrize("read", [public_key, private_key])
+@pytest.mark.parametrize("read", [public_keys, private_key])
 def test_no_file(tmp_path: Path, read: Callable[[Settings], Any]) -> None:
     """A key file that cannot be read is named, with the way to make one."""
     for path in (tmp_path / "none.pem", tmp_path):
         with pytest.raises(SettingsError, match=rf"{path}.*bin/genkeys"):
             read(Settings(jwt_public_key_path=path, jwt_private_key_path=path))
+
+
+def test_several(tmp_path: Path, keys: Keys) -> None:
+    """A file, or a setting, may hold several keys in PEM, with text around them; their order is kept."""
+    private, other = tmp_path / "private.pem", tmp_path / "other.pem"
+    make_keys(private, other)
+    both = f"# new\n{other.read_text()}\n# old\n{keys.public_path.read_text()}"
+    (tmp_path / "both.pem").write_text(both)
+    wanted = [private_key(Settings(jwt_private_key_path=private)).thumbprint(), keys.key.thumbprint()]
+    for settings in (Settings(jwt_public_key_path=tmp_path / "both.pem"), Settings(jwt_public_key=both)):
+        assert [key.thumbprint() for key in public_keys(settings)] == wanted
+
+
+def test_one_of_several_unusable(keys: Keys) -> None:
+    """One key that cannot be used makes all of them unusable: a mistake does not pass unseen."""
+    with pytest.raises(SettingsError, match="THE FILE is not a usable key"):
+        parse_public_keys(keys.public_path.read_bytes() + EC_PEM.encode(), "THE FILE")
+
+
+def test_none_needed(tmp_path: Path, keys: Keys) -> None:
+    """With JWT_JWKS_URL there need not be a key here, but one that is here counts."""
+    url = "https://id.example.com/jwks"
+    assert public_keys(Settings(jwt_jwks_url=url, jwt_public_key_path=tmp_path / "none.pem")) == ()
+    assert len(public_keys(Settings(jwt_jwks_url=url, jwt_public_key_path=keys.public_path))) == 1

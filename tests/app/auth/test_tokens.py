@@ -1,14 +1,12 @@
 """Access tokens: what is let in, and what is not (RFC 8725)."""
 
-import base64
 import hmac
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -17,47 +15,53 @@ from joserfc.jwk import RSAKey
 from app.auth.tokens import TokenVerifier, dev_claims, sign
 from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
-from stores.base import User
+from stores.base import Revocation, User
+from stores.memory import MemoryRevocations
 from tests.support.doubles import ANN, START, ManualClock, refused
+from tests.support.forge import PKCS1, RS256, SHA256, b64, token
+from tests.support.forge import Forge as Signing
 from tests.support.tokens import AUDIENCE, ISSUER, Keys
 
 LEEWAY = 5
 GOOD = {"sub": "ann", "iss": ISSUER, "aud": AUDIENCE, "exp": START + 60}
-RS256 = {"alg": "RS256"}
-PKCS1, SHA256 = padding.PKCS1v15(), hashes.SHA256()
 DEEP = b"[" * 100_000
 INVALID = ErrorCode.TOKEN_INVALID
 
 
-def b64(value: object) -> str:
-    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+class FixedKeys:
+    """Keys that may have signed any token."""
+
+    def __init__(self, *keys: RSAKey) -> None:
+        self.keys = keys
+
+    async def candidates(self, kid: str | None) -> Sequence[RSAKey]:
+        assert kid is None or isinstance(kid, str), "looked for before the header was checked"
+        return self.keys
 
 
-class Forge:
+class Forge(Signing):
     """Signs anything with the server's key, and verifies."""
 
     def __init__(self, keys: Keys) -> None:
-        private = serialization.load_pem_private_key(keys.private_path.read_bytes(), None)
-        assert isinstance(private, rsa.RSAPrivateKey)
-        self.private = private
-        self.public_pem = keys.public_path.read_bytes()
+        super().__init__(keys)
         self.clock = ManualClock()
-        key = RSAKey.import_key(self.public_pem)
-        self.verifier = TokenVerifier(key, issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY, clock=self.clock)
+        ring = FixedKeys(RSAKey.import_key(self.public_pem))
+        self.revocations = MemoryRevocations()
+        self.verifier = TokenVerifier(
+            ring, self.revocations, issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY, clock=self.clock
+        )
 
     def token(self, payload: object = GOOD, header: object = RS256, key: rsa.RSAPrivateKey | None = None) -> str:
         """Return a token signed with RS256, whatever its header says."""
-        signed = f"{b64(header)}.{b64(payload)}"
-        return f"{signed}.{b64((key or self.private).sign(signed.encode(), PKCS1, SHA256))}"
+        return token(header, payload, lambda raw: (key or self.private).sign(raw, PKCS1, SHA256))
 
-    def verify(self, **claims: object) -> Identity:
+    async def verify(self, **claims: object) -> Identity:
         """Verify a token whose signature is good, with these claims changed."""
-        return self.verifier.verify(self.token({**GOOD, **claims}))
+        return await self.verifier.verify(self.token({**GOOD, **claims}))
 
-    def assert_refused(self, token: object, code: ErrorCode = INVALID) -> None:
+    async def assert_refused(self, token: object, code: ErrorCode = INVALID) -> None:
         with refused(code):
-            self.verifier.verify(token)
+            await self.verifier.verify(token)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +76,39 @@ def forge(forge_of_all: Forge) -> Forge:
     return forge_of_all
 
 
-def test_identity(forge: Forge) -> None:
+async def test_identity(forge: Forge) -> None:
     """A good token names user, org, name, e-mail, roles and expiry."""
-    identity = forge.verify(org="acme", name="Ann", email="a@b", roles=["x", 5, "", "y"])
+    identity = await forge.verify(org="acme", name="Ann", email="a@b", roles=["x", 5, "", "y"])
     assert identity == Identity(User("ann", "acme"), "Ann", "a@b", ("x", "y"), START + 60)
+
+
+async def test_what_revocations_and_operators_go_by(forge: Forge) -> None:
+    """A good token says when it was issued, which one it is, and what for (RFC 8693 section 4.2), if it does."""
+    identity = await forge.verify(iat=START - 5, jti="t1", scope="openid peersync:admin")
+    assert (identity.issued_at, identity.token_id, identity.scopes) == (START - 5, "t1", ("openid", "peersync:admin"))
+    bare: list[dict[str, object]] = [{}, {"jti": 5, "scope": ["peersync:admin"]}, {"jti": None, "scope": None}]
+    for claims in bare:
+        identity = await forge.verify(**claims)
+        assert (identity.issued_at, identity.token_id, identity.scopes) == (0, None, ())
+
+
+async def test_revoked(keys: Keys) -> None:
+    """A revoked token is ERR_1002, an expired one still ERR_1003, and others are good."""
+    forge = Forge(keys)
+    for revocation in (
+        Revocation(expires_at=START + 100, token_id="t1"),
+        Revocation(expires_at=START + 100, user=ANN, issued_before=START - 10),
+    ):
+        await forge.revocations.add(revocation, START)
+    revoked: list[dict[str, object]] = [{"jti": "t1", "iat": START}, {"iat": START - 10.1}, {}]
+    for claims in revoked:
+        with refused(INVALID) as info:
+            await forge.verify(**claims)
+        assert "revoked" in info.value.message
+    await forge.assert_refused(forge.token({**GOOD, "exp": 0}), ErrorCode.TOKEN_EXPIRED)
+    good: list[dict[str, object]] = [{"jti": "t2", "iat": START - 10}, {"sub": "bob"}, {"org": "acme"}]
+    for claims in good:
+        assert (await forge.verify(**claims)).expires_at == START + 60
 
 
 @pytest.mark.parametrize(
@@ -88,22 +121,22 @@ def test_identity(forge: Forge) -> None:
         ({"sub": "s" * 256, "org": "o" * 256}, "s" * 128),
     ],
 )
-def test_what_a_name_may_be(forge: Forge, claims: dict[str, object], name: str) -> None:
+async def test_what_a_name_may_be(forge: Forge, claims: dict[str, object], name: str) -> None:
     """Name and e-mail that cannot be sent are left out; a name is cut to its limit, and the sub stands in for it."""
-    identity = forge.verify(**claims)
+    identity = await forge.verify(**claims)
     assert (identity.display_name, identity.email, identity.roles) == (name, None, ())
 
 
 @pytest.mark.parametrize("prefix", ["", "Bearer ", "bearer ", "Bearer   ", "\t"])
-def test_prefix(forge: Forge, prefix: str) -> None:
+async def test_prefix(forge: Forge, prefix: str) -> None:
     """A leading `Bearer ` and space around are tolerated."""
-    assert forge.verifier.verify(f"{prefix}{forge.token()} ").user == ANN
+    assert (await forge.verifier.verify(f"{prefix}{forge.token()} ")).user == ANN
 
 
 @pytest.mark.parametrize("token", [None, "", " ", "Bearer ", "bearer \t "])
-def test_missing(forge: Forge, token: object) -> None:
+async def test_missing(forge: Forge, token: object) -> None:
     """No token at all is ERR_1001."""
-    forge.assert_refused(token, ErrorCode.TOKEN_MISSING)
+    await forge.assert_refused(token, ErrorCode.TOKEN_MISSING)
 
 
 @pytest.mark.parametrize(
@@ -115,19 +148,19 @@ def test_missing(forge: Forge, token: object) -> None:
         {"exp": START - LEEWAY + 0.1},
     ],
 )
-def test_good_claims(forge: Forge, claims: dict[str, object]) -> None:
+async def test_good_claims(forge: Forge, claims: dict[str, object]) -> None:
     """Lists of audiences and times within the leeway are good."""
-    assert forge.verify(**claims).user == ANN
+    assert (await forge.verify(**claims)).user == ANN
 
 
-def test_expired(forge: Forge) -> None:
+async def test_expired(forge: Forge) -> None:
     """A token whose time is up, leeway included, is ERR_1003."""
     for exp in (START - LEEWAY, 0, -1):
-        forge.assert_refused(forge.token({**GOOD, "exp": exp}), ErrorCode.TOKEN_EXPIRED)
+        await forge.assert_refused(forge.token({**GOOD, "exp": exp}), ErrorCode.TOKEN_EXPIRED)
     forge.clock.advance(60 + LEEWAY - 0.01)
-    assert forge.verify().user == ANN
+    assert (await forge.verify()).user == ANN
     forge.clock.advance(0.01)
-    forge.assert_refused(forge.token(), ErrorCode.TOKEN_EXPIRED)
+    await forge.assert_refused(forge.token(), ErrorCode.TOKEN_EXPIRED)
 
 
 TIMES: list[Any] = [None, "1800000000", True, math.nan, math.inf, -math.inf, [START + 60], {}, 10**400, -(10**400)]
@@ -145,18 +178,18 @@ CASES = [pytest.param(name, bad, id=f"{name}={bad!r:.9}") for name, values in BA
 
 
 @pytest.mark.parametrize(("name", "value"), CASES)
-def test_bad_claims(forge: Forge, name: str, value: object) -> None:
+async def test_bad_claims(forge: Forge, name: str, value: object) -> None:
     """A claim of a wrong type, outside its limits or meant for others is ERR_1002, though the signature is good."""
-    forge.assert_refused(forge.token({**GOOD, name: value}))
+    await forge.assert_refused(forge.token({**GOOD, name: value}))
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_missing_claims(forge: Forge, name: str) -> None:
+async def test_missing_claims(forge: Forge, name: str) -> None:
     """A token without one of the claims it must have is ERR_1002."""
-    forge.assert_refused(forge.token({key: value for key, value in GOOD.items() if key != name}))
+    await forge.assert_refused(forge.token({key: value for key, value in GOOD.items() if key != name}))
 
 
-def test_other_algorithms(forge: Forge) -> None:
+async def test_other_algorithms(forge: Forge) -> None:
     """Nothing but RS256 counts, not even HS256 keyed with the public key, nor no signature at all."""
     pss = padding.PSS(padding.MGF1(SHA256), SHA256.digest_size)
     elliptic = ec.generate_private_key(ec.SECP256R1())
@@ -171,11 +204,13 @@ def test_other_algorithms(forge: Forge) -> None:
     }
     for kind, signature in signatures.items():
         signed = f"{b64({'alg': kind})}.{b64(GOOD)}"
-        forge.assert_refused(f"{signed}.{b64(signature(signed.encode()))}")
+        await forge.assert_refused(f"{signed}.{b64(signature(signed.encode()))}")
 
 
+BAD_KIDS: list[object] = [5, None, True, ["a"], {}]
 BAD_HEADERS: list[object] = [
     *({"alg": "RS512"}, {"alg": ["RS256"]}, {"alg": None}, {"alg": "rs256"}, {"typ": "JWT"}, [], "RS256", 5, b"\xff"),
+    *({**RS256, "kid": kid} for kid in BAD_KIDS),
     *({**RS256, "crit": ["exp"]}, {**RS256, "crit": ["b64"], "b64": False}, {**RS256, "b64": False}),
     *(DEEP, b'{"alg":"RS256","a":' + DEEP + b"]" * 100_000 + b"}", b'{"alg":"RS256","a":' + b"9" * 5000 + b"}"),
 ]
@@ -186,33 +221,33 @@ BAD_PAYLOADS: list[object] = [
 
 
 @pytest.mark.parametrize("header", BAD_HEADERS, ids=lambda header: f"{header!r:.30}")
-def test_bad_headers(forge: Forge, header: object) -> None:
+async def test_bad_headers(forge: Forge, header: object) -> None:
     """A header that asks for something else than plain RS256, or is none, is ERR_1002 though the signature is good."""
-    forge.assert_refused(forge.token(header=header))
+    await forge.assert_refused(forge.token(header=header))
 
 
 @pytest.mark.parametrize("payload", BAD_PAYLOADS, ids=lambda payload: f"{payload!r:.20}")
-def test_bad_payloads(forge: Forge, payload: object) -> None:
+async def test_bad_payloads(forge: Forge, payload: object) -> None:
     """A payload that is no object is ERR_1002 though the signature is good."""
-    forge.assert_refused(forge.token(payload))
+    await forge.assert_refused(forge.token(payload))
 
 
-def test_keys_in_headers(forge: Forge) -> None:
+async def test_keys_in_headers(forge: Forge) -> None:
     """A key that the token itself brings or points to is never used; hints that do not matter do no harm."""
     stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     numbers = stranger.public_key().public_numbers()
     jwk = {"kty": "RSA", "n": b64(numbers.n.to_bytes(256, "big")), "e": b64(numbers.e.to_bytes(3, "big"))}
     for extra in ({}, {"jwk": jwk}, {"jku": "http://127.0.0.1:1/"}, {"x5u": "http://127.0.0.1:1/"}, {"kid": "../x"}):
-        forge.assert_refused(forge.token(header={**RS256, **extra}, key=stranger))
+        await forge.assert_refused(forge.token(header={**RS256, **extra}, key=stranger))
     for hint in ({"kid": "junk"}, {"typ": "JWT"}, {"jku": "http://127.0.0.1:1/"}):
-        assert forge.verifier.verify(forge.token(header={**RS256, **hint})).user == ANN
+        assert (await forge.verifier.verify(forge.token(header={**RS256, **hint}))).user == ANN
 
 
-def test_swapped_parts(forge: Forge) -> None:
+async def test_swapped_parts(forge: Forge) -> None:
     """Parts of two good tokens do not make a third."""
     head, body, signature = forge.token().split(".")
-    forge.assert_refused(f"{head}.{b64({**GOOD, 'sub': 'bob'})}.{signature}")
-    forge.assert_refused(f"{b64({**RS256, 'kid': 'x'})}.{body}.{signature}")
+    await forge.assert_refused(f"{head}.{b64({**GOOD, 'sub': 'bob'})}.{signature}")
+    await forge.assert_refused(f"{b64({**RS256, 'kid': 'x'})}.{body}.{signature}")
     for parts in (
         (head, body, ""),
         (head, "", signature),
@@ -220,9 +255,9 @@ def test_swapped_parts(forge: Forge) -> None:
         (head, body),
         (body, head, signature),
     ):
-        forge.assert_refused(".".join(parts))
-    forge.assert_refused(f"{head}.{body}.{signature}.{signature}")
-    forge.assert_refused(f"{head}.{body}.{signature}=")
+        await forge.assert_refused(".".join(parts))
+    await forge.assert_refused(f"{head}.{body}.{signature}.{signature}")
+    await forge.assert_refused(f"{head}.{body}.{signature}=")
 
 
 GARBAGE: list[object] = [
@@ -233,14 +268,14 @@ GARBAGE: list[object] = [
 
 
 @pytest.mark.parametrize("token", GARBAGE, ids=lambda token: f"{token!r:.20}")
-def test_garbage(forge: Forge, token: object) -> None:
+async def test_garbage(forge: Forge, token: object) -> None:
     """What is no token is ERR_1002 and never breaks anything."""
-    forge.assert_refused(token)
+    await forge.assert_refused(token)
 
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_mutations(forge_of_all: Forge, data: st.DataObject) -> None:
+async def test_mutations(forge_of_all: Forge, data: st.DataObject) -> None:
     """No change to a good token leaves it good, and none raises anything but a refusal."""
     token = forge_of_all.token()
     start = data.draw(st.integers(0, len(token)))
@@ -248,7 +283,7 @@ def test_mutations(forge_of_all: Forge, data: st.DataObject) -> None:
     mutated = token[:start] + data.draw(st.text(max_size=3) | st.sampled_from([".", "=", "A", "_"])) + token[end:]
     assume(mutated.strip() != token)
     with pytest.raises(EventError):
-        forge_of_all.verifier.verify(mutated)
+        await forge_of_all.verifier.verify(mutated)
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.lists(st.text())
@@ -256,16 +291,16 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.ch
 
 @settings(deadline=None)
 @given(claims=st.dictionaries(st.sampled_from([*GOOD, "org", "nbf", "iat", "name", "email", "roles"]), VALUES))
-def test_any_claims(forge_of_all: Forge, claims: dict[str, object]) -> None:
+async def test_any_claims(forge_of_all: Forge, claims: dict[str, object]) -> None:
     """Whatever a signed payload holds, it is refused in order or names somebody."""
     try:
-        forge_of_all.verify(**claims)
+        await forge_of_all.verify(**claims)
     except EventError as refusal:
         assert refusal.code in {INVALID, ErrorCode.TOKEN_EXPIRED}  # noqa: PT017 - both ends are good
 
 
-def test_dev_claims(forge: Forge, keys: Keys) -> None:
+async def test_dev_claims(forge: Forge, keys: Keys) -> None:
     """Development claims are good for their time and leave out what is not given."""
     claims = dev_claims(ANN, issuer=ISSUER, audience=AUDIENCE, now=START + 0.9, ttl=60, name="Ann", email=None)
     assert claims == {**GOOD, "name": "Ann", "iat": START, "exp": START + 60}
-    assert forge.verifier.verify(sign(keys.key, claims)) == Identity(ANN, "Ann", None, (), START + 60)
+    assert await forge.verifier.verify(sign(keys.key, claims)) == Identity(ANN, "Ann", None, (), START + 60, START)

@@ -31,13 +31,17 @@ def test_devtoken(keys: Keys) -> None:
         "acme",
         "--ttl",
         "2h",
+        "--scope",
+        "peersync:admin",
     )
     done = run(keys, "devtoken", "ann", *options)
     (token,) = done.stdout.splitlines()
     claims = jwt.decode(token, keys.key, algorithms=["RS256"]).claims
     assert claims["exp"] - claims["iat"] == 7200
-    named = {name: claims[name] for name in ("sub", "email", "name", "roles", "org")}
-    assert named == {"sub": "ann", "email": "a@b.c", "name": "Ann", "roles": ["developer", "admin"], "org": "acme"}
+    named = {name: claims[name] for name in ("sub", "email", "name", "roles", "org", "scope")}
+    roles = ["developer", "admin"]
+    given = {"sub": "ann", "email": "a@b.c", "name": "Ann", "roles": roles, "org": "acme", "scope": "peersync:admin"}
+    assert named == given
 
 
 def test_devtoken_as_json(keys: Keys) -> None:
@@ -64,6 +68,16 @@ def test_mistakes(arguments: tuple[str, ...], environment: dict[str, str], says:
     done = run(keys, *arguments, **environment)
     assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     assert says in done.stderr
+
+
+@pytest.mark.parametrize(("app_env", "is_made"), [("development", True), ("production", False)])
+def test_keys_beside_an_issuer(app_env: str, is_made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an issuer a key pair is made for development only: in production it would be trusted besides."""
+    monkeypatch.setattr("app.cli.commands.server.run", lambda *_, **__: None)
+    paths = {f"JWT_{kind.upper()}_KEY_PATH": str(tmp_path / f"{kind}.pem") for kind in ("private", "public")}
+    environment = {**paths, "APP_ENV": app_env, "JWT_JWKS_URL": "https://id.example.com/jwks"}
+    done = CliRunner().invoke(main, ["serve", "--make-keys"], env=environment)
+    assert (done.exit_code, (tmp_path / "public.pem").exists()) == (0, is_made)
 
 
 def test_genkeys(tmp_path: Path) -> None:

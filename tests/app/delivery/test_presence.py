@@ -22,7 +22,7 @@ from schemas.events import ServerEvent
 from schemas.messages import SendMessage
 from schemas.peers import DiscoverPeers, PeerRegister, PeerStatus
 from schemas.sessions import SessionEnded
-from stores.base import Session, User
+from stores.base import Revocation, Session, User
 from stores.memory import MemoryStores
 from tests.support.doubles import HERE, CountingIds, RecordingSocket, RecordingTransport, Seat, Turns, World
 
@@ -45,6 +45,9 @@ class HubSocket(RecordingSocket):
     def supersede(self) -> None:
         self.closed = CloseCode.SUPERSEDED
         self.outbox.close()
+
+    def revoke(self, revocation: Revocation) -> User | None:
+        return None
 
 
 class Town:

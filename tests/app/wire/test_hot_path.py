@@ -11,7 +11,7 @@ import anyio
 import pytest
 from websockets.utils import apply_mask
 
-from app.auth.keys import public_key
+from app.auth.keys import public_keys
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import Settings
@@ -99,7 +99,7 @@ def frame(event: str, **data: object) -> bytes:
 async def pair(keys: Keys) -> AsyncIterator[tuple[Runtime, Socket, Socket, str]]:
     """Connect ann and bob in a session."""
     settings = Settings(jwt_public_key_path=keys.public_path, log_level="warning", rate_limit_burst=10**6)
-    plan = Plan(settings, public_key(settings), load_routes(()), make_logger(settings))
+    plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings))
     async with running(plan, MemoryStores()) as runtime:
         ann, bob = Socket(runtime), Socket(runtime)
         for socket, user in ((ann, "ann"), (bob, "bob")):

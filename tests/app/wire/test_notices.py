@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.auth.keys import public_key
+from app.auth.keys import public_keys
 from app.clock import iso
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
@@ -42,7 +42,7 @@ class Transport(RecordingTransport):
 async def runtime(keys: Keys) -> AsyncIterator[Runtime]:
     """Run an application whose sockets all are closed when their tokens run out."""
     settings = Settings(jwt_public_key_path=keys.public_path, log_level="warning", token_expiry="close")
-    plan = Plan(settings, public_key(settings), load_routes(()), make_logger(settings))
+    plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings))
     async with running(plan, MemoryStores()) as runtime:
         yield runtime
 

@@ -1,0 +1,77 @@
+"""The public keys in PEM, and the file they stand in, which may change at any time."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+from joserfc.jwk import RSAKey
+from structlog.typing import FilteringBoundLogger
+
+from app.auth.keys import parse_public_keys, read_key
+from app.settings import Settings, SettingsError
+
+LOOK_SECONDS = 1.0
+
+
+class KeyFile:
+    """The keys of `JWT_PUBLIC_KEY_PATH`, read anew when the file changes, or of `JWT_PUBLIC_KEY`.
+
+    The file is read every second rather than watched: so a symbolic link that is swapped, as Kubernetes does with a
+    secret, a file bound into a container and one on a network are all seen to change.
+    """
+
+    def __init__(self, settings: Settings, keys: Sequence[RSAKey], log: FilteringBoundLogger) -> None:
+        self.by_kid = _by_kid(keys)
+        self._is_inline = bool(settings.jwt_public_key)
+        self._path = settings.jwt_public_key_path
+        self._content: bytes | str | None = None
+        self._log = log
+
+    @property
+    def keys(self) -> Sequence[RSAKey]:
+        """The keys in the order in which they stand there."""
+        return list(self.by_kid.values())
+
+    async def run(self) -> None:
+        """Look at the file until cancelled."""
+        while not self._is_inline:
+            await anyio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Take the file's keys if it changed; if they are not usable the last good ones stay, and a line says so."""
+        content = await to_thread.run_sync(_content, self._path, abandon_on_cancel=True)
+        if content == self._content:
+            return
+        self._content = content
+        try:
+            self._take(_keys(content, self._path))
+        except SettingsError as error:
+            if self.by_kid:
+                advice = "the last good keys stay in use; write usable ones to a file beside it and rename that over it"
+                self._log.error("public keys not taken", reason=str(error), advice=advice)
+
+    def _take(self, keys: Sequence[RSAKey]) -> None:
+        before, self.by_kid = self.by_kid, _by_kid(keys)
+        if list(before) != list(self.by_kid):
+            self._log.info("public keys changed", path=str(self._path), before=list(before), after=list(self.by_kid))
+
+
+def _content(path: Path) -> bytes | str:
+    """Return what is in the file, or why it cannot be read."""
+    try:
+        return read_key(path)
+    except SettingsError as error:
+        return str(error)
+
+
+def _keys(content: bytes | str, path: Path) -> Sequence[RSAKey]:
+    if isinstance(content, str):
+        raise SettingsError(content)
+    return parse_public_keys(content, f"JWT_PUBLIC_KEY_PATH {path}")
+
+
+def _by_kid(keys: Sequence[RSAKey]) -> Mapping[str, RSAKey]:
+    """Return the keys by their thumbprints (RFC 7638)."""
+    return {key.thumbprint(): key for key in keys}

@@ -1,0 +1,35 @@
+"""Which key verifies which token, by the `kid` of its header (RFC 7515 section 4.1.4)."""
+
+from collections.abc import Sequence
+
+from joserfc.jwk import RSAKey
+
+from app.auth.issuer import IssuerKeys
+from app.auth.keyfile import KeyFile
+
+
+class KeyRing:
+    """All public keys of a node, in PEM and of the issuer. See `app.auth.tokens.Keys`.
+
+    A key in PEM has no name of its own, and issuers give theirs names as they like. So a token whose `kid` is that of
+    no key here, or that has none, is tried with each of the keys in PEM.
+    """
+
+    def __init__(self, file: KeyFile, issuer: IssuerKeys | None = None) -> None:
+        self._file = file
+        self._issuer = issuer
+
+    @property
+    def own(self) -> Sequence[RSAKey]:
+        """The keys in PEM, in the order in which they stand there."""
+        return self._file.keys
+
+    async def candidates(self, kid: str | None) -> Sequence[RSAKey]:
+        """See `Keys`. Raises `StoreUnreachableError` until the issuer's keys are there."""
+        named = None if kid is None else self._file.by_kid.get(kid)
+        if named is not None:
+            return [named]
+        if self._issuer is None:
+            return self.own
+        theirs = await self._issuer.find(kid)
+        return theirs if theirs and kid is not None else [*self.own, *theirs]

@@ -1,0 +1,74 @@
+"""What an operator may do, with a token of its own scope; there only with `ADMIN=on`."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.clock import iso
+from app.rest.answers import json
+from app.rest.asked import bearer, body_of, runtime_of
+from handlers import departures
+from handlers.ports import Identity
+from schemas.errors import ErrorCode, EventError
+from schemas.fields import Id
+from stores.base import Revocation, User
+
+SCOPE = "peersync:admin"
+
+
+class RevocationRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """Which tokens are to be good no more: the one with this `jti`, or those of a user issued before a moment.
+
+    `issued_before` is in seconds since 1970, and now if it is not given.
+    """
+
+    token_id: Id | None = None
+    user_id: Id | None = None
+    org: Id | None = None
+    issued_before: Annotated[float, Meta(ge=0)] | None = None
+
+
+async def revoke(request: Request) -> Response:
+    """Revoke tokens: close the sockets they let in, end those users' sessions, and let nobody in by them again."""
+    runtime = runtime_of(request)
+    operator = await _operator(request)
+    revocation = _revocation(
+        await body_of(request, RevocationRequest),
+        now=runtime.services.clock.now(),
+        seconds=runtime.settings.revocation_seconds,
+    )
+    closed = await departures.revoke(revocation, runtime.services)
+    runtime.log.warning("tokens revoked", by=operator.user.id, sockets=closed, **_named(revocation))
+    return json({"closedSockets": closed, "keptUntil": iso(revocation.expires_at)})
+
+
+async def _operator(request: Request) -> Identity:
+    identity = await runtime_of(request).services.tokens.verify(bearer(request))
+    if SCOPE not in identity.scopes:
+        raise EventError(ErrorCode.NOT_ALLOWED, f"This needs a token whose claim scope has {SCOPE}")
+    return identity
+
+
+def _revocation(wanted: RevocationRequest, *, now: float, seconds: float) -> Revocation:
+    if (wanted.token_id is None) == (wanted.user_id is None):
+        raise EventError(ErrorCode.INVALID_DATA, "The body has either tokenId or userId")
+    if wanted.token_id is not None:
+        if wanted.org is not None or wanted.issued_before is not None:
+            raise EventError(ErrorCode.INVALID_DATA, "org and issuedBefore go with userId only")
+        return Revocation(expires_at=now + seconds, token_id=wanted.token_id)
+    if wanted.issued_before is not None and wanted.issued_before > now:
+        raise EventError(ErrorCode.INVALID_DATA, "issuedBefore is in the future")
+    user = User(wanted.user_id or "", wanted.org)
+    issued_before = now if wanted.issued_before is None else wanted.issued_before
+    return Revocation(expires_at=now + seconds, user=user, issued_before=issued_before)
+
+
+def _named(revocation: Revocation) -> dict[str, str | None]:
+    """Return what a log line says of a revocation."""
+    if revocation.user is None:
+        return {"token_id": revocation.token_id}
+    id_, org = revocation.user
+    return {"user_id": id_, "org": org, "issued_before": iso(revocation.issued_before)}

@@ -1,0 +1,39 @@
+"""What came with a request: who asks, and the body."""
+
+from typing import TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.runtime import Runtime
+from schemas.errors import ErrorCode, EventError
+
+MAX_BODY_BYTES = 65_536
+
+_Body = TypeVar("_Body", bound=msgspec.Struct)
+
+
+def runtime_of(request: Request) -> Runtime:
+    """Return the application's parts."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+def bearer(request: Request) -> str:
+    """Return the bearer token of a request (RFC 6750 section 2.1); empty if there is none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
+
+
+async def body_of(request: Request, kind: type[_Body]) -> _Body:
+    """Return the body; raises `EventError` `ERR_9003` if it does not fit, `HTTPException` 413 if it is too large."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"The body has more than {MAX_BODY_BYTES} bytes")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise EventError(ErrorCode.INVALID_DATA, f"The body does not fit: {error}"[:300]) from None

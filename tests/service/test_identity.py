@@ -1,0 +1,172 @@
+"""A real identity provider, of the tests' own, and a real process that trusts it (docs/identity.md)."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+from tests.support.client import Client, client, until
+from tests.support.issuer import Issuer
+from tests.support.server import Server, launched, serving
+from tests.support.tokens import Keys
+
+COOLDOWN = 1
+STORM_SECONDS = 2.5
+
+
+class House:
+    """An issuer, which can be shut down and opened again, and a server that trusts it."""
+
+    def __init__(self, issuer: Issuer, server: Server, running: ExitStack) -> None:
+        self.issuer = issuer
+        self.server = server
+        self._running = running
+
+    def shut(self) -> None:
+        """Take the issuer down."""
+        self._running.close()
+
+    def open(self) -> None:
+        """Bring the issuer up again."""
+        self._running.enter_context(self.issuer.serving())
+
+    def verify(self, token: str) -> httpx2.Response:
+        """Ask over REST whom a token names."""
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx2.get(f"{self.server.http}/api/v1/auth/verify", headers=headers)
+
+    def is_good(self, token: str) -> bool:
+        return self.verify(token).status_code == 200
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Issuer:
+    """An issuer that is down."""
+    return Issuer(tmp_path)
+
+
+@pytest.fixture
+def house(issuer: Issuer, keys: Keys, tmp_path: Path) -> Iterator[House]:
+    """A server whose issuer is up."""
+    settings = {**issuer.settings(), "jwt_jwks_cooldown_seconds": COOLDOWN}
+    with ExitStack() as running:
+        running.enter_context(issuer.serving())
+        with serving(keys, tmp_path, log_level="info", **settings) as server:
+            yield House(issuer, server, running)
+
+
+@pytest.fixture
+def down(issuer: Issuer, keys: Keys, tmp_path: Path) -> Iterator[House]:
+    """A server whose issuer has been down since before it started."""
+    with ExitStack() as running, launched(keys, tmp_path, "/health/live", issuer.settings()) as server:
+        yield House(issuer, server, running)
+
+
+async def test_log_in(house: House, keys: Keys) -> None:
+    """Who has logged in at the issuer is let in, by name; nobody else is, and the issuer is asked once."""
+    discovery = httpx2.get(f"{house.issuer.url}/.well-known/openid-configuration").json()
+    assert discovery["jwks_uri"] == house.issuer.jwks_url
+    login = httpx2.post(discovery["token_endpoint"], data={"grant_type": "password", "username": "ann"}).json()
+    async with client(house.server) as ann, client(house.server) as bob, client(house.server) as eve:
+        success = await enter(ann, login["access_token"])
+        assert success == {"userId": "ann", "displayName": "Name ann", "email": "ann@example.com"}
+        await enter(bob, house.issuer.token("bob", name="Bob"))
+        await eve.send("AUTH", token=keys.token("eve"))
+        assert (await eve.expect("AUTH_FAILED"))["code"] == "ERR_1002"
+        await eve.expect_close(4001)
+    assert house.verify(login["access_token"]).json()["userId"] == "ann"
+    assert house.issuer.asked == 1
+    assert "RSA-OAEP" not in house.verify(login["access_token"]).text
+    assert "its use is 'enc'" in house.server.log.read_text()
+
+
+async def test_our_own_endpoints(house: House) -> None:
+    """What stands in our JWK set are our keys; the issuer's are at the issuer."""
+    assert httpx2.get(f"{house.server.http}/.well-known/jwks.json").json() == {"keys": []}
+    response = httpx2.get(f"{house.server.http}/api/v1/auth/public-key")
+    assert (response.status_code, set(response.json())) == (404, {"code", "message"})
+
+
+async def test_rotation(house: House) -> None:
+    """A new key of the issuer is found when a token of it comes; an old one that is withdrawn counts no more."""
+    old = house.issuer.token("ann")
+    async with client(house.server) as ann:
+        await enter(ann, old)
+        house.issuer.add_key()
+        await until(lambda: house.is_good(house.issuer.token("bob")))
+        assert house.is_good(old)
+        house.issuer.retire_key()
+        await until(lambda: not (house.is_good(house.issuer.token("x", {"kid": "?"})) or house.is_good(old)))
+        await ann.send("PING")
+        await ann.expect("PONG")
+
+
+async def test_issuer_down(house: House) -> None:
+    """While the issuer is down its known keys are good, its new ones unknown; it is asked again when it is back."""
+    known = house.issuer.token("ann")
+    assert house.is_good(known)
+    house.shut()
+    house.issuer.add_key()
+    unknown = house.issuer.token("bob")
+    await until(lambda: not house.is_good(unknown) and "issuer keys not fetched" in house.server.log.read_text())
+    assert house.verify(unknown).json()["code"] == "ERR_1002"
+    async with client(house.server) as ann:
+        await enter(ann, known)
+    assert httpx2.get(f"{house.server.http}/health/ready").status_code == 200
+    house.open()
+    await until(lambda: house.is_good(unknown))
+
+
+async def test_issuer_down_at_the_start(down: House) -> None:
+    """A server whose issuer is down starts, says that it is not ready and why, and can tell no good token from bad."""
+    response = httpx2.get(f"{down.server.http}/health/ready")
+    assert (response.status_code, response.json()["reasons"]) == (503, ["no keys of the issuer yet (JWT_JWKS_URL)"])
+    token = down.issuer.token("ann")
+    answer = down.verify(token)
+    assert (answer.status_code, answer.json()["code"]) == (503, "ERR_9002")
+    async with client(down.server) as ann:
+        await ann.send("AUTH", token=token)
+        await ann.expect_error("ERR_9002")
+        down.open()
+        await until(lambda: httpx2.get(f"{down.server.http}/health/ready").status_code == 200)
+        await enter(ann, token)
+
+
+async def test_unknown_kids(house: House) -> None:
+    """A storm of tokens with unknown keys makes the issuer be asked once an interval, while others log in."""
+    began, tried = time.monotonic(), 0
+    async with httpx2.AsyncClient() as http:
+
+        async def knock() -> None:
+            nonlocal tried
+            while time.monotonic() - began < STORM_SECONDS:
+                tried += 1
+                token = house.issuer.token("eve", {"kid": f"junk {tried}"})
+                headers = {"Authorization": f"Bearer {token}"}
+                answer = await http.get(f"{house.server.http}/api/v1/auth/verify", headers=headers)
+                assert answer.json()["code"] == "ERR_1002"
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(knock)
+            async with client(house.server) as ann:
+                await enter(ann, house.issuer.token("ann"))
+    elapsed = time.monotonic() - began
+    assert tried > house.issuer.asked
+    assert 2 <= house.issuer.asked <= 2 + elapsed / COOLDOWN
+
+
+@pytest.mark.parametrize("kid", ["", "junk", "../../dev/null", "key 1' OR '1'='1", "key 1\0", "KEY 1", "key 1 "])
+async def test_a_kid_that_is_no_key(kid: str, house: House) -> None:
+    """A token whose kid is none of the issuer's is refused, though one of its keys has signed it."""
+    assert house.verify(house.issuer.token("ann", {"kid": kid})).json()["code"] == "ERR_1002"
+
+
+async def enter(socket: Client, token: str) -> object:
+    """Authenticate with this token."""
+    await socket.send("AUTH", token=token)
+    return await socket.expect("AUTH_SUCCESS")
