@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from msgspec import Struct
-
 from app import VERSION
 from app.contract.events import ALWAYS_ANSWERS, Event
 from app.contract.samples import sample
@@ -24,16 +22,8 @@ it gets no event and no field that belongs to a capability.
 """
 
 
-class Place(Struct, frozen=True):
-    """Where the socket is: `host:port`, path, and whether behind TLS."""
-
-    host: str
-    path: str = "/ws"
-    is_secure: bool = False
-
-
-def document(events: Iterable[Event], shapes: Shapes, place: Place) -> dict[str, Any]:
-    """Return the AsyncAPI document."""
+def document(events: Iterable[Event], shapes: Shapes, path: str) -> dict[str, Any]:
+    """Return the AsyncAPI document of a socket at this path, but for where its server is."""
     events = list(events)
     keys = {event.name: event.key for event in events if event.sender == "server"}
     return {
@@ -45,10 +35,9 @@ def document(events: Iterable[Event], shapes: Shapes, place: Place) -> dict[str,
             "license": {"name": "MIT"},
         },
         "defaultContentType": "application/json",
-        "servers": {"here": server(place)},
         "channels": {
             "socket": {
-                "address": place.path,
+                "address": path,
                 "title": "The socket",
                 "description": "One WebSocket a peer; one JSON object a text frame.",
                 "messages": {event.key: {"$ref": f"#/components/messages/{event.key}"} for event in events},
@@ -62,9 +51,9 @@ def document(events: Iterable[Event], shapes: Shapes, place: Place) -> dict[str,
     }
 
 
-def server(place: Place) -> dict[str, str]:
-    """Return the server object of the place."""
-    return {"host": place.host, "protocol": "wss" if place.is_secure else "ws"}
+def server(host: str, *, is_secure: bool) -> dict[str, str]:
+    """Return the server object for a name and port, behind TLS or not."""
+    return {"host": host, "protocol": "wss" if is_secure else "ws"}
 
 
 def _message(event: Event, shapes: Shapes) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""Every path over HTTP: routed by this list, and told of by it in the contract."""
+
+from collections.abc import Mapping
+
+from app.rest import auth, docs, health
+from app.rest.answers import JsonError
+from app.rest.bodies import Bearer, Jwks, Live, PublicKey, Ready, Token, Unavailable
+from app.rest.endpoint import Answer, Call, Endpoint
+from app.settings import Settings
+
+
+def endpoints(settings: Settings) -> list[Endpoint]:
+    """Return what is served with these settings."""
+    return [endpoint for endpoint in ENDPOINTS if endpoint.is_served(settings)]
+
+
+def _error(means: str) -> Answer:
+    return Answer(means, JsonError)
+
+
+def _has_docs(settings: Settings) -> bool:
+    return settings.docs == "on"
+
+
+def _probe(path: str, call: Call, answers: Mapping[int, Answer]) -> Endpoint:
+    return Endpoint(path=path, call=call, tag="health", answers=answers)
+
+
+def _document(path: str, call: Call, *answers: tuple[int, Answer]) -> Endpoint:
+    document = (200, Answer("The document"))
+    return Endpoint(path=path, call=call, tag="contract", answers=dict([document, *answers]), is_served=_has_docs)
+
+
+IS_LIVE = {200: Answer("It lives", Live)}
+IS_READY = {200: Answer("It should get traffic", Ready), 503: Answer("It should not, and why", Unavailable)}
+
+ENDPOINTS = (
+    _probe("/health/live", health.live, IS_LIVE),
+    _probe("/health/ready", health.ready, IS_READY),
+    _probe("/api/v1/health", health.live, IS_LIVE),
+    _probe("/api/v1/health/ready", health.ready, IS_READY),
+    _probe("/metrics", health.metrics, {200: Answer("Prometheus text", media_type="text/plain")}),
+    Endpoint(
+        path="/api/v1/auth/public-key",
+        call=auth.get_public_key,
+        tag="authentication",
+        answers={200: Answer("The key", PublicKey)},
+    ),
+    Endpoint(
+        path="/.well-known/jwks.json",
+        call=auth.get_jwks,
+        tag="authentication",
+        answers={200: Answer("The keys", Jwks)},
+    ),
+    Endpoint(
+        path="/api/v1/auth/verify",
+        call=auth.verify,
+        tag="authentication",
+        needs_token=True,
+        answers={
+            200: Answer("The token is good", Bearer),
+            401: _error("It is missing (`ERR_1001`), invalid (`ERR_1002`) or expired (`ERR_1003`)"),
+        },
+    ),
+    Endpoint(
+        path="/api/v1/auth/dev-token",
+        call=auth.make_dev_token,
+        tag="authentication",
+        method="POST",
+        takes=auth.TokenRequest,
+        answers={
+            200: Answer("The token", Token),
+            400: _error("The body does not fit (`ERR_9003`)"),
+            413: _error(f"The body has more than {auth.MAX_BODY_BYTES} bytes (`ERR_9003`)"),
+            503: _error("There is no private key to sign with (`ERR_9001`)"),
+        },
+        is_served=lambda settings: settings.hands_out_dev_tokens,
+    ),
+    _document("/asyncapi.json", docs.get_asyncapi),
+    _document("/openapi.json", docs.get_openapi),
+    _document("/schemas/{event}.json", docs.get_schema, (404, _error("There is no such event"))),
+    Endpoint(
+        path="/docs",
+        call=docs.get_page,
+        tag="contract",
+        answers={200: Answer("A page for a browser", media_type="text/html")},
+        is_served=_has_docs,
+    ),
+)
