@@ -29,7 +29,10 @@ class Resume(Struct, frozen=True):
 
 
 class Auth(ClientEvent, frozen=True):
-    """Presents an access token. A token of any other type than string is an invalid token, so it is looked at later."""
+    """Presents an access token. What is wrong with it is answered `AUTH_FAILED`, and the socket closes with 4001.
+
+    A token of any other type than string is an invalid token, so it is looked at later.
+    """
 
     example: ClassVar[Example] = {"token": "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl", "capabilities": ["acks", "notices"]}
     token: Token = field(default_factory=lambda: NO_TOKEN)

@@ -9,6 +9,7 @@ from app.contract.samples import sample
 from app.contract.shapes import Shapes
 from schemas.errors import AFTER_CLOSE, MEANING, ErrorCode
 
+LINE = "|---|---|"
 CHANNEL = "#/channels/socket"
 INTRODUCTION = """\
 Connect to the socket and send one JSON object a frame: `{"event": ..., "data": {...}}`. First `AUTH`, within ten
@@ -124,8 +125,5 @@ def _meaning(code: ErrorCode) -> str:
 def _introduction() -> str:
     errors = [f"| `{code}` | {meaning} |" for code, meaning in MEANING.items()]
     closes = [f"| {code.value} | {advice} |" for code, advice in AFTER_CLOSE.items()]
-    return "\n".join([INTRODUCTION, *_table("code", errors), "", *_table("closed with", closes)])
-
-
-def _table(head: str, rows: list[str]) -> list[str]:
-    return [f"| {head} | |", "|---|---|", *rows]
+    tables = ["| code | means |", LINE, *errors, "", "| closed with | what to do |", LINE, *closes]
+    return "\n".join([INTRODUCTION, *tables])

@@ -132,7 +132,7 @@ def _told(name: str, struct: type[Struct], handler: str | None = None) -> tuple[
     """Return an event's summary, its first sentence, and all that the docstrings say of it."""
     says = wire_names(inspect.cleandoc(struct.__doc__ or ""))
     does = wire_names(handler or "")
-    description = "\n\n".join(part for part in (says, does and f"The server: {does}") if part)
+    description = "\n\n".join(part for part in (says, does and f"What the server does: {does}") if part)
     first = re.split(r"(?<=\.)\s", says or does or name, maxsplit=1)[0]
     return " ".join(first.split()), description or name
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from app import VERSION
-from app.contract.shapes import DIALECT, Components, Schema, never_null
+from app.contract.shapes import Components, Schema, never_null
 from app.rest.endpoint import Answer, Endpoint
 
 SCHEME = "accessToken"
@@ -26,7 +26,6 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, components)
     return {
         "openapi": "3.1.0",
-        "jsonSchemaDialect": DIALECT,
         "info": {
             "title": "PeerSync Dev Connect",
             "version": VERSION,

@@ -41,6 +41,7 @@ def _made_up(schema: Schema, shapes: Shapes) -> object:
 
 def _scalar(schema: Schema) -> object:
     kind = schema.get("type")
+    kind = kind[0] if isinstance(kind, list) else kind
     if kind == "string":
         return "text".ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
     if kind in {"integer", "number"}:

@@ -11,6 +11,7 @@ from app.contract.events import Event, wire_names
 Schema = dict[str, Any]
 Adapt = Callable[[Schema, type[Struct]], Schema]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+NULL: Schema = {"type": "null"}
 COMPONENT = "#/components/schemas/"
 REF: Schema = {
     "type": ["string", "integer"],
@@ -75,7 +76,7 @@ class Shapes:
         events = list(events)
         self.components = Components()
         self.data: dict[str, Schema] = {}
-        for sender, adapt in (("server", never_null), ("client", raw_is_required)):
+        for sender, adapt in (("server", never_null), ("client", as_read)):
             sent = [event for event in events if event.sender == sender]
             references = self.components.add([event.struct for event in sent], adapt)
             self.data |= {event.key: reference for event, reference in zip(sent, references, strict=True)}
@@ -108,10 +109,15 @@ def never_null(schema: Schema, struct: type[Struct]) -> Schema:
     return {**schema, "properties": {name: _without_null(each) for name, each in schema["properties"].items()}}
 
 
-def raw_is_required(schema: Schema, struct: type[Struct]) -> Schema:
-    """Require a raw field that the handler looks at by itself, though decoding does without."""
+def as_read(schema: Schema, struct: type[Struct]) -> Schema:
+    """Say null beside the type where it may stand for absence.
+
+    A raw field that the handler looks at by itself is required, though decoding does without.
+    """
+    properties = {name: _with_null(each) for name, each in schema["properties"].items()}
     raws = {info.encode_name for info in msgspec.structs.fields(struct) if _is_raw(info.type) and not info.required}
-    return {**schema, "required": [name for name in schema["properties"] if name in {*schema["required"], *raws}]}
+    required = [name for name in properties if name in {*schema["required"], *raws}]
+    return {**schema, "properties": properties, "required": required}
 
 
 def reach(schema: Schema, components: Mapping[str, Schema]) -> set[str]:
@@ -131,9 +137,21 @@ def reach(schema: Schema, components: Mapping[str, Schema]) -> set[str]:
 def _without_null(schema: Schema) -> Schema:
     if schema.get("default", ...) is not None or "anyOf" not in schema:
         return schema
-    options = [option for option in schema["anyOf"] if option != {"type": "null"}]
+    options = [option for option in schema["anyOf"] if option != NULL]
     rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default"}}
     return {**rest, **options[0]} if len(options) == 1 else {**rest, "anyOf": options}
+
+
+def _with_null(schema: Schema) -> Schema:
+    """Return the same, null being one of the types or of the values where there is a list of them."""
+    bare = _without_null(schema)
+    if bare is schema or NULL not in schema["anyOf"]:
+        return schema
+    if "enum" in bare:
+        return {**bare, "enum": [*bare["enum"], None]}
+    if isinstance(bare.get("type"), str):
+        return {**bare, "type": [bare["type"], "null"]}
+    return {name: value for name, value in schema.items() if name != "default"}
 
 
 def _is_raw(kind: object) -> bool:
