@@ -19,19 +19,17 @@ from handlers.ports import Services
 from handlers.requests import cancel, reject
 from handlers.table import Context, HandlerTable
 
+UNASKABLE = (
+    ErrorCode.PEER_NOT_FOUND,
+    ErrorCode.TARGET_OFFLINE,
+    ErrorCode.REQUEST_TO_ONESELF,
+    ErrorCode.REQUEST_NOT_FOUND,
+)
+
 table = HandlerTable()
 
 
-@table.on(
-    "CONNECTION_REQUEST",
-    errors=(
-        ErrorCode.SESSION_FULL,
-        ErrorCode.PEER_NOT_FOUND,
-        ErrorCode.TARGET_OFFLINE,
-        ErrorCode.REQUEST_TO_ONESELF,
-        ErrorCode.REQUEST_NOT_FOUND,
-    ),
-)
+@table.on("CONNECTION_REQUEST", errors=(ErrorCode.SESSION_FULL, *UNASKABLE))
 async def request(message: ConnectionRequest, ctx: Context) -> ConnectionPending | None:
     """Ask a peer for a session; the request waits for its answer for a while."""
     _check_sessions(ctx.user, ctx)

@@ -18,7 +18,7 @@ from schemas.sessions import (
 from stores.base import Session, User
 
 from handlers import membership
-from handlers.connections import ask
+from handlers.connections import UNASKABLE, ask
 from handlers.table import Context, HandlerTable
 
 OUTSIDE = (ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT)
@@ -29,7 +29,7 @@ table = HandlerTable()
 @table.on(
     "SESSION_INVITE",
     capability="sessions",
-    errors=(*OUTSIDE, ErrorCode.PEER_NOT_FOUND, ErrorCode.TARGET_OFFLINE, ErrorCode.REQUEST_TO_ONESELF),
+    errors=(*OUTSIDE, *UNASKABLE),
 )
 async def invite(message: SessionInvite, ctx: Context) -> ConnectionPending | None:
     """Ask a peer into the session, by a connection request that names it; only the host may."""

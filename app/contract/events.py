@@ -109,10 +109,7 @@ def _is_server_event(value: object) -> bool:
 
 def _annotated(route: Route) -> list[type[ServerEvent]]:
     """Return the answers that the annotation of the handler names."""
-    try:
-        answer = get_type_hints(route.call).get("return")
-    except (NameError, TypeError):
-        return []
+    answer = get_type_hints(route.call).get("return")
     return [kind for kind in (get_args(answer) or (answer,)) if _is_server_event(kind)]
 
 
