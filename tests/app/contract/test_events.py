@@ -151,7 +151,7 @@ def test_meanings() -> None:
 
 
 def test_plugin_that_says_nothing() -> None:
-    """Names that no document may have as keys, or that both sides use, get keys of their own; no docstring is needed."""
+    """Names that no document may have as keys, or that both sides use, get keys of their own; docstrings may lack."""
     table = HandlerTable()
 
     @table.on("SAME")
