@@ -51,8 +51,8 @@ def _operation(endpoint: Endpoint, components: Components) -> dict[str, Any]:
         "responses": {str(status): _response(answer, components) for status, answer in endpoint.answers.items()},
     }
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)}", endpoint.path)
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": example}
+        for name, example in endpoint.examples.items()
     ]
     if parameters:
         operation["parameters"] = parameters

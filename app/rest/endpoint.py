@@ -21,13 +21,17 @@ class Answer(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """One method of one path. Its docstring is that of the function; `is_served` says where it is routed."""
+    """One method of one path; `examples` has one for each parameter of the path.
+
+    What it does is told by the docstring of its function. `is_served` says where it is routed.
+    """
 
     path: str
     call: Call
     tag: str
     answers: Mapping[int, Answer]
     method: str = "GET"
+    examples: Mapping[str, str] = {}
     takes: type[Struct] | None = None
     needs_token: bool = False
     is_served: Callable[[Settings], bool] = lambda _settings: True

@@ -26,13 +26,13 @@ def _probe(path: str, call: Call, answers: Mapping[int, Answer]) -> Endpoint:
     return Endpoint(path=path, call=call, tag="health", answers=answers)
 
 
-def _document(path: str, call: Call, *answers: tuple[int, Answer]) -> Endpoint:
-    document = (200, Answer("The document"))
-    return Endpoint(path=path, call=call, tag="contract", answers=dict([document, *answers]), is_served=_has_docs)
+def _contract(path: str, call: Call, answers: Mapping[int, Answer], **examples: str) -> Endpoint:
+    return Endpoint(path=path, call=call, tag="contract", answers=answers, examples=examples, is_served=_has_docs)
 
 
 IS_LIVE = {200: Answer("It lives", Live)}
 IS_READY = {200: Answer("It should get traffic", Ready), 503: Answer("It should not, and why", Unavailable)}
+IS_DOCUMENT = {200: Answer("The document")}
 
 ENDPOINTS = (
     _probe("/health/live", health.live, IS_LIVE),
@@ -76,14 +76,8 @@ ENDPOINTS = (
         },
         is_served=lambda settings: settings.hands_out_dev_tokens,
     ),
-    _document("/asyncapi.json", docs.get_asyncapi),
-    _document("/openapi.json", docs.get_openapi),
-    _document("/schemas/{event}.json", docs.get_schema, (404, _error("There is no such event"))),
-    Endpoint(
-        path="/docs",
-        call=docs.get_page,
-        tag="contract",
-        answers={200: Answer("A page for a browser", media_type="text/html")},
-        is_served=_has_docs,
-    ),
+    _contract("/asyncapi.json", docs.get_asyncapi, IS_DOCUMENT),
+    _contract("/openapi.json", docs.get_openapi, IS_DOCUMENT),
+    _contract("/schemas/{event}.json", docs.get_schema, {**IS_DOCUMENT, 404: _error("No such event")}, event="AUTH"),
+    _contract("/docs", docs.get_page, {200: Answer("A page for a browser", media_type="text/html")}),
 )

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,6 +122,7 @@ def test_what_is_not_served_is_not_told_of(settings: Settings) -> None:
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
 def test_documented(endpoint: Endpoint) -> None:
-    """Every endpoint has a docstring, and says what each status means."""
+    """Every endpoint has a docstring, an example of each parameter, and says what each status means."""
     assert inspect.getdoc(endpoint.call)
+    assert re.findall(r"{(\w+)}", endpoint.path) == list(endpoint.examples)
     assert all(answer.means for answer in endpoint.answers.values())
