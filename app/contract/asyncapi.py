@@ -70,7 +70,6 @@ def _message(event: Event, shapes: Shapes) -> dict[str, Any]:
     return {
         "name": event.name,
         "title": event.name,
-        "summary": event.summary,
         "description": event.description,
         "payload": shapes.frame(event),
         **({} if shown is None else {"examples": [{"name": event.key, "payload": shown}]}),
