@@ -36,6 +36,7 @@ def document(events: Iterable[Event], shapes: Shapes, path: str) -> dict[str, An
             "license": {"name": "MIT"},
         },
         "defaultContentType": "application/json",
+        "servers": {},
         "channels": {
             "socket": {
                 "address": path,
