@@ -14,7 +14,7 @@ from msgspec import Struct
 import schemas
 from handlers.ports import State
 from handlers.table import Route
-from schemas.capabilities import Capability
+from schemas.capabilities import CAPABILITIES, Capability
 from schemas.errors import Error, ErrorCode
 from schemas.events import ClientEvent, Ok, ServerEvent
 
@@ -84,7 +84,7 @@ def _server_event(struct: type[ServerEvent], taken: set[str]) -> Event:
         struct=struct,
         summary=summary,
         description=description,
-        capability=struct.capability,
+        capability=struct.capability if struct.capability in CAPABILITIES else None,
     )
 
 

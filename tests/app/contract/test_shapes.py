@@ -60,6 +60,8 @@ class Grown(ServerEvent, frozen=True):
     event: ClassVar[str] = "GROWN"
     tree: Tree
     note: str | None = None
+    capability: str = "its own"  # type: ignore[misc, assignment]  # a plugin may name its fields as it likes
+    example: int = 5  # type: ignore[misc, assignment]
 
 
 class Odd(ClientEvent, frozen=True):
@@ -224,6 +226,13 @@ def test_two_shapes(planted: dict[str, Event]) -> None:
 
 def references(schema: Schema) -> set[str]:
     return {part.split('"')[0] for part in json.dumps(schema).split("#/components/schemas/")[1:]}
+
+
+def test_fields_named_as_ours(planted: dict[str, Event]) -> None:
+    """A plugin's event may have fields of the names that say something of the event."""
+    shapes = Shapes(planted.values())
+    assert planted["GROWN"].capability is None
+    assert sample(planted["GROWN"], shapes) == {"event": "GROWN", "data": {"tree": {"card": {}}}}
 
 
 def test_unknown_to_json_schema(planted: dict[str, Event]) -> None:
