@@ -1,6 +1,7 @@
 """JSON Schemas of events (draft 2020-12), from the structs that decode and encode them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -38,9 +39,8 @@ class Components:
         """
         references, components = _generated(structs)
         parts = {part.__name__: part for struct in structs for part in _structs(struct)}
-        adapted = {
-            name: adapt(_told(each), parts[name]) if name in parts else each for name, each in components.items()
-        }
+        told = {name: _told(component) for name, component in components.items()}
+        adapted = {name: adapt(each, parts[name]) if name in parts else each for name, each in told.items()}
         clashes = self._clashes(adapted)
 
         def target(name: str) -> str:
@@ -197,7 +197,7 @@ def _parts(kind: object) -> Iterator[object]:
 
 def _told(schema: Schema) -> Schema:
     description = schema.get("description")
-    return {**schema, "description": wire_names(description)} if description else schema
+    return {**schema, "description": wire_names(cleandoc(description))} if description else schema
 
 
 def _moved(schema: Schema, target: Callable[[str], str]) -> Schema:

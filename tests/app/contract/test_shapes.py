@@ -165,6 +165,11 @@ def test_data_may_be_left_out_where_nothing_is_required() -> None:
     assert (required["PING"], required["SEND_MESSAGE"], required["OK"]) == (False, True, True)
 
 
+def test_descriptions_are_not_indented() -> None:
+    """Docstrings come as they read, without the indentation of the source, which not every Python strips."""
+    assert "\\n " not in json.dumps(SHAPES.components.schemas)
+
+
 def test_other_frames_do_not_fit() -> None:
     """The name of the event and the type of `ref` are held to."""
     ping = next(event for event in EVENTS if event.name == "PING")
