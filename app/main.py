@@ -7,13 +7,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from app.auth.keys import public_keys
+from app.contract.contract import Contract
 from app.ops.logs import make_logger
-from app.rest import admin, auth, health
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
+from app.rest.docs import static_files
+from app.rest.endpoints import endpoints
 from app.runtime import Plan, Runtime, running
 from app.settings import Settings, read_settings
 from app.tables import load_routes
@@ -38,7 +40,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
             app.state.runtime = runtime
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=[*_rest(chosen), WebSocketRoute(chosen.ws_path, _socket), WebSocketRoute("/{path:path}", _no_socket)],
         middleware=_cors(chosen),
         exception_handlers={
@@ -49,6 +51,8 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
         },
         lifespan=lifespan,
     )
+    app.state.contract = Contract(plan.routes, endpoints(chosen), chosen.ws_path)
+    return app
 
 
 async def _socket(websocket: WebSocket) -> None:
@@ -69,21 +73,9 @@ async def _no_socket(websocket: WebSocket) -> None:
     await websocket.send_denial_response(json_error(404, "NOT_FOUND", "The socket is elsewhere (WS_PATH)"))
 
 
-def _rest(settings: Settings) -> list[Route]:
-    dev_token = Route("/api/v1/auth/dev-token", auth.make_dev_token, methods=["POST"])
-    revocations = Route("/api/v1/admin/revocations", admin.revoke, methods=["POST"])
-    return [
-        Route("/health/live", health.live),
-        Route("/health/ready", health.ready),
-        Route("/api/v1/health", health.live),
-        Route("/api/v1/health/ready", health.ready),
-        Route("/metrics", health.metrics),
-        Route("/api/v1/auth/public-key", auth.get_public_key),
-        Route("/api/v1/auth/verify", auth.verify),
-        Route("/.well-known/jwks.json", auth.get_jwks),
-        *([revocations] if settings.admin == "on" else []),
-        *([dev_token] if settings.hands_out_dev_tokens else []),
-    ]
+def _rest(settings: Settings) -> list[Route | Mount]:
+    routes = [Route(each.path, each.call, methods=[each.method]) for each in endpoints(settings)]
+    return [*routes, *(static_files() if settings.docs == "on" else [])]
 
 
 def _cors(settings: Settings) -> list[Middleware]:

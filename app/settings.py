@@ -76,6 +76,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     log_level: LogLevel = "info"
     log_format: Literal["console", "json"] = "console"
     cors_origin: str = ""
+    docs: Literal["on", "off"] = "on"
 
     store_url: Annotated[str, Meta(pattern="^memory://$")] = "memory://"
     session_grace_seconds: Seconds = 30

@@ -15,7 +15,12 @@ from handlers.table import Context, HandlerTable
 table = HandlerTable()
 
 
-@table.on("AUTH", needs=State.CONNECTED)
+@table.on(
+    "AUTH",
+    needs=State.CONNECTED,
+    answers=(AuthSuccess, AuthFailed),
+    errors=(ErrorCode.TOKEN_MISSING, ErrorCode.TOKEN_INVALID, ErrorCode.TOKEN_EXPIRED),
+)
 async def authenticate(message: Auth, ctx: Context) -> None:
     """Let the socket in, superseding the user's other one; on an authenticated socket, renew its token."""
     try:

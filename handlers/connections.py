@@ -19,10 +19,17 @@ from handlers.ports import Services
 from handlers.requests import cancel, reject
 from handlers.table import Context, HandlerTable
 
+UNASKABLE = (
+    ErrorCode.PEER_NOT_FOUND,
+    ErrorCode.TARGET_OFFLINE,
+    ErrorCode.REQUEST_TO_ONESELF,
+    ErrorCode.REQUEST_NOT_FOUND,
+)
+
 table = HandlerTable()
 
 
-@table.on("CONNECTION_REQUEST")
+@table.on("CONNECTION_REQUEST", errors=(ErrorCode.SESSION_FULL, *UNASKABLE))
 async def request(message: ConnectionRequest, ctx: Context) -> ConnectionPending | None:
     """Ask a peer for a session; the request waits for its answer for a while."""
     _check_sessions(ctx.user, ctx)
@@ -53,7 +60,11 @@ async def ask(
     return ConnectionPending(request_id=request.id, target_id=target_id, expires_at=expires_at)
 
 
-@table.on("CONNECTION_RESPONSE")
+@table.on(
+    "CONNECTION_RESPONSE",
+    answers=(SessionCreated,),
+    errors=(ErrorCode.REQUEST_NOT_FOUND, ErrorCode.NOT_THE_ONE_ASKED, ErrorCode.SESSION_FULL),
+)
 async def respond(message: ConnectionResponse, ctx: Context) -> None:
     """Accept or refuse a request; of several answers to one request the first counts."""
     pending = ctx.directory.request(message.request_id)
@@ -70,7 +81,7 @@ async def respond(message: ConnectionResponse, ctx: Context) -> None:
         reject(ctx.services, taken)
 
 
-@table.on("CONNECTION_CANCEL", capability="sessions")
+@table.on("CONNECTION_CANCEL", capability="sessions", errors=(ErrorCode.REQUEST_NOT_FOUND,))
 async def withdraw(message: ConnectionCancel, ctx: Context) -> None:
     """Take a request of one's own back; to all but its two sides there is no such request."""
     pending = ctx.directory.request(message.request_id)

@@ -12,7 +12,7 @@ from handlers.table import Context, HandlerTable
 table = HandlerTable()
 
 
-@table.on("SEND_MESSAGE")
+@table.on("SEND_MESSAGE", errors=(ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT, ErrorCode.NOT_ALLOWED))
 def send_message(message: SendMessage, ctx: Context) -> MessageAck | None:
     """Pass the content on to every other participant, as it came."""
     session = ctx.directory.session(message.session_id)

@@ -15,7 +15,7 @@ from handlers.table import Context, HandlerTable
 table = HandlerTable()
 
 
-@table.on("PEER_REGISTER", needs=State.AUTHENTICATED)
+@table.on("PEER_REGISTER", needs=State.AUTHENTICATED, answers=(PeerRegistered,))
 async def register(message: PeerRegister, ctx: Context) -> None:
     """Join the directory, or replace the profile there; what was kept for the user follows the answer."""
     profile = Profile(

@@ -18,13 +18,19 @@ from schemas.sessions import (
 from stores.base import Session, User
 
 from handlers import membership
-from handlers.connections import ask
+from handlers.connections import UNASKABLE, ask
 from handlers.table import Context, HandlerTable
+
+OUTSIDE = (ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT)
 
 table = HandlerTable()
 
 
-@table.on("SESSION_INVITE", capability="sessions")
+@table.on(
+    "SESSION_INVITE",
+    capability="sessions",
+    errors=(*OUTSIDE, *UNASKABLE),
+)
 async def invite(message: SessionInvite, ctx: Context) -> ConnectionPending | None:
     """Ask a peer into the session, by a connection request that names it; only the host may."""
     session = membership.find(ctx.directory, message.session_id)
@@ -34,13 +40,13 @@ async def invite(message: SessionInvite, ctx: Context) -> ConnectionPending | No
     return await ask(message.target_id, ctx, session.id, message.role or "guest")
 
 
-@table.on("SESSION_LEAVE", capability="sessions")
+@table.on("SESSION_LEAVE", capability="sessions", errors=OUTSIDE)
 async def leave(message: SessionLeave, ctx: Context) -> None:
     """Go out; when the host goes, the guest who is there longest becomes host."""
     await membership.part(ctx.services, message.session_id, ctx.user, "left")
 
 
-@table.on("SESSION_KICK", capability="sessions")
+@table.on("SESSION_KICK", capability="sessions", errors=OUTSIDE)
 async def kick(message: SessionKick, ctx: Context) -> None:
     """Throw a participant out. To a host that this leaves alone, the session has `ended`: it was not kicked itself."""
     target = User(message.target_id, ctx.user.org)
@@ -54,7 +60,7 @@ async def kick(message: SessionKick, ctx: Context) -> None:
     membership.tell_parted(ctx.services, before, after, target, kind="kicked", reason="ended")
 
 
-@table.on("SESSION_ROLE", capability="sessions")
+@table.on("SESSION_ROLE", capability="sessions", errors=OUTSIDE)
 async def give_role(message: SessionRole, ctx: Context) -> None:
     """Make another participant guest or observer."""
     target = User(message.target_id, ctx.user.org)
@@ -67,7 +73,7 @@ async def give_role(message: SessionRole, ctx: Context) -> None:
     membership.tell(ctx.services, after, "role", target)
 
 
-@table.on("SESSION_HANDOVER", capability="sessions")
+@table.on("SESSION_HANDOVER", capability="sessions", errors=OUTSIDE)
 async def hand_over(message: SessionHandover, ctx: Context) -> None:
     """Make another participant the host; the old one is a guest then."""
     target = User(message.target_id, ctx.user.org)
@@ -80,7 +86,7 @@ async def hand_over(message: SessionHandover, ctx: Context) -> None:
     membership.tell(ctx.services, after, "host", target)
 
 
-@table.on("SESSION_END", capability="sessions")
+@table.on("SESSION_END", capability="sessions", errors=OUTSIDE)
 async def end(message: SessionEnd, ctx: Context) -> None:
     """End the session for all, oneself included."""
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar, get_type_hints
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 from schemas.capabilities import Capability
 from schemas.errors import ErrorCode, EventError
 from schemas.events import ClientEvent, ServerEvent
@@ -76,8 +77,12 @@ class Context:
         return ref
 
 
-class Route(Struct, frozen=True):
-    """One row of the table."""
+class Route(Struct, frozen=True, kw_only=True):
+    """One row of the table.
+
+    `errors` and `answers` are for the contract: the refusals that not every event may meet, and the answers that the
+    function's annotation does not name.
+    """
 
     event: str
     message: type[ClientEvent]
@@ -85,6 +90,8 @@ class Route(Struct, frozen=True):
     capability: Capability | None
     call: Handler
     is_async: bool
+    errors: tuple[ErrorCode, ...] = ()
+    answers: tuple[type[ServerEvent], ...] = ()
 
     def guarded(self) -> Handler:
         """Return the handler, behind a check of the socket's capability if the event needs one."""
@@ -95,22 +102,38 @@ class HandlerTable:
     """The events of one domain."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[str, State, Capability | None, Handler]] = []
+        self._entries: list[Route] = []
 
     def on(
-        self, event: str, *, needs: State = State.REGISTERED, capability: Capability | None = None
+        self,
+        event: str,
+        *,
+        needs: State = State.REGISTERED,
+        capability: Capability | None = None,
+        errors: Iterable[ErrorCode] = (),
+        answers: Iterable[type[ServerEvent]] = (),
     ) -> Callable[[_Function], _Function]:
         """Register the decorated function for an event and return it unchanged; nothing else happens at import."""
 
         def register(function: _Function) -> _Function:
-            self._entries.append((event, needs, capability, function))
+            route = Route(
+                event=event,
+                message=ClientEvent,
+                needs=needs,
+                capability=capability,
+                call=function,
+                is_async=inspect.iscoroutinefunction(function),
+                errors=tuple(errors),
+                answers=tuple(answers),
+            )
+            self._entries.append(route)
             return function
 
         return register
 
     def routes(self) -> list[Route]:
         """Return the rows, annotations resolved; raises `TableError` for a handler that lacks one."""
-        return [_route(*entry) for entry in self._entries]
+        return [replace(route, message=_message(route.event, route.call)) for route in self._entries]
 
 
 def merge(tables: Iterable[HandlerTable]) -> dict[str, Route]:
@@ -125,7 +148,7 @@ def merge(tables: Iterable[HandlerTable]) -> dict[str, Route]:
     return merged
 
 
-def _route(event: str, needs: State, capability: Capability | None, function: Handler) -> Route:
+def _message(event: str, function: Handler) -> type[ClientEvent]:
     parameters = list(inspect.signature(function).parameters)
     try:
         message = get_type_hints(function).get(parameters[0]) if parameters else None
@@ -133,7 +156,7 @@ def _route(event: str, needs: State, capability: Capability | None, function: Ha
         raise TableError(f"{_name(function)}, the handler of {event}: {error}") from None
     if not (isinstance(message, type) and issubclass(message, ClientEvent)):
         raise TableError(f"{_name(function)}, the handler of {event}: annotate its first parameter with a ClientEvent")
-    return Route(event, message, needs, capability, function, inspect.iscoroutinefunction(function))
+    return message
 
 
 def _guarded(event: str, capability: Capability, call: Handler) -> Handler:

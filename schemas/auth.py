@@ -1,12 +1,17 @@
 """Authentication and the heartbeat."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 
 from schemas.errors import ErrorCode
 from schemas.events import ClientEvent, ServerEvent
+from schemas.examples import Example
 from schemas.fields import Label, Labels, Offset
+
+Token = Annotated[Raw, Meta(extra_json_schema={"type": "string", "description": "A JWT, with or without `Bearer `."})]
+
+NO_TOKEN = Raw(b"null")
 
 
 class Client(Struct, frozen=True):
@@ -24,9 +29,13 @@ class Resume(Struct, frozen=True):
 
 
 class Auth(ClientEvent, frozen=True):
-    """Presents an access token. A token of any other type than string is an invalid token, so it is looked at later."""
+    """Presents an access token. What is wrong with it is answered `AUTH_FAILED`, and the socket closes with 4001.
 
-    token: Raw = Raw(b"null")
+    A token of any other type than string is an invalid token, so it is looked at later.
+    """
+
+    example: ClassVar[Example] = {"token": "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl", "capabilities": ["acks", "notices"]}
+    token: Token = field(default_factory=lambda: NO_TOKEN)
     capabilities: Labels | None = None
     client: Client | None = None
     resume: Resume | None = None
@@ -58,6 +67,7 @@ class AuthSuccess(ServerEvent, frozen=True):
     """The token is good; from its claims `sub`, `name` and `email`. The rest is told to clients of version 1.1."""
 
     event: ClassVar[str] = "AUTH_SUCCESS"
+    example: ClassVar[Example] = {"userId": "ann", "displayName": "Ann", "email": "ann@example.com"}
     user_id: str
     display_name: str
     email: str | None = None
@@ -72,6 +82,7 @@ class AuthFailed(ServerEvent, frozen=True):
     """The token is not good; the socket closes with 4001."""
 
     event: ClassVar[str] = "AUTH_FAILED"
+    example: ClassVar[Example] = {"code": "ERR_1003", "message": "The access token has expired"}
     code: ErrorCode
     message: str
 
@@ -79,6 +90,7 @@ class AuthFailed(ServerEvent, frozen=True):
 class Ping(ClientEvent, frozen=True):
     """Asks for a sign of life; `offset` is that of the last event handled, so that the server can let go of those."""
 
+    example: ClassVar[Example] = {}
     offset: Offset | None = None
 
 
@@ -86,4 +98,5 @@ class Pong(ServerEvent, frozen=True):
     """Answers `PING` with the server's time, milliseconds since 1970."""
 
     event: ClassVar[str] = "PONG"
+    example: ClassVar[Example] = {"timestamp": 1769850000000}
     timestamp: int

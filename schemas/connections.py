@@ -5,25 +5,28 @@ from typing import ClassVar
 from msgspec import field
 from msgspec.structs import replace
 
-from schemas.capabilities import Spoken
+from schemas.capabilities import Capability, Spoken
 from schemas.events import ClientEvent, ServerEvent
-from schemas.fields import Id, RejectReason, Role
+from schemas.examples import ANN, BOB, REQUEST_ID, SESSION_ID, TIMESTAMP, Example
+from schemas.fields import Id, RejectReason, Role, Timestamp
 from schemas.peers import PeerCard
 
 
 class ConnectionRequest(ClientEvent, frozen=True):
     """Asks a peer for a session."""
 
+    example: ClassVar[Example] = {"targetId": "bob"}
     target_id: Id
 
 
 class ConnectionPending(ServerEvent, frozen=True):
-    """Answers a request with `ref`: it waits for the target's answer until `expires_at`, ISO 8601."""
+    """Answers a request with `ref`: it waits for the target's answer until `expires_at`."""
 
     event: ClassVar[str] = "CONNECTION_PENDING"
+    example: ClassVar[Example] = {"requestId": REQUEST_ID, "targetId": "bob", "expiresAt": TIMESTAMP}
     request_id: str
     target_id: str
-    expires_at: str
+    expires_at: Timestamp
 
 
 class ConnectionRequestReceived(ServerEvent, frozen=True):
@@ -31,6 +34,7 @@ class ConnectionRequestReceived(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "CONNECTION_REQUEST_RECEIVED"
     has_variants: ClassVar[bool] = True
+    example: ClassVar[Example] = {"requestId": REQUEST_ID, "from": ANN}
     request_id: str
     sender: PeerCard = field(name="from")
     session_id: str | None = None
@@ -45,6 +49,7 @@ class ConnectionRequestReceived(ServerEvent, frozen=True):
 class ConnectionCancel(ClientEvent, frozen=True):
     """Withdraws a request of one's own."""
 
+    example: ClassVar[Example] = {"requestId": REQUEST_ID}
     request_id: Id
 
 
@@ -53,6 +58,8 @@ class ConnectionCancelled(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "CONNECTION_CANCELLED"
     has_variants: ClassVar[bool] = True
+    capability: ClassVar[Capability] = "sessions"
+    example: ClassVar[Example] = {"requestId": REQUEST_ID}
     request_id: str
 
     def variant(self, spoken: Spoken) -> "ConnectionCancelled | None":
@@ -63,6 +70,7 @@ class ConnectionCancelled(ServerEvent, frozen=True):
 class ConnectionResponse(ClientEvent, frozen=True):
     """Accepts or refuses."""
 
+    example: ClassVar[Example] = {"requestId": REQUEST_ID, "accepted": True}
     request_id: Id
     accepted: bool
 
@@ -72,6 +80,7 @@ class ConnectionAccepted(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "CONNECTION_ACCEPTED"
     has_variants: ClassVar[bool] = True
+    example: ClassVar[Example] = {"requestId": REQUEST_ID, "sessionId": SESSION_ID, "peer": BOB}
     request_id: str
     session_id: str
     peer: PeerCard
@@ -85,6 +94,7 @@ class ConnectionRejected(ServerEvent, frozen=True):
     """Tells the requester that nothing comes of it; without a reason, the target said no."""
 
     event: ClassVar[str] = "CONNECTION_REJECTED"
+    example: ClassVar[Example] = {"requestId": REQUEST_ID, "targetId": "bob", "reason": "expired"}
     request_id: str
     target_id: str
     reason: RejectReason | None = None

@@ -1,11 +1,13 @@
 """Error codes and close codes, each in one place (protocol.md sections 4 and 5)."""
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import ClassVar
 
 from msgspec import Struct
 
 from schemas.events import ServerEvent
+from schemas.examples import Example
 
 
 class ErrorCode(StrEnum):
@@ -33,6 +35,31 @@ class ErrorCode(StrEnum):
     INVALID_DATA = "ERR_9003"
 
 
+MEANING: Mapping[ErrorCode, str] = {
+    ErrorCode.TOKEN_MISSING: "token missing, or the deadline for `AUTH` passed",
+    ErrorCode.TOKEN_INVALID: "token invalid",
+    ErrorCode.TOKEN_EXPIRED: "token expired",
+    ErrorCode.NOT_ALLOWED: "not allowed",
+    ErrorCode.PEER_NOT_FOUND: "no such peer",
+    ErrorCode.SUPERSEDED: "superseded by a newer connection of the same user",
+    ErrorCode.NOT_REGISTERED: "send `PEER_REGISTER` first",
+    ErrorCode.SESSION_NOT_FOUND: "no such session: it never was, or is over",
+    ErrorCode.SESSION_FULL: "session full, or too many sessions of one user",
+    ErrorCode.NOT_A_PARTICIPANT: "not a participant of the session",
+    ErrorCode.TARGET_OFFLINE: "the target is offline",
+    ErrorCode.NOT_A_MESSAGE: "not a message: bad JSON, no object, no `event`, or an unknown one",
+    ErrorCode.RATE_LIMITED: "too much at once; `details.retryAfterMs` says when to go on",
+    ErrorCode.NOT_AUTHENTICATED: "send `AUTH` first",
+    ErrorCode.REQUEST_NOT_FOUND: "no such connection request: it never was, is answered, or expired",
+    ErrorCode.REQUEST_TO_ONESELF: "a connection request to oneself",
+    ErrorCode.NOT_THE_ONE_ASKED: "the request was made to another peer",
+    ErrorCode.INTERNAL: "internal error; the server's log has it",
+    ErrorCode.STORE_UNREACHABLE: "a store is unreachable; try again",
+    ErrorCode.INVALID_DATA: "`data` or `ref` does not fit; the message names the field",
+}
+"""What each code means, for the contract."""
+
+
 class CloseCode(IntEnum):
     """Why a socket was closed; what a client should do about it is in protocol.md section 5."""
 
@@ -51,6 +78,22 @@ class CloseCode(IntEnum):
     RATE_LIMITED = 4029
 
 
+AFTER_CLOSE: Mapping[CloseCode, str] = {
+    CloseCode.NORMAL: "bye",
+    CloseCode.GOING_AWAY: "bye",
+    CloseCode.PROTOCOL_ERROR: "RFC 6455 violated, a bug in the client: stop",
+    CloseCode.BAD_UTF8: "not UTF-8, a bug in the client: stop",
+    CloseCode.TOO_LARGE: "message too large, a bug in the client: stop",
+    CloseCode.RESTART: "this node restarts: reconnect, with jitter",
+    CloseCode.UNAUTHENTICATED: "authentication failed, came late, or was revoked: get a new token first",
+    CloseCode.SUPERSEDED: "another connection of the user took over: do not reconnect by yourself",
+    CloseCode.TOKEN_EXPIRED: "the token expired: reconnect with a fresh one",
+    CloseCode.TOO_SLOW: "you read too slowly: reconnect",
+    CloseCode.RATE_LIMITED: "you kept exceeding the rate limit: wait, then reconnect",
+}
+"""Why a socket was closed, and what a client should do, for the contract."""
+
+
 class RetryAfter(Struct, frozen=True, rename="camel"):
     """When a refused client may send again, in milliseconds."""
 
@@ -58,9 +101,10 @@ class RetryAfter(Struct, frozen=True, rename="camel"):
 
 
 class Error(ServerEvent, frozen=True):
-    """Something was refused."""
+    """Something was refused. The socket stays open, unless a close frame follows."""
 
     event: ClassVar[str] = "ERROR"
+    example: ClassVar[Example] = {"code": "ERR_3001", "message": "No such session: it never was, or is over"}
     code: ErrorCode
     message: str
     details: RetryAfter | None = None

@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 from msgspec import Raw, Struct
 
-from schemas.capabilities import Spoken
+from schemas.capabilities import Capability, Spoken
+from schemas.examples import Example
 
 NO_REF = Raw(b"")
 NULL_REF = b"null"
@@ -19,17 +20,25 @@ class Envelope(Struct):
 
 
 class ClientEvent(Struct, frozen=True, rename="camel"):
-    """`data` of an event that a client sends: checked by decoding, never by its constructor."""
+    """`data` of an event that a client sends: checked by decoding, never by its constructor.
+
+    `example` is shown in the contract; without one, one is made up.
+    """
+
+    example: ClassVar[Example | None] = None
 
 
 class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`data` of an event that the server sends; a field at its default of None is left out.
 
-    One that is not the same for everybody sets `has_variants`, and `variant` tells who gets what.
+    One that is not the same for everybody sets `has_variants`, and `variant` tells who gets what. For the contract,
+    `capability` says that only sockets which speak it get the event, and `example` is shown.
     """
 
     event: ClassVar[str]
     has_variants: ClassVar[bool] = False
+    capability: ClassVar[Capability | None] = None
+    example: ClassVar[Example | None] = None
 
     def variant(self, _spoken: Spoken) -> "ServerEvent | None":
         """Return what a socket that speaks these capabilities gets of the event; None if nothing."""
@@ -47,3 +56,4 @@ class Ok(ServerEvent, frozen=True):
     """Answers an event with `ref` that has no other answer."""
 
     event: ClassVar[str] = "OK"
+    example: ClassVar[Example] = {}

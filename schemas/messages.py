@@ -5,9 +5,10 @@ from typing import ClassVar
 from msgspec import Raw, field
 from msgspec.structs import replace
 
-from schemas.capabilities import Spoken
+from schemas.capabilities import Capability, Spoken
 from schemas.events import ClientEvent, ServerEvent
-from schemas.fields import Id, Ids, Label
+from schemas.examples import MESSAGE_ID, SESSION_ID, TIMESTAMP, Example
+from schemas.fields import Id, Ids, Label, Timestamp
 
 
 class SendMessage(ClientEvent, frozen=True):
@@ -16,6 +17,12 @@ class SendMessage(ClientEvent, frozen=True):
     `to` names those of them who get it. With the capability `acks` a `message_id` asks for `MESSAGE_ACK`.
     """
 
+    example: ClassVar[Example] = {
+        "sessionId": SESSION_ID,
+        "content": {"prompt": "Why does this loop forever?"},
+        "type": "ai-request",
+        "correlationId": "cor_1",
+    }
     session_id: Id
     content: Raw
     type: Label | None = None
@@ -25,19 +32,27 @@ class SendMessage(ClientEvent, frozen=True):
 
 
 class MessageReceived(ServerEvent, frozen=True, kw_only=True):
-    """A message of another participant; `timestamp` is ISO 8601, UTC, in milliseconds, 24 characters."""
+    """A message of another participant."""
 
     event: ClassVar[str] = "MESSAGE_RECEIVED"
+    example: ClassVar[Example] = {
+        "sessionId": SESSION_ID,
+        "from": "ann",
+        "content": {"prompt": "Why does this loop forever?"},
+        "type": "ai-request",
+        "correlationId": "cor_1",
+        "timestamp": TIMESTAMP,
+    }
     session_id: str
     sender: str = field(name="from")
     content: Raw
     type: str | None = None
     correlation_id: str | None = None
-    timestamp: str
+    timestamp: Timestamp
 
 
 class AddressedMessage(MessageReceived, frozen=True, kw_only=True):
-    """A message with what only some are told of: `message_id` those with `acks`, `to` those with `sessions`."""
+    """A message of another participant; `message_id` is for who speaks `acks`, `to` for who speaks `sessions`."""
 
     has_variants: ClassVar[bool] = True
     message_id: str | None = None
@@ -56,9 +71,17 @@ class MessageAck(ServerEvent, frozen=True, kw_only=True):
     """Tells the sender who has its message: handed to their sockets, or kept for their return."""
 
     event: ClassVar[str] = "MESSAGE_ACK"
+    capability: ClassVar[Capability] = "acks"
+    example: ClassVar[Example] = {
+        "messageId": MESSAGE_ID,
+        "sessionId": SESSION_ID,
+        "timestamp": TIMESTAMP,
+        "delivered": ["bob"],
+        "queued": [],
+    }
     message_id: str
     session_id: str
-    timestamp: str
+    timestamp: Timestamp
     delivered: tuple[str, ...]
     queued: tuple[str, ...]
     duplicate: bool | None = None

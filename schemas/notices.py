@@ -2,18 +2,23 @@
 
 from typing import ClassVar, Literal
 
+from schemas.capabilities import Capability
 from schemas.events import ServerEvent
+from schemas.examples import TIMESTAMP, Example
+from schemas.fields import Timestamp
 
 
 class ServerNotice(ServerEvent, frozen=True):
     """Tells a socket with the capability `notices` what is about to happen, so that it can act before.
 
     `draining`: this node stops, and closes the socket with 1012 within `closes_in_seconds`; until then all goes on.
-    `token-expiring`: the token expires at `expires_at`, written as timestamps of messages are; a new AUTH renews it.
+    `token-expiring`: the token expires at `expires_at`; a new AUTH renews it.
     `slow`: half of what may wait for the socket waits; if the client does not read faster, it is closed with 4008.
     """
 
     event: ClassVar[str] = "SERVER_NOTICE"
+    capability: ClassVar[Capability] = "notices"
+    example: ClassVar[Example] = {"kind": "token-expiring", "expiresAt": TIMESTAMP}
     kind: Literal["draining", "token-expiring", "slow"]
     closes_in_seconds: float | None = None
-    expires_at: str | None = None
+    expires_at: Timestamp | None = None

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from schemas.capabilities import VERSION_1_1, Spoken
 from schemas.events import ClientEvent, ServerEvent
+from schemas.examples import ANN, ANN_PROFILE, BOB, Example
 from schemas.fields import (
     ChosenStatus,
     ConnectionMode,
@@ -76,6 +77,7 @@ class PeerEntry(Struct, frozen=True, rename="camel"):
 class PeerRegister(ClientEvent, frozen=True):
     """Joins the directory, or replaces the profile there; who is hidden can be reached by its id only."""
 
+    example: ClassVar[Example] = {"displayName": "Ann", "ide": "neovim", "role": "host"}
     display_name: DisplayName | None = None
     ide: Ide | None = None
     role: Role | None = None
@@ -88,6 +90,7 @@ class PeerRegistered(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "PEER_REGISTERED"
     has_variants: ClassVar[bool] = True
+    example: ClassVar[Example] = {**ANN, "status": "online"}
     id: str
     profile: Profile
     status: Status
@@ -100,6 +103,7 @@ class PeerRegistered(ServerEvent, frozen=True):
 class PeerStatus(ClientEvent, frozen=True):
     """Says whether one has time."""
 
+    example: ClassVar[Example] = {"status": "away"}
     status: ChosenStatus
 
 
@@ -109,6 +113,7 @@ class DiscoverPeers(ClientEvent, frozen=True):
     `limit` and `cursor` ask for a page at a time; a page has `DIRECTORY_PAGE` peers at most.
     """
 
+    example: ClassVar[Example] = {"ide": "vscode", "limit": 50}
     role: Role | None = None
     ide: Ide | None = None
     lan_only: bool | None = None
@@ -123,6 +128,7 @@ class PeersList(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "PEERS_LIST"
     has_variants: ClassVar[bool] = True
+    example: ClassVar[Example] = {"peers": [{**BOB, "status": "online", "connectionMode": "REMOTE"}]}
     peers: list[PeerEntry]
     next_cursor: str | None = None
 
@@ -135,6 +141,7 @@ class PeerStatusUpdate(ServerEvent, frozen=True):
     """A peer came, went or changed."""
 
     event: ClassVar[str] = "PEER_STATUS_UPDATE"
+    example: ClassVar[Example] = {"id": "ann", "profile": ANN_PROFILE, "status": "away", "connectionMode": "LAN"}
     id: str
     profile: Profile
     status: Status

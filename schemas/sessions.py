@@ -5,8 +5,9 @@ from typing import ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.capabilities import Spoken
+from schemas.capabilities import Capability, Spoken
 from schemas.events import ClientEvent, ServerEvent
+from schemas.examples import ANN, PARTICIPANTS, SESSION_ID, Example
 from schemas.fields import ChangeKind, EndReason, Id, InvitedRole, Role
 from schemas.peers import PeerCard, Profile
 
@@ -32,6 +33,7 @@ class SessionCreated(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "SESSION_CREATED"
     has_variants: ClassVar[bool] = True
+    example: ClassVar[Example] = {"sessionId": SESSION_ID, "peer": ANN}
     session_id: str
     peer: PeerCard
 
@@ -44,6 +46,7 @@ class SessionEnded(ServerEvent, frozen=True):
     """The session is over for the one who gets this."""
 
     event: ClassVar[str] = "SESSION_ENDED"
+    example: ClassVar[Example] = {"sessionId": SESSION_ID, "reason": "left"}
     session_id: str
     reason: EndReason
 
@@ -53,6 +56,13 @@ class SessionUpdated(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "SESSION_UPDATED"
     has_variants: ClassVar[bool] = True
+    capability: ClassVar[Capability] = "sessions"
+    example: ClassVar[Example] = {
+        "sessionId": SESSION_ID,
+        "hostId": "ann",
+        "participants": PARTICIPANTS,
+        "change": {"kind": "joined", "id": "bob"},
+    }
     session_id: str
     host_id: str
     participants: list[Participant]
@@ -66,6 +76,7 @@ class SessionUpdated(ServerEvent, frozen=True):
 class SessionInvite(ClientEvent, frozen=True):
     """Asks a peer into a session of one's own, as a guest if no role is given."""
 
+    example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob", "role": "observer"}
     session_id: Id
     target_id: Id
     role: InvitedRole | None = None
@@ -74,12 +85,14 @@ class SessionInvite(ClientEvent, frozen=True):
 class SessionLeave(ClientEvent, frozen=True):
     """Goes out of a session."""
 
+    example: ClassVar[Example] = {"sessionId": SESSION_ID}
     session_id: Id
 
 
 class SessionKick(ClientEvent, frozen=True):
     """Throws a participant out."""
 
+    example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob"}
     session_id: Id
     target_id: Id
 
@@ -87,6 +100,7 @@ class SessionKick(ClientEvent, frozen=True):
 class SessionRole(ClientEvent, frozen=True):
     """Gives another participant a role; that of the host is handed over."""
 
+    example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob", "role": "observer"}
     session_id: Id
     target_id: Id
     role: InvitedRole
@@ -95,6 +109,7 @@ class SessionRole(ClientEvent, frozen=True):
 class SessionHandover(ClientEvent, frozen=True):
     """Makes another participant the host, and oneself a guest."""
 
+    example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob"}
     session_id: Id
     target_id: Id
 
@@ -102,11 +117,14 @@ class SessionHandover(ClientEvent, frozen=True):
 class SessionEnd(ClientEvent, frozen=True):
     """Ends a session for all."""
 
+    example: ClassVar[Example] = {"sessionId": SESSION_ID}
     session_id: Id
 
 
 class SessionList(ClientEvent, frozen=True):
     """Asks which sessions one is in."""
+
+    example: ClassVar[Example] = {}
 
 
 class SessionState(Struct, frozen=True, rename="camel"):
@@ -121,4 +139,7 @@ class Sessions(ServerEvent, frozen=True):
     """The sessions that one is in, in the order of joining them."""
 
     event: ClassVar[str] = "SESSIONS"
+    example: ClassVar[Example] = {
+        "sessions": [{"sessionId": SESSION_ID, "hostId": "ann", "participants": PARTICIPANTS}]
+    }
     sessions: list[SessionState]

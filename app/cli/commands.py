@@ -13,7 +13,11 @@ from joserfc.jwk import RSAKey
 from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
 from app.cli import server
+from app.contract.contract import Contract
+from app.contract.files import write
+from app.rest.endpoints import endpoints
 from app.settings import NOT_BUILT_YET, Settings, SettingsError, parse_duration, read_settings
+from app.tables import load_routes
 from schemas.fields import ID_MAX, Ide, Role
 from stores.base import User
 
@@ -82,6 +86,19 @@ def genkeys(private: Path | None, public: Path | None) -> None:
     public = public or settings.jwt_public_key_path
     make_keys(private, public)
     click.echo(f"private key (keep it secret): {private}\npublic key: {public}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/contract"))
+def schema(folder: Path) -> None:
+    """Write the contract to FOLDER (docs/contract): AsyncAPI, OpenAPI, a JSON Schema for each event, and events.md.
+
+    The events of PLUGINS are in it. Needs no server.
+    """
+    settings = read_settings()
+    contract = Contract(load_routes(settings.plugins), endpoints(settings), settings.ws_path)
+    count = write(contract, f"localhost:{settings.port}", folder)
+    click.echo(f"{count} files in {folder}")
 
 
 @main.command()

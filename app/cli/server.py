@@ -86,11 +86,12 @@ def _spare_the_collector() -> None:
 def greeting(settings: Settings, port: int) -> str:
     """Return a few lines on where things are and how to begin."""
     host = settings.bind_host if settings.is_loopback else "localhost"
+    page = f"http://{host}:{port}/docs  " if settings.docs == "on" else ""
     return (
         f"PeerSync Dev Connect ({settings.app_env})\n"
         f"  socket   ws://{host}:{port}{settings.ws_path}\n"
         f"  health   http://{host}:{port}/health/live  /health/ready  /metrics\n"
-        f"  docs     README.md, docs/\n"
+        f"  docs     {page}README.md, docs/\n"
         f"  a token  bin/devtoken ann      two people talking  bin/peer ann, and in another terminal: bin/peer bob"
     )
 

@@ -90,3 +90,17 @@ def test_genkeys(tmp_path: Path) -> None:
     again = CliRunner().invoke(main, arguments)
     assert (again.exit_code, private.read_bytes()) == (1, before)
     assert "never overwritten" in again.stderr
+
+
+def test_schema(keys: Keys, tmp_path: Path) -> None:
+    """The contract is written to the folder, with the events of plugins; a file in its place is told of in one line."""
+    result = run(keys, "schema", str(tmp_path / "contract"), PLUGINS="docs.examples.shout", PORT="4000")
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "contract/asyncapi.json").read_text())
+    assert document["servers"]["here"]["host"] == "localhost:4000"
+    assert (tmp_path / "contract/schemas/SHOUT.json").is_file()
+    (tmp_path / "file").touch()
+    for folder in ("file", "file/within"):
+        result = run(keys, "schema", str(tmp_path / folder))
+        assert (result.exit_code, "Traceback" in result.output) != (0, True)
+        assert "file" in result.output.splitlines()[-1]

@@ -1,0 +1,213 @@
+"""JSON Schemas of events (draft 2020-12), from the structs that decode and encode them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import cleandoc
+from typing import Any
+
+import msgspec
+from msgspec import Struct, inspect
+
+from app.contract.events import Event, wire_names
+
+Schema = dict[str, Any]
+Adapt = Callable[[Schema, type[Struct]], Schema]
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+NULL: Schema = {"type": "null"}
+COMPONENT = "#/components/schemas/"
+REF: Schema = {
+    "type": ["string", "integer"],
+    "description": "Of the client's choice; every direct answer to the event carries it.",
+}
+OFFSET: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "description": "Number of an event that is kept, for sockets with the capability `resume`.",
+}
+
+
+class Components:
+    """Schemas by name, for documents to refer to."""
+
+    def __init__(self) -> None:
+        self.schemas: dict[str, Schema] = {}
+
+    def add(self, structs: Sequence[type[Struct]], adapt: Adapt) -> list[Schema]:
+        """Add the structs and all they are made of; return a reference to each.
+
+        What is there already in another shape is kept beside the new one, which is named `...Input`. A struct that
+        msgspec has no schema for is any object.
+        """
+        references, components = _generated(structs)
+        parts = {part.__name__: part for struct in structs for part in _structs(struct)}
+        told = {name: _told(component) for name, component in components.items()}
+        adapted = {name: adapt(each, parts[name]) if name in parts else each for name, each in told.items()}
+        clashes = self._clashes(adapted)
+
+        def target(name: str) -> str:
+            return f"{COMPONENT}{name}Input" if name in clashes else COMPONENT + name
+
+        for name, component in adapted.items():
+            here = target(name).removeprefix(COMPONENT)
+            self.schemas[here] = _moved({**component, "title": here}, target)
+        return [_moved(reference, target) for reference in references]
+
+    def resolved(self, schema: Schema) -> Schema:
+        """Return the component that a schema refers to, or the schema itself if it refers to none."""
+        while "$ref" in schema:
+            schema = self.schemas[schema["$ref"].removeprefix(COMPONENT)]
+        return schema
+
+    def _clashes(self, adapted: Mapping[str, Schema]) -> set[str]:
+        other = {name for name, each in adapted.items() if self.schemas.get(name, each) != each}
+        return {
+            name
+            for name, each in adapted.items()
+            if name in self.schemas and (name in other or reach(each, adapted) & other)
+        }
+
+
+class Shapes:
+    """The schemas of all events: of `data` by the event's key, and of frames.
+
+    A struct that both sides send has two shapes, since a client may write null where the server leaves a field out.
+    """
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        events = list(events)
+        self.components = Components()
+        self.data: dict[str, Schema] = {}
+        for sender, adapt in (("server", never_null), ("client", as_read)):
+            sent = [event for event in events if event.sender == sender]
+            references = self.components.add([event.struct for event in sent], adapt)
+            self.data |= {event.key: reference for event, reference in zip(sent, references, strict=True)}
+
+    def frame(self, event: Event) -> Schema:
+        """Return the schema of the whole frame of an event, referring to the components."""
+        data = self.data[event.key]
+        properties = {"event": {"const": event.name}, "data": data, "ref": REF}
+        if event.sender == "server":
+            properties["offset"] = OFFSET
+        may_lack_data = event.sender == "client" and not self.components.resolved(data).get("required")
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": ["event"] if may_lack_data else ["event", "data"],
+        }
+
+    def alone(self, event: Event) -> Schema:
+        """Return the same as a document of its own."""
+        frame = self.frame(event)
+        definitions = {name: self.components.schemas[name] for name in sorted(reach(frame, self.components.schemas))}
+        head = {"$schema": DIALECT, "title": event.name, "description": event.description}
+        return {**head, **_moved({**frame, "$defs": definitions}, "#/$defs/{}".format)}
+
+
+def never_null(schema: Schema, struct: type[Struct]) -> Schema:
+    """Leave null out where the struct leaves the field out instead."""
+    if not struct.__struct_config__.omit_defaults:
+        return schema
+    return {**schema, "properties": {name: _without_null(each) for name, each in schema["properties"].items()}}
+
+
+def as_read(schema: Schema, struct: type[Struct]) -> Schema:
+    """Say null beside the type where it may stand for absence.
+
+    A raw field that the handler looks at by itself is required, though decoding does without.
+    """
+    properties = {name: _with_null(each) for name, each in schema["properties"].items()}
+    raws = {info.encode_name for info in msgspec.structs.fields(struct) if _is_raw(info.type) and not info.required}
+    required = [name for name in properties if name in {*schema["required"], *raws}]
+    return {**schema, "properties": properties, "required": required}
+
+
+def reach(schema: Schema, components: Mapping[str, Schema]) -> set[str]:
+    """Return the names of the components that a schema refers to, directly or through others."""
+    found: set[str] = set()
+
+    def note(name: str) -> str:
+        if name not in found:
+            found.add(name)
+            _moved(components[name], note)
+        return name
+
+    _moved(schema, note)
+    return found
+
+
+def _without_null(schema: Schema) -> Schema:
+    if schema.get("default", ...) is not None or "anyOf" not in schema:
+        return schema
+    options = [option for option in schema["anyOf"] if option != NULL]
+    rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default"}}
+    return {**rest, **options[0]} if len(options) == 1 else {**rest, "anyOf": options}
+
+
+def _with_null(schema: Schema) -> Schema:
+    """Return the same, null being one of the types or of the values where there is a list of them."""
+    bare = _without_null(schema)
+    if bare is schema or NULL not in schema["anyOf"]:
+        return schema
+    if "enum" in bare:
+        return {**bare, "enum": [*bare["enum"], None]}
+    if isinstance(bare.get("type"), str):
+        return {**bare, "type": [bare["type"], "null"]}
+    return {name: value for name, value in schema.items() if name != "default"}
+
+
+def _is_raw(kind: object) -> bool:
+    info = inspect.type_info(kind)
+    return isinstance(info.type if isinstance(info, inspect.Metadata) else info, inspect.RawType)
+
+
+def _generated(structs: Iterable[type[Struct]]) -> tuple[list[Schema], dict[str, Schema]]:
+    known = [struct for struct in structs if _has_schema(struct)]
+    found, components = msgspec.json.schema_components(known, ref_template=COMPONENT + "{name}")
+    schemas = dict(zip(known, found, strict=True))
+    return [schemas.get(struct, {"type": "object"}) for struct in structs], components
+
+
+def _has_schema(struct: type[Struct]) -> bool:
+    try:
+        msgspec.json.schema_components([struct])
+    except (TypeError, NameError):
+        return False
+    return True
+
+
+def _structs(root: type[Struct]) -> set[type[Struct]]:
+    """Return the structs that a struct is made of, itself among them."""
+    found: set[type[Struct]] = set()
+    waiting: list[object] = [inspect.type_info(root)] if _has_schema(root) else []
+    while waiting:
+        kind = waiting.pop()
+        if isinstance(kind, inspect.StructType):
+            if kind.cls in found:
+                continue
+            found.add(kind.cls)
+        waiting += _parts(kind)
+    return found
+
+
+def _parts(kind: object) -> Iterator[object]:
+    if isinstance(kind, inspect.Type | inspect.Field):
+        for name in kind.__struct_fields__:
+            value = getattr(kind, name)
+            yield from value if isinstance(value, tuple) else (value,)
+
+
+def _told(schema: Schema) -> Schema:
+    description = schema.get("description")
+    return {**schema, "description": wire_names(cleandoc(description))} if description else schema
+
+
+def _moved(schema: Schema, target: Callable[[str], str]) -> Schema:
+    """Return the schema with each reference to a component pointing to its target."""
+    moved = {name: _moved_part(part, target) for name, part in schema.items()}
+    reference = schema.get("$ref")
+    return {**moved, "$ref": target(reference.removeprefix(COMPONENT))} if isinstance(reference, str) else moved
+
+
+def _moved_part(part: object, target: Callable[[str], str]) -> object:
+    if isinstance(part, dict):
+        return _moved(part, target)
+    return [_moved_part(each, target) for each in part] if isinstance(part, list) else part

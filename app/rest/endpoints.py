@@ -1,0 +1,110 @@
+"""Every path over HTTP: routed by this list, and told of by it in the contract."""
+
+from collections.abc import Mapping
+
+from app.rest import admin, auth, docs, health
+from app.rest.answers import JsonError
+from app.rest.asked import MAX_BODY_BYTES
+from app.rest.bodies import Bearer, Jwks, Live, PublicKey, Ready, Revoked, Token, Unavailable
+from app.rest.endpoint import Answer, Call, Endpoint
+from app.settings import Settings
+
+
+def endpoints(settings: Settings) -> list[Endpoint]:
+    """Return what is served with these settings."""
+    return [endpoint for endpoint in ENDPOINTS if endpoint.is_served(settings)]
+
+
+def _error(means: str) -> Answer:
+    return Answer(means, JsonError)
+
+
+def _has_docs(settings: Settings) -> bool:
+    return settings.docs == "on"
+
+
+def _probe(path: str, call: Call, answers: Mapping[int, Answer]) -> Endpoint:
+    return Endpoint(path=path, call=call, tag="health", answers=answers)
+
+
+def _contract(path: str, call: Call, answers: Mapping[int, Answer], **examples: str) -> Endpoint:
+    return Endpoint(path=path, call=call, tag="contract", answers=answers, examples=examples, is_served=_has_docs)
+
+
+IS_LIVE = {200: Answer("It lives", Live)}
+IS_READY = {200: Answer("It should get traffic", Ready), 503: Answer("It should not, and why", Unavailable)}
+IS_DOCUMENT = {200: Answer("The document")}
+
+NO_GOOD = "The token is missing (`ERR_1001`), invalid or revoked (`ERR_1002`), or expired (`ERR_1003`)"
+NO_KEYS = "The keys of `JWT_JWKS_URL` are not there yet (`ERR_9002`)"
+TOO_LONG = f"The body has more than {MAX_BODY_BYTES} bytes (`ERR_9003`)"
+UNFIT = "The body does not fit (`ERR_9003`)"
+
+ENDPOINTS = (
+    _probe("/health/live", health.live, IS_LIVE),
+    _probe("/health/ready", health.ready, IS_READY),
+    _probe("/api/v1/health", health.live, IS_LIVE),
+    _probe("/api/v1/health/ready", health.ready, IS_READY),
+    _probe("/metrics", health.metrics, {200: Answer("Prometheus text", media_type="text/plain")}),
+    Endpoint(
+        path="/api/v1/auth/public-key",
+        call=auth.get_public_key,
+        tag="authentication",
+        answers={
+            200: Answer("The first of the keys in PEM", PublicKey),
+            404: _error("There is none: tokens are verified with the keys of `JWT_JWKS_URL`"),
+        },
+    ),
+    Endpoint(
+        path="/.well-known/jwks.json",
+        call=auth.get_jwks,
+        tag="authentication",
+        answers={200: Answer("The keys", Jwks)},
+    ),
+    Endpoint(
+        path="/api/v1/auth/verify",
+        call=auth.verify,
+        tag="authentication",
+        needs_token=True,
+        answers={
+            200: Answer("The token is good", Bearer),
+            401: _error(NO_GOOD),
+            503: _error(NO_KEYS),
+        },
+    ),
+    Endpoint(
+        path="/api/v1/auth/dev-token",
+        call=auth.make_dev_token,
+        tag="authentication",
+        method="POST",
+        takes=auth.TokenRequest,
+        answers={
+            200: Answer("The token", Token),
+            400: _error(UNFIT),
+            413: _error(TOO_LONG),
+            503: _error("There is no private key to sign with (`ERR_9001`)"),
+        },
+        is_served=lambda settings: settings.hands_out_dev_tokens,
+    ),
+    Endpoint(
+        path="/api/v1/admin/revocations",
+        call=admin.revoke,
+        tag="administration",
+        method="POST",
+        needs_token=True,
+        takes=admin.RevocationRequest,
+        answers={
+            200: Answer("The tokens are good no more", Revoked),
+            400: _error(UNFIT),
+            401: _error(NO_GOOD),
+            403: _error(f"The token lacks the scope `{admin.SCOPE}` (`ERR_1004`)"),
+            413: _error(TOO_LONG),
+            503: _error(NO_KEYS),
+        },
+        is_served=lambda settings: settings.admin == "on",
+    ),
+    _contract("/asyncapi.json", docs.get_asyncapi, IS_DOCUMENT),
+    _contract("/openapi.json", docs.get_openapi, IS_DOCUMENT),
+    _contract("/schemas/{event}.json", docs.get_schema, {**IS_DOCUMENT, 404: _error("No such event")}, event="AUTH"),
+    _contract("/docs", docs.get_page, {200: Answer("A page for a browser", media_type="text/html")}),
+)
