@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 from joserfc.jwk import RSAKey
 from msgspec import Struct
+from starlette.datastructures import Address
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
@@ -22,12 +23,17 @@ from app.delivery.presence import Presence
 from app.ops.memory import Trimmer, malloc_trim
 from app.ops.metrics import ServiceCollector
 from app.settings import Settings
+from app.wire.addresses import Addresses
 from app.wire.connection import Connection
 from app.wire.dispatch import Dispatcher
+from app.wire.door import Door
 from app.wire.drain import Drain
 from app.wire.expiry import Expiry
+from app.wire.failures import AuthFailures
 from app.wire.gateway import Gateway
+from app.wire.http import Lobby
 from app.wire.limiter import Rate
+from app.wire.refusals import Refusals
 from handlers import connections as requests
 from handlers import departures
 from handlers.ports import Limits, Services
@@ -57,7 +63,10 @@ class Runtime:
         self.log = log
         self.is_draining = False
         self._tasks = tasks
-        clock = SystemClock()
+        clock, monotonic = SystemClock(), time.monotonic
+        self._addresses = Addresses(secrets.token_bytes(32))
+        self.refusals = Refusals(log, monotonic)
+        self.failures = AuthFailures(settings.auth_failures_per_minute, self.refusals, monotonic)
         tokens = TokenVerifier(
             plan.key,
             issuer=settings.jwt_issuer,
@@ -78,6 +87,7 @@ class Runtime:
             stores=stores,
             delivery=self.hub,
             tokens=tokens,
+            failures=self.failures,
             clock=clock,
             ids=random_id,
             limits=_limits(settings),
@@ -85,26 +95,28 @@ class Runtime:
         )
         self.flusher = Flusher(asyncio.get_running_loop().call_soon, settings.outbox_total_bytes)
         self._trimmer = Trimmer(lambda: self.flusher.held + self.mail.held, malloc_trim)
-        self.dispatcher = Dispatcher(plan.routes, log, is_tracing=settings.log_level == "debug")
+        self.dispatcher = Dispatcher(plan.routes, log, self.refusals.note, is_tracing=settings.log_level == "debug")
         self.gateway = Gateway(
             node=random_id("node_"),
-            salt=secrets.token_bytes(32),
             services=self.services,
             dispatcher=self.dispatcher,
             hub=self.hub,
             flusher=self.flusher,
             connections=endpoints,
             expiry=Expiry(endpoints, settings.token_expiry, settings.token_leeway_seconds, clock),
+            refusals=self.refusals,
             rate=Rate(settings.rate_limit_events_per_second, settings.rate_limit_burst),
             outbox_bytes=settings.outbox_bytes,
             max_message_bytes=settings.max_message_bytes,
             bytes_per_second=settings.rate_limit_bytes_per_second,
             max_unauthenticated=settings.max_unauthenticated,
             heartbeat=settings.ws_heartbeat_interval / 1000,
-            monotonic=time.monotonic,
+            monotonic=monotonic,
             spawn=self.spawn,
             log=log,
         )
+        self.door = Door(settings, endpoints, self.gateway.crowds, self.refusals)
+        self.lobby = Lobby(settings.max_unauthenticated, self._addresses, self.refusals, monotonic)
         self.public_key = plan.key
         self.collector = ServiceCollector(self.gateway, self.dispatcher, self.hub, self.mail, self.flusher)
 
@@ -115,6 +127,8 @@ class Runtime:
     async def tick(self) -> None:
         """Do what has become due: expire requests and absences, look after sockets."""
         self.gateway.sweep()
+        self.lobby.sweep()
+        self.failures.forget()
         self._trimmer.look()
         try:
             await requests.expire_requests(self.services)
@@ -132,7 +146,11 @@ class Runtime:
         """Take no new sockets from now on; return what closes those that are there."""
         self.is_draining = True
         self.log.info("draining", sockets=len(self.gateway.connections))
-        return Drain(self.gateway.connections, self.settings.drain_seconds, self.gateway.monotonic)
+        return self.gateway.drain(self.settings.drain_seconds)
+
+    def address(self, client: Address | None) -> bytes:
+        """Return the salted hash of where a request comes from."""
+        return self._addresses.hashed(client.host if client else "")
 
     async def reasons_not_ready(self) -> list[str]:
         """Return why no traffic should come here; empty if it should."""

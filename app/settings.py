@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +13,9 @@ from msgspec import Meta, Struct, field
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
+CountOrOff = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
+Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
 Environment = Literal["development", "production"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -29,14 +32,9 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 NOT_BUILT_YET = frozenset(
     {
-        "ALLOWED_ORIGINS",
-        "AUTH_FAILURES_PER_MINUTE",
         "JWT_JWKS_URL",
-        "MAX_CONNECTIONS",
-        "MAX_CONNECTIONS_PER_ADDRESS",
         "TLS_CERT_PATH",
         "TLS_KEY_PATH",
-        "TRUSTED_PROXIES",
     }
 )
 """Settings of protocol.md section 7 that come with features to come; whoever sets one is told."""
@@ -70,6 +68,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     log_level: LogLevel = "info"
     log_format: Literal["console", "json"] = "console"
     cors_origin: str = ""
+    allowed_origins: tuple[Origin, ...] = field(default=())
+    trusted_proxies: tuple[str, ...] = field(default=())
 
     store_url: Annotated[str, Meta(pattern="^memory://$")] = "memory://"
     session_grace_seconds: Seconds = 30
@@ -81,7 +81,10 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     max_pending_requests: Count = 20
 
     max_message_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576
+    max_connections: Count = 20_000
+    max_connections_per_address: CountOrOff = 0
     max_unauthenticated: Count = 1000
+    auth_failures_per_minute: CountOrOff = 60
     outbox_bytes: Count = 4_194_304
     outbox_total_bytes: Count = 268_435_456
     replay_events: Count = 1000
@@ -150,8 +153,24 @@ def _normalise(name: str, value: str) -> object:
     if name == "JWT_EXPIRATION":
         return parse_duration(name, value)
     if name == "PLUGINS":
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        return _parts(value)
+    if name == "ALLOWED_ORIGINS":
+        return tuple(part.lower().rstrip("/") for part in _parts(value))
+    if name == "TRUSTED_PROXIES":
+        return _networks(name, value)
     return value
+
+
+def _parts(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _networks(name: str, value: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(part, strict=False)) for part in _parts(value))
+    except ValueError:
+        what = "addresses and networks such as 10.0.0.0/8, comma-separated"
+        raise SettingsError(f"{name} is {value!r}; it may be {what}") from None
 
 
 def parse_duration(name: str, value: str) -> int:
@@ -190,6 +209,8 @@ def _allowed(name: str) -> str:
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         what = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
         return f"it may be {what}" + _bounds(kind.ge, kind.le)
+    if name == "ALLOWED_ORIGINS":
+        return "it may be * or origins such as https://ide.example.com, comma-separated"
     if name == "STORE_URL":
         return "it may be memory:// (Redis is not built in yet)"
     return "it may not be empty" if name != "WS_PATH" else "it may be a path such as /ws"

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from app.main import create_app
 from app.ops.logs import route_standard_logging
 from app.settings import Settings
+from app.wire.http import HttpProtocol
 from app.wire.protocol import WebSocketProtocol
 
 SHUTDOWN_SECONDS = 8  # after the drain: the last sockets to answer, and requests to end
@@ -99,6 +100,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.bind_host,
         "port": settings.port,
+        "http": HttpProtocol,
         "ws": _websocket_class(settings),
         "ws_max_size": settings.max_message_bytes,
         "ws_ping_interval": heartbeat,

@@ -42,10 +42,17 @@ async def get_jwks(request: Request) -> Response:
 
 async def verify(request: Request) -> Response:
     """Say whom the bearer token names."""
+    runtime = _runtime(request)
+    address = runtime.address(request.client)
+    wait = runtime.services.failures.wait(address)
+    if wait:
+        message = "Too many authentications from your address failed; wait before you try again"
+        return json_error(429, ErrorCode.RATE_LIMITED, message, {"Retry-After": str(int(wait) + 1)})
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     try:
-        identity = _runtime(request).services.tokens.verify(token.strip() if scheme.lower() == "bearer" else "")
+        identity = runtime.services.tokens.verify(token.strip() if scheme.lower() == "bearer" else "")
     except EventError as refusal:
+        runtime.services.failures.failed(address)
         return json_error(401, refusal.code, refusal.message, {"WWW-Authenticate": "Bearer"})
     who = {"userId": identity.user.id, "email": identity.email, "displayName": identity.display_name}
     return json({**{name: value for name, value in who.items() if value is not None}, "roles": identity.roles})

@@ -16,7 +16,7 @@ from app.wire.transport import Transport
 from handlers.ports import Identity, Services, State
 from handlers.table import Context
 from schemas.capabilities import VERSION_1, Spoken
-from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
+from schemas.errors import CloseCode, Error, ErrorCode, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.notices import ServerNotice
 from stores.base import Holder
@@ -73,6 +73,10 @@ class House(Protocol):
 
     def lost(self, connection: "Connection") -> None:
         """Keep what comes for the connection's user from now on."""
+        ...
+
+    def refused(self, limit: Limit, address: bytes) -> None:
+        """Take note that a limit was reached."""
         ...
 
     async def farewell(self, connection: "Connection", context: Context, end: End) -> None:
@@ -176,6 +180,8 @@ class Connection:
 
     def violated(self, code: CloseCode, reason: str) -> None:
         """Close, since the client broke the WebSocket protocol; what came before is handled first."""
+        if code == CloseCode.TOO_LARGE:
+            self._house.refused(Limit.MESSAGE_BYTES, self.address)
         self._end_in_turn(End(code, reason))
 
     def charge(self, crumbs: int) -> None:
@@ -183,6 +189,7 @@ class Connection:
         now = self._monotonic()
         refused = sum(self._limiter.admit(now) is not None for _ in range(crumbs))
         if refused > CRUMBS_AT_ONCE:
+            self._house.refused(Limit.EVENTS, self.address)
             self.close(CloseCode.RATE_LIMITED, "Too many tiny frames")
 
     def too_large(self) -> None:
@@ -308,6 +315,8 @@ class Connection:
             self._house.spawn(self._house.farewell(self, self._context, end))
 
     def _refuse(self, verdict: Verdict, frame: bytes) -> None:
+        self._house.refused(Limit.EVENTS, self.address)
+        self._house.dispatcher.refused[ErrorCode.RATE_LIMITED] += 1
         if verdict.is_final:
             self.close(CloseCode.RATE_LIMITED, "Rate limit exceeded for too long")
         elif verdict.is_due:
@@ -320,4 +329,5 @@ class Connection:
             self.outbox.put_first(encode(ServerNotice(kind="slow")))
 
     def _too_slow(self) -> None:
+        self._house.refused(Limit.OUTBOX_BYTES, self.address)
         self.close(CloseCode.TOO_SLOW, "You read too slowly")

@@ -6,7 +6,7 @@ order of protocol.md section 1: JSON, event, state, data, rights (size, UTF-8 an
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, Union
 
 import msgspec
@@ -15,7 +15,7 @@ from msgspec import Raw
 from app.wire.codec import check_ref, decode_data, decode_envelope
 from handlers.ports import State
 from handlers.table import Context, Route
-from schemas.errors import Error, ErrorCode, EventError
+from schemas.errors import Error, ErrorCode, EventError, Limit
 from schemas.events import NO_REF, ClientEvent, Ok
 from stores.base import StoreUnreachableError
 
@@ -63,11 +63,19 @@ class Row:
 class Dispatcher:
     """The handler table at work."""
 
-    def __init__(self, routes: Mapping[str, Route], log: Logger, *, is_tracing: bool = False) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        log: Logger,
+        on_limit: Callable[[Limit, bytes], None] = lambda _limit, _address: None,
+        *,
+        is_tracing: bool = False,
+    ) -> None:
         self._by_event = {event: Row(route) for event, route in routes.items()}
         self._by_frame = {row.frame: row for row in self._by_event.values()}
         self._decode: Any = msgspec.json.Decoder(Union[tuple(self._by_frame)]).decode  # noqa: UP007 - made at run time
         self._log = log
+        self._on_limit = on_limit
         self._is_tracing = is_tracing
         self.refused: Counter[str] = Counter()
 
@@ -150,6 +158,8 @@ class Dispatcher:
 
     def _refuse(self, refusal: EventError, ctx: Context) -> None:
         self.refused[refusal.code] += 1
+        if refusal.limit is not None:
+            self._on_limit(refusal.limit, ctx.socket.address)
         message = refusal.message.encode(errors="replace").decode()
         ctx.answer(Error(code=refusal.code, message=message, details=refusal.details))
 

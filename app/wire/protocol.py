@@ -128,12 +128,11 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._connection is not None:
             self._connection.outbox.relieve()
 
-    def open(self, gateway: Gateway) -> None:
-        """Hand the accepted connection to the gateway; the handshake is over."""
+    def open(self, gateway: Gateway, address: bytes = b"") -> None:
+        """Hand the accepted connection to the gateway, with the salted hash of its address; the handshake is over."""
         self._handshake = None
-        address = get_remote_addr(self._transport)
         self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        self._connection = gateway.open(self, address[0] if address else "")
+        self._connection = gateway.open(self, address)
         self._reader = FrameReader(self._connection.max_bytes)
         self._received_since = asyncio.get_running_loop().time()
         self._transport.resume_reading()

@@ -1,5 +1,6 @@
 """Doubles of what a handler asks of the world outside (`handlers.ports`), and a world made of them."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -83,6 +84,20 @@ class NamingTokens:
             raise EventError(ErrorCode.TOKEN_EXPIRED, "expired")
         name, _, org = token.partition("@")
         return Identity(User(name, org or None), f"Name {name}", f"{name}@example.com", (), START + 3600)
+
+
+class CountingFailures:
+    """Failures by address, and for how long which address has to wait."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[bytes] = Counter()
+        self.waits: dict[bytes, float] = {}
+
+    def wait(self, address: bytes) -> float:
+        return self.waits.get(address, 0.0)
+
+    def failed(self, address: bytes) -> None:
+        self.counts[address] += 1
 
 
 class RecordingDelivery:
@@ -220,10 +235,12 @@ class World:
         self.directory = self.stores.directory
         self.clock = ManualClock()
         self.delivery = RecordingDelivery()
+        self.failures = CountingFailures()
         self.services = Services(
             stores=self.stores,
             delivery=delivery or self.delivery,
             tokens=NamingTokens(),
+            failures=self.failures,
             clock=self.clock,
             ids=CountingIds(),
             limits=replace(LIMITS, **limits),

@@ -53,6 +53,7 @@ def serving(keys: Keys, folder: Path, **settings: object) -> Iterator[Server]:
         "HOST": "127.0.0.1",
         "LOG_FORMAT": "json",
         "LOG_LEVEL": "warning",
+        "AUTH_FAILURES_PER_MINUTE": "0",
         "PYTHONPATH": str(ROOT),
         **{name.upper(): str(value) for name, value in settings.items()},
     }

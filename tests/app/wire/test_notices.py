@@ -50,7 +50,7 @@ async def runtime(keys: Keys) -> AsyncIterator[Runtime]:
 def enter(runtime: Runtime, expires_at: float, *capabilities: str) -> tuple[Connection, Transport]:
     """Authenticate a connection with a token that runs out then."""
     transport = Transport()
-    connection = runtime.gateway.open(transport, "here")
+    connection = runtime.gateway.open(transport, b"here")
     identity = Identity(User("ann"), "Ann", None, (), expires_at)
     connection.authenticated(identity, spoken(capabilities))
     connection.renewed(identity)
@@ -93,7 +93,7 @@ async def test_slow(runtime: Runtime) -> None:
 async def test_expired(runtime: Runtime) -> None:
     """A token past its end and the leeway is ERR_1003 and 4003 at the next sweep, and the connection is forgotten."""
     transport = Transport()
-    connection = runtime.gateway.open(transport, "here")
+    connection = runtime.gateway.open(transport, b"here")
     connection.authenticated(Identity(User("ann"), "Ann", None, (), time.time() - 5), spoken(()))
     runtime.gateway.sweep()
     ((event, error),) = transport.read()
