@@ -60,6 +60,7 @@ class Limit(StrEnum):
     HTTP_CONNECTIONS = "http_connections"
     HTTP_SECONDS = "http_seconds"
     HTTP_HEAD = "http_head"
+    HTTP_MALFORMED = "http_malformed"
     UNAUTHENTICATED = "unauthenticated"
     AUTH_SECONDS = "auth_seconds"
     AUTH_FAILURES = "auth_failures"

@@ -36,6 +36,12 @@ class ServiceCollector(Collector):
         for outcome, count in self._hub.resumes.items():
             resumes.add_metric([outcome], count)
         yield resumes
+        refusals = CounterMetricFamily(
+            "peersync_refusals", "Refusals, by the limit that was reached.", labels=["limit"]
+        )
+        for limit, count in self._gateway.refusals.counts.items():
+            refusals.add_metric([limit], count)
+        yield refusals
         yield GaugeMetricFamily(
             "peersync_mail_bytes", "Bytes kept for users who are away or may resume.", self._mail.held
         )

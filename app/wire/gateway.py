@@ -70,6 +70,7 @@ class Gateway:
         self._waiting: WaitingRoom[Connection] = WaitingRoom(max_unauthenticated, AUTH_SECONDS)
         self._drain: Drain | None = None
         self.crowds = Crowds()
+        self.refusals = refusals
         self.refused = refusals.note
 
     def open(self, transport: Transport, address: bytes) -> Connection:

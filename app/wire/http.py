@@ -5,6 +5,7 @@ seconds for a request and its answer, a head has a bound, and so has the number 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +20,11 @@ from app.wire.waiting import WaitingRoom
 from schemas.errors import Limit
 
 LOBBY = "peersync.lobby"
+LOGGER = "uvicorn.error.http"
 REQUEST_SECONDS = 10.0
 MAX_HEAD_BYTES = 65_536
 
+_MALFORMED = b"400 Bad Request", "BAD_REQUEST", "This is no HTTP request"
 _TIMEOUT = b"408 Request Timeout", "REQUEST_TIMEOUT", f"A request has {REQUEST_SECONDS:g} seconds"
 _TOO_LARGE = b"431 Request Header Fields Too Large", "HEAD_TOO_LARGE", f"A head has {MAX_HEAD_BYTES} bytes at most"
 _TOO_MANY = b"503 Service Unavailable", "TOO_MANY_CONNECTIONS", "Too many connections wait; try again later"
@@ -58,6 +61,10 @@ class Lobby:
         """Send a connection away whose head does not end."""
         self._refuse(connection, Limit.HTTP_HEAD, *_TOO_LARGE)
 
+    def malformed(self, connection: "HttpProtocol") -> None:
+        """Send a connection away that does not speak HTTP."""
+        self._refuse(connection, Limit.HTTP_MALFORMED, *_MALFORMED)
+
     def sweep(self) -> None:
         """Send away whoever took too long."""
         for connection in self._room.overdue(self._monotonic()):
@@ -78,6 +85,7 @@ class HttpProtocol(HttpToolsProtocol):
         self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **others: object
     ) -> None:
         super().__init__(config, server_state, app_state, **others)  # type: ignore[arg-type]  # as uvicorn calls it
+        self.logger = logging.getLogger(LOGGER)
         self._lobby: Lobby = app_state[LOBBY]
         self._head = 0
 
@@ -119,6 +127,10 @@ class HttpProtocol(HttpToolsProtocol):
         """Leave the connection to the WebSocket protocol."""
         self._lobby.leave(self)
         super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Close, since what came is no HTTP."""
+        self._lobby.malformed(self)
 
     def refuse(self, status: bytes, body: bytes) -> None:
         """Close; with this answer, unless another one is on its way."""

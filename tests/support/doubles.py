@@ -14,7 +14,7 @@ from handlers.table import Context
 from schemas.auth import Auth, Resume
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.connections import ConnectionRequest, ConnectionResponse
-from schemas.errors import CloseCode, ErrorCode, EventError
+from schemas.errors import CloseCode, ErrorCode, EventError, Limit
 from schemas.events import ServerEvent
 from schemas.peers import PeerRegister
 from stores.base import Holder, Peer, User
@@ -347,9 +347,10 @@ class RecordingTransport:
 
 
 @contextmanager
-def refused(code: ErrorCode) -> "Iterator[pytest.ExceptionInfo[EventError]]":
-    """Expect a refusal with this code, and a text for the client's author."""
+def refused(code: ErrorCode, limit: Limit | None = None) -> "Iterator[pytest.ExceptionInfo[EventError]]":
+    """Expect a refusal with this code, by this limit if one is named, and a text for the client's author."""
     with pytest.raises(EventError) as info:
         yield info
     assert info.value.code is code
+    assert limit in {None, info.value.limit}
     assert info.value.message
