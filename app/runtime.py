@@ -20,8 +20,10 @@ from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
-from app.ops.metrics import ServiceCollector
+from app.ops.metrics import ServiceCollector, Sources
+from app.ops.watch import StoreWatch, WatchedStores
 from app.settings import Settings
 from app.wire.addresses import Addresses
 from app.wire.connection import Connection
@@ -66,6 +68,8 @@ class Runtime:
         clock, monotonic = SystemClock(), time.monotonic
         self._addresses = Addresses(secrets.token_bytes(32))
         self.refusals = Refusals(log, monotonic)
+        self.store_watch = StoreWatch(time.perf_counter)
+        self.loop_lag = Histogram()
         self.failures = AuthFailures(settings.auth_failures_per_minute, self.refusals, monotonic)
         tokens = TokenVerifier(
             plan.key,
@@ -84,7 +88,7 @@ class Runtime:
         )
         self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, random_id)
         self.services = Services(
-            stores=stores,
+            stores=WatchedStores(stores, self.store_watch),
             delivery=self.hub,
             tokens=tokens,
             failures=self.failures,
@@ -118,7 +122,20 @@ class Runtime:
         self.door = Door(settings, endpoints, self.gateway.crowds, self.refusals)
         self.lobby = Lobby(settings.max_unauthenticated, self._addresses, self.refusals, monotonic)
         self.public_key = plan.key
-        self.collector = ServiceCollector(self.gateway, self.dispatcher, self.hub, self.mail, self.flusher)
+        self.collector = ServiceCollector(
+            Sources(
+                gateway=self.gateway,
+                dispatcher=self.dispatcher,
+                hub=self.hub,
+                mail=self.mail,
+                flusher=self.flusher,
+                presence=self.presence,
+                failures=self.failures,
+                stores=self.store_watch,
+                loop_lag=self.loop_lag,
+                registries=self._registries,
+            )
+        )
 
     def spawn(self, work: Awaitable[None]) -> None:
         """Run something in a task of the application; what it raises is logged and ends nothing else."""
@@ -139,7 +156,9 @@ class Runtime:
     async def keep_ticking(self) -> None:
         """Tick until cancelled."""
         while True:
+            began = time.perf_counter()
             await anyio.sleep(TICK_SECONDS)
+            self.loop_lag.observe(max(0.0, time.perf_counter() - began - TICK_SECONDS))
             await self._guarded(self.tick())
 
     def drain(self) -> Drain:
@@ -161,6 +180,20 @@ class Runtime:
         except StoreUnreachableError as error:
             return [f"store unreachable: {error}"]
         return []
+
+    def _registries(self) -> dict[str, int]:
+        """Return how many entries each table has."""
+        return {
+            **self.stores.directory.sizes()._asdict(),
+            **self.presence.sizes(),
+            "sockets": len(self.gateway.connections),
+            "addresses": len(self.gateway.crowds),
+            "unauthenticated": self.gateway.waiting(),
+            "http": len(self.lobby),
+            "auth_failures": len(self.failures),
+            "expiries": self.gateway.expiries(),
+            "mailboxes": len(self.mail.boxes),
+        }
 
     def _overflow(self, user: User) -> None:
         self.spawn(departures.overflow(user, self.services))

@@ -101,6 +101,14 @@ class Sent(Struct, frozen=True, gc=False):
     queued: tuple[str, ...]
 
 
+class Sizes(NamedTuple):
+    """How many peers, here or away, requests and sessions there are."""
+
+    peers: int
+    requests: int
+    sessions: int
+
+
 class Directory(Protocol):
     """What this node knows. Never waits; what it returns is not to be changed."""
 
@@ -138,6 +146,10 @@ class Directory(Protocol):
 
     def sessions_of(self, user: User) -> Collection[Session]:
         """Return the sessions the user is in, in the order of joining; empty if there are none."""
+        ...
+
+    def sizes(self) -> Sizes:
+        """Return how many of each this node knows."""
         ...
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import TypeVar
 
-from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Sent, Session, User
+from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Sent, Session, Sizes, User
 from stores.roster import Roster
 
 _Entry = TypeVar("_Entry", Request, Session)
@@ -56,6 +56,10 @@ class MemoryDirectory:
     def sessions_of(self, user: User) -> Collection[Session]:
         """See `Directory`."""
         return list(self.sessions_by_user.get(user, {}).values())
+
+    def sizes(self) -> Sizes:
+        """See `Directory`."""
+        return Sizes(sum(len(roster.peers) for roster in self.rosters.values()), len(self.requests), len(self.sessions))
 
 
 class MemoryPeers:

@@ -6,19 +6,22 @@ order of protocol.md section 1: JSON, event, state, data, rights (size, UTF-8 an
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from time import perf_counter
 from typing import Any, Protocol, Union
 
 import msgspec
 from msgspec import Raw
 
+from app.ops.histogram import Histogram
 from app.wire.codec import check_ref, decode_data, decode_envelope
 from handlers.ports import State
 from handlers.table import Context, Route
 from schemas.errors import Error, ErrorCode, EventError, Limit
-from schemas.events import NO_REF, ClientEvent, Ok
+from schemas.events import NO_REF, ClientEvent, Envelope, Ok
 from stores.base import StoreUnreachableError
 
+SAMPLED_OUT = 63  # one event in 64 is timed
 _LONGEST_ECHO = 100
 
 
@@ -43,9 +46,24 @@ class Logger(Protocol):
 
 
 class Row:
-    """One row of the table at work: the route, the type of its whole frame, and how often it was handled."""
+    """One row of the table at work: the route, the type of its whole frame, and what came of its events.
 
-    __slots__ = ("call", "decoder", "event", "frame", "handled", "is_async", "needs", "route")
+    `seconds` has the time of one event in 64.
+    """
+
+    __slots__ = (
+        "call",
+        "decoder",
+        "event",
+        "failed",
+        "frame",
+        "handled",
+        "is_async",
+        "needs",
+        "refused",
+        "route",
+        "seconds",
+    )
 
     def __init__(self, route: Route) -> None:
         self.route = route
@@ -57,7 +75,8 @@ class Row:
         self.frame = msgspec.defstruct(
             "Frame", [("data", route.message), ("ref", Raw, NO_REF)], tag_field="event", tag=route.event, frozen=True
         )
-        self.handled = 0
+        self.handled = self.refused = self.failed = 0
+        self.seconds = Histogram()
 
 
 class Dispatcher:
@@ -77,12 +96,12 @@ class Dispatcher:
         self._log = log
         self._on_limit = on_limit
         self._is_tracing = is_tracing
-        self.refused: Counter[str] = Counter()
+        self.refused = Counter(dict.fromkeys(ErrorCode, 0))
 
     @property
-    def handled(self) -> dict[str, int]:
-        """How often each event was handled."""
-        return {event: row.handled for event, row in self._by_event.items()}
+    def rows(self) -> Collection[Row]:
+        """What came of each event."""
+        return self._by_event.values()
 
     def dispatch(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
         """Handle one frame of valid UTF-8. Returns None when done, or what to await until it is."""
@@ -96,33 +115,25 @@ class Dispatcher:
         return self._handle(row, decoded.data, ctx)
 
     def _dispatch_slowly(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
+        row = None
         try:
-            row, message = self._parse(frame, ctx)
+            envelope = decode_envelope(frame)
+            ref_error = _note_ref(envelope.ref, ctx)
+            row = self._by_event.get(envelope.event)
+            row, message = _read(row, envelope, ref_error, ctx.socket.state)
         except EventError as refusal:
+            if row is not None:
+                row.refused += 1
             self._refuse(refusal, ctx)
             return None
         return self._handle(row, message, ctx)
-
-    def _parse(self, frame: bytes, ctx: Context) -> tuple[Row, ClientEvent]:
-        state = ctx.socket.state
-        envelope = decode_envelope(frame)
-        ref_error = _note_ref(envelope.ref, ctx)
-        row = self._by_event.get(envelope.event)
-        if state is State.CONNECTED and (row is None or row.needs > state):
-            raise EventError(ErrorCode.NOT_AUTHENTICATED, "Must authenticate first: send AUTH")
-        if row is None:
-            raise EventError(ErrorCode.NOT_A_MESSAGE, f"Unknown event: {envelope.event[:_LONGEST_ECHO]}")
-        if state < row.needs:
-            raise EventError(ErrorCode.NOT_REGISTERED, "Must register first: send PEER_REGISTER")
-        if ref_error is not None:
-            raise ref_error
-        return row, decode_data(row.route, row.decoder, envelope.data)
 
     def _handle(self, row: Row, message: ClientEvent, ctx: Context) -> Awaitable[None] | None:
         if self._is_tracing:
             self._log.debug("event", **_bound(ctx, row, message))
         if row.is_async:
             return self._await(row, message, ctx)
+        began = 0.0 if row.handled & SAMPLED_OUT else perf_counter()
         try:
             answer = row.call(message, ctx)
             if ctx.ref is not None:
@@ -132,9 +143,12 @@ class Dispatcher:
             row.handled += 1
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered, here and nowhere else
             self._failed(error, row, message, ctx)
+        if began:
+            row.seconds.observe(perf_counter() - began)
         return None
 
     async def _await(self, row: Row, message: ClientEvent, ctx: Context) -> None:
+        began = 0.0 if row.handled & SAMPLED_OUT else perf_counter()
         try:
             answer = await row.call(message, ctx)
             if answer is not None:
@@ -144,6 +158,8 @@ class Dispatcher:
             row.handled += 1
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(error, row, message, ctx)
+        if began:
+            row.seconds.observe(perf_counter() - began)
 
     def _failed(self, error: Exception, row: Row, message: ClientEvent, ctx: Context) -> None:
         if isinstance(error, EventError):
@@ -154,6 +170,8 @@ class Dispatcher:
         else:
             self._log.exception("handler failed", **_bound(ctx, row, message))
             refusal = EventError(ErrorCode.INTERNAL, "Internal error")
+        row.refused += refusal is error
+        row.failed += refusal is not error
         self._refuse(refusal, ctx)
 
     def _refuse(self, refusal: EventError, ctx: Context) -> None:
@@ -162,6 +180,19 @@ class Dispatcher:
             self._on_limit(refusal.limit, ctx.socket.address)
         message = refusal.message.encode(errors="replace").decode()
         ctx.answer(Error(code=refusal.code, message=message, details=refusal.details))
+
+
+def _read(row: Row | None, envelope: Envelope, ref_error: EventError | None, state: State) -> tuple[Row, ClientEvent]:
+    """Return the event and its row, or raise the first of the errors that it has."""
+    if state is State.CONNECTED and (row is None or row.needs > state):
+        raise EventError(ErrorCode.NOT_AUTHENTICATED, "Must authenticate first: send AUTH")
+    if row is None:
+        raise EventError(ErrorCode.NOT_A_MESSAGE, f"Unknown event: {envelope.event[:_LONGEST_ECHO]}")
+    if state < row.needs:
+        raise EventError(ErrorCode.NOT_REGISTERED, "Must register first: send PEER_REGISTER")
+    if ref_error is not None:
+        raise ref_error
+    return row, decode_data(row.route, row.decoder, envelope.data)
 
 
 def _note_ref(ref: Raw, ctx: Context) -> EventError | None:

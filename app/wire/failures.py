@@ -28,6 +28,7 @@ class AuthFailures:
         self._refusals = refusals
         self._monotonic = monotonic
         self._max_addresses = max_addresses
+        self.count = 0
         self._forgiven_at: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
@@ -44,6 +45,7 @@ class AuthFailures:
 
     def failed(self, address: bytes) -> None:
         """See `Failures`."""
+        self.count += 1
         if not self._interval:
             return
         now = self._monotonic()

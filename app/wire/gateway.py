@@ -23,6 +23,8 @@ from stores.base import Holder, StoreUnreachableError
 
 AUTH_SECONDS = 10.0
 HEARTBEAT_PHASES = 10
+CLOSE_CODES = frozenset(CloseCode)
+OTHER = "other"
 
 
 class Gateway:
@@ -70,6 +72,7 @@ class Gateway:
         self._waiting: WaitingRoom[Connection] = WaitingRoom(max_unauthenticated, AUTH_SECONDS)
         self._drain: Drain | None = None
         self.crowds = Crowds()
+        self.closed = Counter(dict.fromkeys([*map(_closing, CloseCode), OTHER], 0))
         self.refusals = refusals
         self.refused = refusals.note
 
@@ -120,6 +123,7 @@ class Gateway:
 
     async def farewell(self, connection: Connection, context: Context, end: End) -> None:
         """Do what follows from a connection's end."""
+        self.closed[_closing(end.code)] += 1
         if connection.state is State.CONNECTED:
             self._log.debug("socket closed", socket_id=connection.holder.socket)
             return
@@ -151,6 +155,14 @@ class Gateway:
         self._drain = Drain(self.connections, seconds, self.monotonic)
         return self._drain
 
+    def waiting(self) -> int:
+        """Return how many connections have not authenticated."""
+        return len(self._waiting)
+
+    def expiries(self) -> int:
+        """Return how many connections are closed when their token runs out."""
+        return len(self._expiry)
+
     def by_state(self) -> Counter[str]:
         """Return how many connections are in which state."""
         return Counter(connection.state.name.lower() for connection in self.connections.values())
@@ -172,3 +184,8 @@ class Gateway:
         self.refused(limit, connection.address)
         connection.send(Error(code=ErrorCode.TOKEN_MISSING, message=why))
         connection.close(CloseCode.UNAUTHENTICATED, why)
+
+
+def _closing(code: int) -> str:
+    """Return a close code as metrics name it; clients may make up any."""
+    return str(int(code)) if code in CLOSE_CODES else OTHER
