@@ -5,12 +5,14 @@ member tells apart. Whatever that refuses is looked at again, step by step, to f
 order of protocol.md section 1: JSON, event, state, data, rights (size, UTF-8 and rate are checked where frames arrive).
 """
 
+from asyncio import CancelledError, current_task
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from time import perf_counter
 from typing import Any, Protocol, Union
 
 import msgspec
+from anyio import fail_after
 from msgspec import Raw
 
 from app.ops.histogram import Histogram
@@ -22,6 +24,7 @@ from schemas.events import NO_REF, ClientEvent, Envelope, Ok
 from stores.base import StoreUnreachableError
 
 SAMPLED_OUT = 63  # one event in 64 is timed
+HANDLER_SECONDS = 10.0
 _LONGEST_ECHO = 100
 
 
@@ -80,7 +83,7 @@ class Row:
 
 
 class Dispatcher:
-    """The handler table at work."""
+    """The handler table at work. A handler that is awaited for longer than `patience` seconds has failed."""
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class Dispatcher:
         log: Logger,
         on_limit: Callable[[Limit, bytes], None] = lambda _limit, _address: None,
         *,
+        patience: float = HANDLER_SECONDS,
         is_tracing: bool = False,
     ) -> None:
         self._by_event = {event: Row(route) for event, route in routes.items()}
@@ -95,6 +99,7 @@ class Dispatcher:
         self._decode: Any = msgspec.json.Decoder(Union[tuple(self._by_frame)]).decode  # noqa: UP007 - made at run time
         self._log = log
         self._on_limit = on_limit
+        self._patience = patience
         self._is_tracing = is_tracing
         self.refused = Counter(dict.fromkeys(ErrorCode, 0))
 
@@ -141,7 +146,7 @@ class Dispatcher:
             elif answer is not None:
                 ctx.socket.send(answer)
             row.handled += 1
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered, here and nowhere else
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a handler raises is answered, here only
             self._failed(error, row, message, ctx)
         if began:
             row.seconds.observe(perf_counter() - began)
@@ -150,18 +155,23 @@ class Dispatcher:
     async def _await(self, row: Row, message: ClientEvent, ctx: Context) -> None:
         began = 0.0 if row.handled & SAMPLED_OUT else perf_counter()
         try:
-            answer = await row.call(message, ctx)
+            with fail_after(self._patience):
+                answer = await row.call(message, ctx)
             if answer is not None:
                 ctx.answer(answer)
             elif ctx.ref is not None:
                 ctx.answer(Ok())
             row.handled += 1
-        except Exception as error:  # noqa: BLE001 - as above
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+            self._failed(error, row, message, ctx)
+        except CancelledError as error:
+            if _is_cancelled():
+                raise
             self._failed(error, row, message, ctx)
         if began:
             row.seconds.observe(perf_counter() - began)
 
-    def _failed(self, error: Exception, row: Row, message: ClientEvent, ctx: Context) -> None:
+    def _failed(self, error: BaseException, row: Row, message: ClientEvent, ctx: Context) -> None:
         if isinstance(error, EventError):
             refusal = error
         elif isinstance(error, StoreUnreachableError):
@@ -180,6 +190,12 @@ class Dispatcher:
             self._on_limit(refusal.limit, ctx.socket.address)
         message = refusal.message.encode(errors="replace").decode()
         ctx.answer(Error(code=refusal.code, message=message, details=refusal.details))
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is to end, and not just something that it waited for."""
+    task = current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _read(row: Row | None, envelope: Envelope, ref_error: EventError | None, state: State) -> tuple[Row, ClientEvent]:
