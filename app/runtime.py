@@ -120,7 +120,7 @@ class Runtime:
             log=log,
         )
         self.door = Door(settings, endpoints, self.gateway.crowds, self.refusals)
-        self.lobby = Lobby(settings.max_unauthenticated, self._addresses, self.refusals, monotonic)
+        self.lobby = Lobby(settings.max_http_connections, self._addresses, self.refusals, monotonic)
         self.public_key = plan.key
         self.collector = ServiceCollector(
             Sources(

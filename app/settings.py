@@ -109,6 +109,11 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
         return self.bind_host in {"127.0.0.1", "::1", "localhost"}
 
     @property
+    def max_http_connections(self) -> int:
+        """How many connections may be there that are no sockets (yet): a quarter of MAX_CONNECTIONS, 100 at least."""
+        return max(100, self.max_connections // 4)
+
+    @property
     def hands_out_dev_tokens(self) -> bool:
         """Whether `POST /api/v1/auth/dev-token` exists (protocol.md section 6)."""
         if self.dev_tokens == "auto":

@@ -163,11 +163,11 @@ def _files(settings: Settings) -> Iterator[Finding]:
     import resource  # noqa: PLC0415 - Windows has none
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = settings.max_connections + settings.max_unauthenticated + SPARE_FILES
+    needed = settings.max_connections + settings.max_http_connections + SPARE_FILES
     if hard == resource.RLIM_INFINITY or hard >= needed:
         yield Finding("files", f"enough may be open for {settings.max_connections} connections")
         return
-    room = max(1, hard - settings.max_unauthenticated - SPARE_FILES)
+    room = max(1, (hard - SPARE_FILES) * 4 // 5)
     what = f"raise it (ulimit -Hn {needed}, LimitNOFILE), or set MAX_CONNECTIONS={room}"
     said = f"{hard} may be open, too few for {settings.max_connections} connections; {what}"
     yield Finding("files", said, is_wrong=settings.app_env == "production")

@@ -144,8 +144,9 @@ class Connection:
 
     @property
     def bytes_per_second(self) -> int:
-        """How fast the client may send in the long run."""
-        return self._house.bytes_per_second
+        """How fast the client may send in the long run; before it has authenticated, a frame a second."""
+        most = self._house.bytes_per_second
+        return min(most, MAX_BYTES_BEFORE_AUTH) if self.state is State.CONNECTED else most
 
     def receive(self, frame: bytes) -> None:
         """Take a message of valid UTF-8 from the client."""

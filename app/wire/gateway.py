@@ -82,7 +82,9 @@ class Gateway:
         connection = Connection(self, Holder(self._node, number), transport, address)
         self.connections[number] = connection
         self.crowds.add(address)
-        one_too_many = self._waiting.enter(connection, address, self.monotonic())
+        now = self.monotonic()
+        self._waiting.enter(connection, address, now)
+        one_too_many = self._waiting.one_too_many(now)
         if one_too_many is not None:
             self._turn_away(one_too_many, Limit.UNAUTHENTICATED, "Too many sockets wait for authentication")
         self._log.debug("socket opened", socket_id=number)

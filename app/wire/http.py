@@ -22,7 +22,8 @@ from schemas.errors import Limit
 LOBBY = "peersync.lobby"
 LOGGER = "uvicorn.error.http"
 REQUEST_SECONDS = 10.0
-MAX_HEAD_BYTES = 65_536
+GRACE_SECONDS = 1.0
+MAX_HEAD_BYTES = 16_384
 
 _MALFORMED = b"400 Bad Request", "BAD_REQUEST", "This is no HTTP request"
 _TIMEOUT = b"408 Request Timeout", "REQUEST_TIMEOUT", f"A request has {REQUEST_SECONDS:g} seconds"
@@ -31,10 +32,13 @@ _TOO_MANY = b"503 Service Unavailable", "TOO_MANY_CONNECTIONS", "Too many connec
 
 
 class Lobby:
-    """All HTTP connections: `limit` of them at most, and none for longer than a request may take."""
+    """All HTTP connections: `limit` of them beyond their first second, and none for longer than a request may take.
+
+    In that second all may come at once, as they do when a node has restarted, and are read before they are counted.
+    """
 
     def __init__(self, limit: int, addresses: Addresses, refusals: Refusals, monotonic: Callable[[], float]) -> None:
-        self._room: WaitingRoom[HttpProtocol] = WaitingRoom(limit, REQUEST_SECONDS)
+        self._room: WaitingRoom[HttpProtocol] = WaitingRoom(limit, REQUEST_SECONDS, GRACE_SECONDS)
         self._addresses = addresses
         self._refusals = refusals
         self._monotonic = monotonic
@@ -48,10 +52,8 @@ class Lobby:
         return self._addresses.hashed(host)
 
     def enter(self, connection: "HttpProtocol") -> None:
-        """Await a request; where too many do, one of the address that has most is sent away."""
-        one_too_many = self._room.enter(connection, connection.address, self._monotonic())
-        if one_too_many is not None:
-            self._refuse(one_too_many, Limit.HTTP_CONNECTIONS, *_TOO_MANY)
+        """Await a request."""
+        self._room.enter(connection, connection.address, self._monotonic())
 
     def leave(self, connection: "HttpProtocol") -> None:
         """Await none: the connection is gone, or is a socket now."""
@@ -66,9 +68,12 @@ class Lobby:
         self._refuse(connection, Limit.HTTP_MALFORMED, *_MALFORMED)
 
     def sweep(self) -> None:
-        """Send away whoever took too long."""
-        for connection in self._room.overdue(self._monotonic()):
+        """Send away whoever took too long, and where too many wait, some of the address that has most."""
+        now = self._monotonic()
+        for connection in self._room.overdue(now):
             self._refuse(connection, Limit.HTTP_SECONDS, *_TIMEOUT)
+        while (one_too_many := self._room.one_too_many(now)) is not None:
+            self._refuse(one_too_many, Limit.HTTP_CONNECTIONS, *_TOO_MANY)
 
     def _refuse(self, connection: "HttpProtocol", limit: Limit, status: bytes, code: str, message: str) -> None:
         self._room.leave(connection)

@@ -7,11 +7,15 @@ Guest = TypeVar("Guest", bound=Hashable)
 
 
 class WaitingRoom(Generic[Guest]):
-    """Guests in the order of entering, each from an address; `seconds` is how long one may wait."""
+    """Guests in the order of entering, each from an address; `seconds` is how long one may wait.
 
-    def __init__(self, limit: int, seconds: float) -> None:
+    Past `limit` somebody has to go, but nobody before `grace` seconds.
+    """
+
+    def __init__(self, limit: int, seconds: float, grace: float = 0.0) -> None:
         self._limit = limit
         self._seconds = seconds
+        self._grace = grace
         self._guests: dict[Guest, tuple[float, bytes]] = {}
         self._by_address: dict[bytes, dict[Guest, None]] = {}
 
@@ -19,19 +23,22 @@ class WaitingRoom(Generic[Guest]):
         """Return how many wait."""
         return len(self._guests)
 
-    def enter(self, guest: Guest, address: bytes, now: float) -> Guest | None:
-        """Begin to wait, or begin anew.
-
-        Returns who has to go if that is one too many: the oldest guest of the address that has most, so that strangers
-        cannot lock the door.
-        """
+    def enter(self, guest: Guest, address: bytes, now: float) -> None:
+        """Begin to wait, or begin anew."""
         self.leave(guest)
         self._guests[guest] = now, address
         self._by_address.setdefault(address, {})[guest] = None
+
+    def one_too_many(self, now: float) -> Guest | None:
+        """Return who has to go: the oldest guest of the address that has most, so that strangers cannot lock the door.
+
+        None if nobody has to.
+        """
         if len(self._guests) <= self._limit:
             return None
         crowd: dict[Guest, None] = max(self._by_address.values(), key=len)
-        return next(iter(crowd))
+        oldest = next(iter(crowd))
+        return oldest if now - self._guests[oldest][0] >= self._grace else None
 
     def leave(self, guest: Guest) -> None:
         """Wait no more; who does not wait is not missed."""

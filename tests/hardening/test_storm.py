@@ -39,9 +39,11 @@ async def test_storm(server: Server, scale: Callable[[int], int], report: Callab
     registered: list[float] = []
     auth: list[float] = []
     refused = 0
+    why: dict[str, int] = __import__("collections").Counter()
 
     async def come_back(number: int) -> None:
         nonlocal refused
+        await anyio.sleep(random.uniform(0, 1))
         while True:
             peer = peers[number] = Peer()
             try:
@@ -50,7 +52,8 @@ async def test_storm(server: Server, scale: Callable[[int], int], report: Callab
                 await peer.ask("AUTH_SUCCESS", "AUTH", token=tokens[number])
                 auth.append(perf_counter() - sent)
                 await peer.ask("PEER_REGISTERED", "PEER_REGISTER")
-            except REFUSED:
+            except REFUSED as error:
+                why[repr(error)[:60]] += 1
                 refused += 1
                 await anyio.sleep(random.uniform(0.5, 1.5))
             else:
@@ -58,6 +61,18 @@ async def test_storm(server: Server, scale: Callable[[int], int], report: Callab
                 return
 
     await all_of(come_back, count, at_once=count)
+    import re
+    from tests.hardening.crowd import metrics
+
+    print(
+        "\n".join(
+            re.findall(
+                r"peersync_refusals_total\{.* [1-9].*|peersync_sockets_closed_total\{.* [1-9].*|.*lag_seconds_bucket.*",
+                metrics(server),
+            )
+        ),
+        why,
+    )
     report(
         "reconnect storm",
         count,

@@ -113,8 +113,8 @@ def test_too_few_files(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch)
     assert wrong(few) == []
     production = {**few, "APP_ENV": "production", "HOST": "127.0.0.1"}
     (finding,) = wrong(production)
-    assert "MAX_CONNECTIONS=2996" in finding.text
-    assert wrong({**production, "MAX_CONNECTIONS": "2996"}) == []
+    assert "MAX_CONNECTIONS=3196" in finding.text
+    assert wrong({**production, "MAX_CONNECTIONS": "3196"}) == []
 
 
 def test_a_clock_behind(environ: dict[str, str], tmp_path: Path) -> None:

@@ -6,15 +6,23 @@ HERE, THERE = b"here", b"there"
 
 
 def test_crowding_out() -> None:
-    """Past the limit the oldest of the address that has most goes, however long others wait."""
+    """Past the limit the oldest of the address that has most has to go, however long others wait."""
     room: WaitingRoom[str] = WaitingRoom(3, 10)
-    assert room.enter("old", THERE, 0) is None
-    assert room.enter("first", HERE, 1) is None
-    assert room.enter("second", HERE, 2) is None
-    assert room.enter("third", HERE, 3) == "first"
-    room.leave("first")
-    assert room.enter("fourth", HERE, 4) == "second"
-    assert len(room) == 4
+    for second, (guest, address) in enumerate([("old", THERE), ("a", HERE), ("b", HERE)]):
+        room.enter(guest, address, second)
+    assert room.one_too_many(3) is None
+    room.enter("c", HERE, 3)
+    assert room.one_too_many(3) == room.one_too_many(3) == "a"
+    room.leave("a")
+    assert room.one_too_many(3) is None
+
+
+def test_grace() -> None:
+    """Nobody has to go before its grace is over."""
+    room: WaitingRoom[str] = WaitingRoom(0, 10, grace=1)
+    room.enter("a", HERE, 5)
+    assert room.one_too_many(5.9) is None
+    assert room.one_too_many(6) == "a"
 
 
 def test_overdue() -> None:
