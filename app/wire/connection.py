@@ -116,7 +116,7 @@ class Connection:
         self._identity: Identity | None = None
         self._told_of = 0.0
         self._monotonic = house.monotonic
-        self._dispatch = house.dispatcher.dispatch
+        self._dispatch = house.dispatcher.dispatch_slowly
         self._limiter = Limiter(house.rate)
         self._waiting: deque[bytes] | None = None
         self._is_busy = False
@@ -204,8 +204,7 @@ class Connection:
         self.spoken = spoken
         self.state = State.AUTHENTICATED
         self.max_bytes = self._house.max_message_bytes
-        if "resume" in spoken:
-            self._dispatch = self._dispatch_first
+        self._dispatch = self._dispatch_first if "resume" in spoken else self._house.dispatcher.dispatch
         self._house.let_in(self)
 
     def renewed(self, identity: Identity) -> None:

@@ -113,13 +113,14 @@ class Dispatcher:
         try:
             decoded = self._decode(frame)
         except (msgspec.DecodeError, RecursionError):
-            return self._dispatch_slowly(frame, ctx)
+            return self.dispatch_slowly(frame, ctx)
         row = self._by_frame[type(decoded)]
         if ctx.socket.state < row.needs or decoded.ref is not NO_REF:
-            return self._dispatch_slowly(frame, ctx)
+            return self.dispatch_slowly(frame, ctx)
         return self._handle(row, decoded.data, ctx)
 
-    def _dispatch_slowly(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
+    def dispatch_slowly(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
+        """Do the same for a frame that may well be no good, as a stranger's: it is decoded once, not twice."""
         row = None
         try:
             envelope = decode_envelope(frame)

@@ -33,7 +33,6 @@ async def test_offers(server: Server, scale: Callable[[int], int], report: Calla
         seconds = [await _log_in(server, number) for number in range(1, 11)]
         await until(lambda: _refusals(server, "message_bytes") >= strangers // 2)
         await until(lambda: _refusals(server, "http_head") >= strangers // 4)
-    print(seconds)
     grown = resident_mib(server, peak=True) - before
     report(
         "sockets before authentication, each offering 40 MiB, and as many half-sent requests",
