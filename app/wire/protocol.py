@@ -110,11 +110,11 @@ class WebSocketProtocol(asyncio.Protocol):
                 connection.receive(event)
             else:
                 self._control(event, connection)
-        if len(data) > BYTES_A_TURN:
-            self._take_turns()
         self._received += len(data)
         if self._received > self._look_at:
             self._look_at_rate(connection.bytes_per_second)
+        if len(data) > BYTES_A_TURN:
+            self._take_turns()
 
     def eof_received(self) -> bool:
         """Close: the client will send no more, so it is gone."""

@@ -60,7 +60,7 @@ async def hang(message: Nothing, ctx: Context) -> None:
 
 @table.on("FLOOD")
 async def flood(message: Nothing, ctx: Context) -> None:
-    for _ in range(100):
+    for _ in range(400):
         await anyio.sleep(0)
         for _ in range(10):
             ctx.socket.send(Much())
