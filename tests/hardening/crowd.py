@@ -39,8 +39,14 @@ class Peer(WSListener):
 
     async def connect(self, url: str, source: str = "127.0.0.1") -> "Peer":
         """Connect from this address of the loopback network; raises `OSError` or `picows.WSError`."""
-        local = (source, 0)
-        await ws_connect(lambda: self, url, websocket_handshake_timeout=PATIENCE, max_redirects=0, local_addr=local)
+        await ws_connect(
+            lambda: self,
+            url,
+            websocket_handshake_timeout=PATIENCE,
+            max_redirects=0,
+            use_aiofastnet=False,  # whose transports cannot be paused
+            local_addr=(source, 0),
+        )
         return self
 
     async def join(self, token: str) -> None:

@@ -69,3 +69,4 @@ async def test_storm(server: Server, scale: Callable[[int], int], report: Callab
     assert metric(server, 'peersync_registry_entries{registry="peers"}') == count
     for peer in peers:
         peer.cut()
+        await peer.is_gone.wait()
