@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.auth.keys import public_keys
 from app.contract.contract import Contract
@@ -20,7 +21,9 @@ from app.runtime import Plan, Runtime, running
 from app.settings import Settings, read_settings
 from app.tables import load_routes
 from app.wire import asgi
+from app.wire.addresses import as_seen
 from app.wire.handshake import HANDOVER
+from app.wire.http import LOBBY
 from schemas.errors import EventError
 from stores.base import Stores, StoreUnreachableError
 from stores.memory import MemoryStores
@@ -35,14 +38,14 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     plan = Plan(chosen, public_keys(chosen), load_routes(chosen.plugins), make_logger(chosen))
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         async with running(plan, MemoryStores() if stores is None else stores) as runtime:
             app.state.runtime = runtime
-            yield
+            yield {LOBBY: runtime.lobby}
 
     app = Starlette(
         routes=[*_rest(chosen), WebSocketRoute(chosen.ws_path, _socket), WebSocketRoute("/{path:path}", _no_socket)],
-        middleware=_cors(chosen),
+        middleware=[*_proxies(chosen), *_cors(chosen)],
         exception_handlers={
             HTTPException: on_http_exception,
             EventError: on_refusal,
@@ -56,17 +59,23 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
 
 
 async def _socket(websocket: WebSocket) -> None:
-    """Accept a WebSocket, unless draining; our own protocol then gives its frames to the gateway, and this ends."""
+    """Accept a WebSocket that may come in; our own protocol then gives its frames to the gateway, and this ends."""
     runtime: Runtime = websocket.app.state.runtime
     if runtime.is_draining:
         await websocket.send_denial_response(json_error(503, "DRAINING", "This node stops; connect again"))
         return
+    address = runtime.address(websocket.client)
+    refused = runtime.door.refuse(websocket.headers.get("origin"), address)
+    if refused is not None:
+        again = {} if refused.retry_after is None else {"Retry-After": str(refused.retry_after)}
+        await websocket.send_denial_response(json_error(refused.status, refused.code, refused.message, again))
+        return
     await websocket.accept()
     handover = websocket.scope.get("extensions", {}).get(HANDOVER)
     if handover is None:
-        await asgi.serve(websocket, runtime.gateway)
+        await asgi.serve(websocket, runtime.gateway, address)
     else:
-        handover["open"](runtime.gateway)
+        handover["open"](runtime.gateway, address)
 
 
 async def _no_socket(websocket: WebSocket) -> None:
@@ -76,6 +85,12 @@ async def _no_socket(websocket: WebSocket) -> None:
 def _rest(settings: Settings) -> list[Route | Mount]:
     routes = [Route(each.path, each.call, methods=[each.method]) for each in endpoints(settings)]
     return [*routes, *(static_files() if settings.docs == "on" else [])]
+
+
+def _proxies(settings: Settings) -> list[Middleware]:
+    """Have X-Forwarded-For believed from the trusted: what counts is the rightmost address that is none of them."""
+    trusted = as_seen(settings.trusted_proxies)
+    return [Middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)] if trusted else []
 
 
 def _cors(settings: Settings) -> list[Middleware]:

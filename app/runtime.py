@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 from joserfc.jwk import RSAKey
 from msgspec import Struct, field
+from starlette.datastructures import Address
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
@@ -21,15 +23,22 @@ from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
-from app.ops.metrics import ServiceCollector
+from app.ops.metrics import Parts, ServiceCollector
+from app.ops.watch import StoreWatch, WatchedStores
 from app.settings import Settings
+from app.wire.addresses import Addresses
 from app.wire.connection import Connection
 from app.wire.dispatch import Dispatcher
+from app.wire.door import Door
 from app.wire.drain import Drain
 from app.wire.expiry import Expiry
+from app.wire.failures import AuthFailures
 from app.wire.gateway import Gateway
+from app.wire.http import Lobby
 from app.wire.limiter import Rate
+from app.wire.refusals import Refusals
 from handlers import connections as requests
 from handlers import departures
 from handlers.ports import Limits, Services
@@ -63,9 +72,15 @@ class Runtime:
         self.key_file = KeyFile(settings, plan.keys, log)
         self.issuer = _issuer(settings, sources.monotonic, log)
         self.keys = KeyRing(self.key_file, self.issuer)
+        self._addresses = Addresses(secrets.token_bytes(32))
+        self.refusals = Refusals(log, sources.monotonic)
+        self.store_watch = StoreWatch(time.perf_counter)
+        watched = WatchedStores(stores, self.store_watch)
+        self.loop_lag = Histogram()
+        self.failures = AuthFailures(settings.auth_failures_per_minute, self.refusals, sources.monotonic)
         tokens = TokenVerifier(
             self.keys,
-            stores.revocations,
+            watched.revocations,
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             leeway=settings.token_leeway_seconds,
@@ -81,9 +96,10 @@ class Runtime:
         )
         self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids)
         self.services = Services(
-            stores=stores,
+            stores=watched,
             delivery=self.hub,
             tokens=tokens,
+            failures=self.failures,
             clock=sources.clock,
             ids=sources.ids,
             limits=_limits(settings),
@@ -91,16 +107,16 @@ class Runtime:
         )
         self.flusher = Flusher(asyncio.get_running_loop().call_soon, settings.outbox_total_bytes)
         self._trimmer = Trimmer(lambda: self.flusher.held + self.mail.held, malloc_trim)
-        self.dispatcher = Dispatcher(plan.routes, log, is_tracing=settings.log_level == "debug")
+        self.dispatcher = Dispatcher(plan.routes, log, self.refusals.note, is_tracing=settings.log_level == "debug")
         self.gateway = Gateway(
             node=sources.ids("node_"),
-            salt=secrets.token_bytes(32),
             services=self.services,
             dispatcher=self.dispatcher,
             hub=self.hub,
             flusher=self.flusher,
             connections=endpoints,
             expiry=Expiry(endpoints, settings.token_expiry, settings.token_leeway_seconds, sources.clock),
+            refusals=self.refusals,
             rate=Rate(settings.rate_limit_events_per_second, settings.rate_limit_burst),
             outbox_bytes=settings.outbox_bytes,
             max_message_bytes=settings.max_message_bytes,
@@ -111,7 +127,22 @@ class Runtime:
             spawn=self.spawn,
             log=log,
         )
-        self.collector = ServiceCollector(self.gateway, self.dispatcher, self.hub, self.mail, self.flusher)
+        self.door = Door(settings, endpoints, self.gateway.crowds, self.refusals)
+        self.lobby = Lobby(settings.max_http_connections, self._addresses, self.refusals, sources.monotonic)
+        self.collector = ServiceCollector(
+            Parts(
+                gateway=self.gateway,
+                dispatcher=self.dispatcher,
+                hub=self.hub,
+                mail=self.mail,
+                flusher=self.flusher,
+                presence=self.presence,
+                failures=self.failures,
+                stores=self.store_watch,
+                loop_lag=self.loop_lag,
+                registries=self._registries,
+            )
+        )
 
     def spawn(self, work: Awaitable[None]) -> None:
         """Run something in a task of the application; what it raises is logged and ends nothing else."""
@@ -120,6 +151,8 @@ class Runtime:
     async def tick(self) -> None:
         """Do what has become due: expire requests and absences, look after sockets."""
         self.gateway.sweep()
+        self.lobby.sweep()
+        self.failures.forget()
         self._trimmer.look()
         try:
             await requests.expire_requests(self.services)
@@ -130,14 +163,20 @@ class Runtime:
     async def keep_ticking(self) -> None:
         """Tick until cancelled."""
         while True:
+            began = time.perf_counter()
             await anyio.sleep(TICK_SECONDS)
+            self.loop_lag.observe(max(0.0, time.perf_counter() - began - TICK_SECONDS))
             await self._guarded(self.tick())
 
     def drain(self) -> Drain:
         """Take no new sockets from now on; return what closes those that are there."""
         self.is_draining = True
         self.log.info("draining", sockets=len(self.gateway.connections))
-        return Drain(self.gateway.connections, self.settings.drain_seconds, self.gateway.monotonic)
+        return self.gateway.drain(self.settings.drain_seconds)
+
+    def address(self, client: Address | None) -> bytes:
+        """Return the salted hash of where a request comes from."""
+        return self._addresses.hashed(client.host if client else "")
 
     async def reasons_not_ready(self) -> list[str]:
         """Return why no traffic should come here; empty if it should."""
@@ -151,6 +190,20 @@ class Runtime:
         except StoreUnreachableError as error:
             reasons.append(f"store unreachable: {error}")
         return reasons
+
+    def _registries(self) -> dict[str, int]:
+        """Return how many entries each table has."""
+        return {
+            **self.stores.directory.sizes()._asdict(),
+            **self.presence.sizes(),
+            "sockets": len(self.gateway.connections),
+            "addresses": len(self.gateway.crowds),
+            "unauthenticated": self.gateway.waiting(),
+            "http": len(self.lobby),
+            "auth_failures": len(self.failures),
+            "expiries": self.gateway.expiries(),
+            "mailboxes": len(self.mail.boxes),
+        }
 
     def _overflow(self, user: User) -> None:
         self.spawn(departures.overflow(user, self.services))

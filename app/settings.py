@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -13,7 +14,9 @@ from msgspec import Meta, Struct, field
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
+CountOrOff = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
+Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
 Environment = Literal["development", "production"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -31,13 +34,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 NOT_BUILT_YET = frozenset(
     {
-        "ALLOWED_ORIGINS",
-        "AUTH_FAILURES_PER_MINUTE",
-        "MAX_CONNECTIONS",
-        "MAX_CONNECTIONS_PER_ADDRESS",
         "TLS_CERT_PATH",
         "TLS_KEY_PATH",
-        "TRUSTED_PROXIES",
     }
 )
 """Settings of protocol.md section 7 that come with features to come; whoever sets one is told."""
@@ -77,6 +75,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     log_format: Literal["console", "json"] = "console"
     cors_origin: str = ""
     docs: Literal["on", "off"] = "on"
+    allowed_origins: tuple[Origin, ...] = field(default=())
+    trusted_proxies: tuple[str, ...] = field(default=())
 
     store_url: Annotated[str, Meta(pattern="^memory://$")] = "memory://"
     session_grace_seconds: Seconds = 30
@@ -88,7 +88,10 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     max_pending_requests: Count = 20
 
     max_message_bytes: Annotated[int, Meta(ge=1024)] = 1_048_576
+    max_connections: Count = 20_000
+    max_connections_per_address: CountOrOff = 0
     max_unauthenticated: Count = 1000
+    auth_failures_per_minute: CountOrOff = 60
     outbox_bytes: Count = 4_194_304
     outbox_total_bytes: Count = 268_435_456
     replay_events: Count = 1000
@@ -111,6 +114,11 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
         return self.bind_host in _LOOPBACK
+
+    @property
+    def max_http_connections(self) -> int:
+        """How many connections may be there that are no sockets (yet): a quarter of MAX_CONNECTIONS, 100 at least."""
+        return max(100, self.max_connections // 4)
 
     @property
     def hands_out_dev_tokens(self) -> bool:
@@ -157,8 +165,24 @@ def _normalise(name: str, value: str) -> object:
     if name == "JWT_EXPIRATION":
         return parse_duration(name, value)
     if name == "PLUGINS":
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        return _parts(value)
+    if name == "ALLOWED_ORIGINS":
+        return tuple(part.lower().rstrip("/") for part in _parts(value))
+    if name == "TRUSTED_PROXIES":
+        return _networks(name, value)
     return value
+
+
+def _parts(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _networks(name: str, value: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(part, strict=False)) for part in _parts(value))
+    except ValueError:
+        what = "addresses and networks such as 10.0.0.0/8, comma-separated"
+        raise SettingsError(f"{name} is {value!r}; it may be {what}") from None
 
 
 def parse_duration(name: str, value: str) -> int:
@@ -197,6 +221,8 @@ def _allowed(name: str) -> str:
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         what = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
         return f"it may be {what}" + _bounds(kind.ge, kind.le)
+    if name == "ALLOWED_ORIGINS":
+        return "it may be * or origins such as https://ide.example.com, comma-separated"
     if name == "STORE_URL":
         return "it may be memory:// (Redis is not built in yet)"
     return "it may not be empty" if name != "WS_PATH" else "it may be a path such as /ws"

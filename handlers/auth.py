@@ -5,7 +5,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from schemas.auth import Auth, AuthFailed, AuthSuccess, Resumption, Server, SocketLimits
 from schemas.capabilities import CAPABILITIES, VERSION_1_1, Spoken, spoken
-from schemas.errors import CloseCode, ErrorCode, EventError
+from schemas.errors import CloseCode, Error, ErrorCode, EventError, RetryAfter
 from stores.base import Peer, User
 
 from handlers import membership
@@ -19,14 +19,17 @@ table = HandlerTable()
     "AUTH",
     needs=State.CONNECTED,
     answers=(AuthSuccess, AuthFailed),
-    errors=(ErrorCode.TOKEN_MISSING, ErrorCode.TOKEN_INVALID, ErrorCode.TOKEN_EXPIRED),
+    errors=(ErrorCode.TOKEN_MISSING, ErrorCode.TOKEN_INVALID, ErrorCode.TOKEN_EXPIRED, ErrorCode.RATE_LIMITED),
 )
 async def authenticate(message: Auth, ctx: Context) -> None:
     """Let the socket in, superseding the user's other one; on an authenticated socket, renew its token."""
+    if ctx.socket.state is State.CONNECTED and _is_to_wait(ctx):
+        return
     try:
         identity = await ctx.tokens.verify(_token(message.token))
         _check_same_user(identity, ctx)
     except EventError as refusal:
+        ctx.services.failures.failed(ctx.socket.address)
         ctx.answer(AuthFailed(code=refusal.code, message=refusal.message))
         ctx.socket.close(CloseCode.UNAUTHENTICATED, "Authentication failed")
         return
@@ -35,6 +38,22 @@ async def authenticate(message: Auth, ctx: Context) -> None:
     else:
         ctx.answer(_success(identity))
     ctx.socket.renewed(identity)
+
+
+def _is_to_wait(ctx: Context) -> bool:
+    """Send a socket away, before its token costs anything, if too many from its address failed lately.
+
+    With 4029 and not 4001, since its token may be good.
+    """
+    wait = ctx.services.failures.wait(ctx.socket.address)
+    if not wait:
+        return False
+    retry = RetryAfter(retry_after_ms=int(wait * 1000) + 1)
+    message = "Too many authentications from your address failed; wait before you try again"
+    refusal = EventError(ErrorCode.RATE_LIMITED, message, retry)
+    ctx.answer(Error(code=refusal.code, message=refusal.message, details=refusal.details))
+    ctx.socket.close(CloseCode.RATE_LIMITED, "Too many failed authentications")
+    return True
 
 
 def _token(raw: Raw) -> str | None:

@@ -9,7 +9,7 @@ from schemas.connections import (
     ConnectionRequestReceived,
     ConnectionResponse,
 )
-from schemas.errors import ErrorCode, EventError, RetryAfter
+from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 from schemas.fields import Role
 from schemas.sessions import SessionCreated
 from stores.base import Peer, Request, Session, User
@@ -173,13 +173,14 @@ def _check_pending(ctx: Context) -> None:
     if len(mine) >= ctx.limits.requests_per_user:
         wait = max(0.0, mine[0].expires_at - ctx.clock.now())
         message = f"{len(mine)} of your requests wait for an answer; no more are allowed"
-        raise EventError(ErrorCode.RATE_LIMITED, message, RetryAfter(retry_after_ms=int(wait * 1000)))
+        retry = RetryAfter(retry_after_ms=int(wait * 1000))
+        raise EventError(ErrorCode.RATE_LIMITED, message, retry, limit=Limit.PENDING_REQUESTS)
 
 
 def _check_room(session: Session, ctx: Context) -> None:
     if len(session.participants) >= ctx.limits.session_participants:
         message = f"The session has {len(session.participants)} participants, no more are allowed"
-        raise EventError(ErrorCode.SESSION_FULL, message)
+        raise EventError(ErrorCode.SESSION_FULL, message, limit=Limit.PARTICIPANTS)
 
 
 def _check_sessions(user: User, ctx: Context) -> None:
@@ -187,6 +188,7 @@ def _check_sessions(user: User, ctx: Context) -> None:
         raise EventError(
             ErrorCode.SESSION_FULL,
             f"{user.id!r} is in {ctx.limits.sessions_per_user} sessions, no more are allowed",
+            limit=Limit.SESSIONS,
         )
 
 

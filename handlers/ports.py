@@ -83,6 +83,18 @@ class Tokens(Protocol):
         ...
 
 
+class Failures(Protocol):
+    """Failed authentications, by the salted hash of the address they came from."""
+
+    def wait(self, address: bytes) -> float:
+        """Return for how many seconds no token from this address is looked at; 0 if one is."""
+        ...
+
+    def failed(self, address: bytes) -> None:
+        """Count one."""
+        ...
+
+
 class Socket(Protocol):
     """The client's connection."""
 
@@ -221,6 +233,7 @@ class Services(Struct, frozen=True, kw_only=True):
     stores: Stores
     delivery: Delivery
     tokens: Tokens
+    failures: Failures
     clock: Clock
     ids: Ids
     limits: Limits

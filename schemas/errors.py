@@ -94,6 +94,27 @@ AFTER_CLOSE: Mapping[CloseCode, str] = {
 """Why a socket was closed, and what a client should do, for the contract."""
 
 
+class Limit(StrEnum):
+    """What is bounded, as metrics and logs name it."""
+
+    CONNECTIONS = "connections"
+    CONNECTIONS_PER_ADDRESS = "connections_per_address"
+    ORIGIN = "origin"
+    HTTP_CONNECTIONS = "http_connections"
+    HTTP_SECONDS = "http_seconds"
+    HTTP_HEAD = "http_head"
+    HTTP_MALFORMED = "http_malformed"
+    UNAUTHENTICATED = "unauthenticated"
+    AUTH_SECONDS = "auth_seconds"
+    AUTH_FAILURES = "auth_failures"
+    EVENTS = "events"
+    MESSAGE_BYTES = "message_bytes"
+    OUTBOX_BYTES = "outbox_bytes"
+    PENDING_REQUESTS = "pending_requests"
+    SESSIONS = "sessions"
+    PARTICIPANTS = "participants"
+
+
 class RetryAfter(Struct, frozen=True, rename="camel"):
     """When a refused client may send again, in milliseconds."""
 
@@ -111,10 +132,16 @@ class Error(ServerEvent, frozen=True):
 
 
 class EventError(Exception):
-    """A refusal: raised by a handler, answered as `ERROR {code, message}`; the text is for the client's author."""
+    """A refusal: raised by a handler, answered as `ERROR {code, message}`; the text is for the client's author.
 
-    def __init__(self, code: ErrorCode, message: str, details: RetryAfter | None = None) -> None:
+    `limit` is the one that was reached, if that is why.
+    """
+
+    def __init__(
+        self, code: ErrorCode, message: str, details: RetryAfter | None = None, *, limit: Limit | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = details
+        self.limit = limit

@@ -119,6 +119,14 @@ class Revocation(Struct, frozen=True):
         return user == self.user and issued_at < self.issued_before
 
 
+class Sizes(NamedTuple):
+    """How many peers, here or away, requests and sessions there are."""
+
+    peers: int
+    requests: int
+    sessions: int
+
+
 class Directory(Protocol):
     """What this node knows. Never waits; what it returns is not to be changed."""
 
@@ -156,6 +164,10 @@ class Directory(Protocol):
 
     def sessions_of(self, user: User) -> Collection[Session]:
         """Return the sessions the user is in, in the order of joining; empty if there are none."""
+        ...
+
+    def sizes(self) -> Sizes:
+        """Return how many of each this node knows."""
         ...
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Revocation, Sent, Session, User
+from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Revocation, Sent, Session, Sizes, User
 from stores.roster import Roster
 
 _Entry = TypeVar("_Entry", Request, Session)
@@ -58,6 +58,10 @@ class MemoryDirectory:
     def sessions_of(self, user: User) -> Collection[Session]:
         """See `Directory`."""
         return list(self.sessions_by_user.get(user, {}).values())
+
+    def sizes(self) -> Sizes:
+        """See `Directory`."""
+        return Sizes(sum(len(roster.peers) for roster in self.rosters.values()), len(self.requests), len(self.sessions))
 
 
 class MemoryPeers:

@@ -9,6 +9,11 @@ from tests.support.server import Server, serving
 from tests.support.tokens import Keys
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the counts of tests/hardening be chosen."""
+    parser.addoption("--full", action="store_true", help="run tests/hardening with full counts, not a tenth of each")
+
+
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     """A key pair."""

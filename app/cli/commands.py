@@ -102,6 +102,15 @@ def schema(folder: Path) -> None:
 
 
 @main.command()
+def doctor() -> None:
+    """Say what is wrong with settings, keys, store, port, files or clock, and what to do. Changes nothing."""
+    from app.cli.doctor import run  # noqa: PLC0415 - the libraries of the server, for which no other command should wait
+
+    if not run():
+        raise SystemExit(1)
+
+
+@main.command()
 @click.argument("user")
 @click.option("--email", help="E-mail address; USER@example.com if not given.")
 @click.option("--name", help="Display name; USER if not given.")

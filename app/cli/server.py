@@ -3,6 +3,8 @@
 import gc
 import logging
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from socket import socket
 from types import FrameType
@@ -16,6 +18,7 @@ from starlette.applications import Starlette
 from app.main import create_app
 from app.ops.logs import route_standard_logging
 from app.settings import Settings
+from app.wire import http
 from app.wire.protocol import WebSocketProtocol
 
 SHUTDOWN_SECONDS = 8  # after the drain: the last sockets to answer, and requests to end
@@ -65,6 +68,8 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     route_standard_logging(settings)
     for library in ("uvicorn", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger(http.LOGGER).setLevel(logging.ERROR)  # its warnings are refusals, counted and logged as such
+    _allow_many_files()
     if reload:
         os.environ.update(HOST=settings.bind_host, PORT=str(settings.port))  # the reloaded process reads its own
         click.echo(greeting(settings, settings.port), err=True)
@@ -74,6 +79,16 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     server.run()
     if not server.started:
         raise SystemExit(1)
+
+
+def _allow_many_files() -> None:
+    """Have as many files, and so sockets, as this process may give itself."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - Windows has none, and no such limit
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _spare_the_collector() -> None:
@@ -101,6 +116,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.bind_host,
         "port": settings.port,
+        "http": http.HttpProtocol,
         "ws": _websocket_class(settings),
         "ws_max_size": settings.max_message_bytes,
         "ws_ping_interval": heartbeat,

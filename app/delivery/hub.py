@@ -53,6 +53,7 @@ class Hub:
         self.resumes: Counter[str] = Counter(recovered=0, refused=0)
         self.delivered = 0
         self.kept = 0
+        self.dropped = 0
 
     def send(
         self,
@@ -209,6 +210,7 @@ class Hub:
             link = self._links.get(user)
             receiver = link or self._boxes.get(user)
             if receiver is None:
+                self.dropped += 1
                 continue
             payload = variants.get(receiver.spoken)
             if payload is None:
@@ -236,6 +238,7 @@ class Hub:
         box = self._boxes.get(user)
         is_kept = box is not None and self._mail.keep(box, payload)
         self.kept += is_kept
+        self.dropped += not is_kept
         return is_kept
 
     def _settle(self, names: Collection[User], link: Link) -> None:

@@ -78,6 +78,7 @@ class Mail:
         self._on_overflow = on_overflow
         self.boxes: dict[User, Mailbox] = {}
         self.held = 0
+        self.dropped = 0
 
     def open(self, user: User, spoken: Spoken = VERSION_1) -> Mailbox:
         """Keep what comes for the user from now on; an old mailbox goes over into it unless that was numbered."""
@@ -150,6 +151,7 @@ class Mail:
         self.held -= size - box.size
 
     def _give_way(self, box: Mailbox) -> None:
+        self.dropped += 0 if box.is_live else len(box.frames)
         if box.is_numbered:
             self.held -= box.size
             box.is_broken = not box.is_live

@@ -22,6 +22,7 @@ class Flusher:
         self._ready: list[Outbox] = []
         self._heavy: dict[Outbox, int] = {}
         self.held = 0
+        self.dropped = 0
 
     def schedule(self, outbox: "Outbox") -> None:
         """Write this outbox out at the end of the turn."""
@@ -169,10 +170,12 @@ class Outbox:
 
     def discard(self) -> None:
         """Let go of everything and take nothing more: there is nobody to write to."""
+        self._flusher.dropped += len(self._events)
         self._release()
 
     def overflow(self) -> None:
         """Let go of everything, and say so."""
+        self._flusher.dropped += len(self._events)
         self._release()
         self._on_overflow()
 

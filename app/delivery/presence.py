@@ -101,8 +101,24 @@ class Presence:
         self._chronicles: dict[str | None, Chronicle] = {}
         self._changes = 0
         self._news = anyio.Event()
+        self.updates = 0
         self.links: dict[User, Link] = {}
         self.pending: dict[User, Change] = {}
+
+    @property
+    def changes(self) -> int:
+        """How many changes there were."""
+        return self._changes
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many entries each table has."""
+        return {
+            "links": len(self.links),
+            "presence_pending": len(self.pending),
+            "presence_known": len(self._known),
+            "presence_watched": len(self._watched),
+            "presence_sights": sum(len(chronicle.sights) for chronicle in self._chronicles.values()),
+        }
 
     def add(
         self, user: User, outbox: Outbox, address: bytes, spoken: Spoken = VERSION_1, box: Mailbox | None = None
@@ -258,6 +274,7 @@ class Presence:
     def _tell(self, link: Link, change: Change) -> None:
         if change.is_news_to(link):
             change.told[link.user] = change.now
+            self.updates += 1
             link.outbox.put_presence(change.now.user, change.update(link))
 
     def _is_known(self, user: User) -> bool:

@@ -1,66 +1,127 @@
 """Metrics for Prometheus. The service counts in plain integers; they are read out when somebody asks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher
+from app.delivery.presence import Presence
+from app.ops.histogram import Histogram
+from app.ops.watch import StoreWatch
 from app.wire.dispatch import Dispatcher
+from app.wire.failures import AuthFailures
 from app.wire.gateway import Gateway
 from handlers.ports import State
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """Where the counts of one application are; `registries` says how many entries each table of it has."""
+
+    gateway: Gateway
+    dispatcher: Dispatcher
+    hub: Hub
+    mail: Mail
+    flusher: Flusher
+    presence: Presence
+    failures: AuthFailures
+    stores: StoreWatch
+    loop_lag: Histogram
+    registries: Callable[[], Mapping[str, int]]
 
 
 class ServiceCollector(Collector):
     """Reads the counts of one application."""
 
-    def __init__(self, gateway: Gateway, dispatcher: Dispatcher, hub: Hub, mail: Mail, flusher: Flusher) -> None:
-        self._gateway = gateway
-        self._dispatcher = dispatcher
-        self._hub = hub
-        self._mail = mail
-        self._flusher = flusher
+    def __init__(self, parts: Parts) -> None:
+        self._from = parts
 
     def collect(self) -> Iterable[Metric]:
         """Yield every metric with its present value."""
         yield from self._sockets()
         yield from self._events()
-        yield CounterMetricFamily(
-            "peersync_messages_delivered", "Events handed to sockets of others.", self._hub.delivered
+        yield from self._delivery()
+        yield from self._presence()
+        yield from self._stores()
+        yield _histogram("peersync_loop_lag_seconds", "How late the tick came.", {"": self._from.loop_lag})
+        entries = self._from.registries()
+        yield _gauge(
+            "peersync_registry_entries", "Entries of each table; of peers also those away.", "registry", entries
         )
-        yield CounterMetricFamily("peersync_messages_kept", "Events kept for users who are away.", self._hub.kept)
-        resumes = CounterMetricFamily("peersync_resumes", "Attempts to resume, by outcome.", labels=["outcome"])
-        for outcome, count in self._hub.resumes.items():
-            resumes.add_metric([outcome], count)
-        yield resumes
-        yield GaugeMetricFamily(
-            "peersync_mail_bytes", "Bytes kept for users who are away or may resume.", self._mail.held
-        )
-        yield GaugeMetricFamily("peersync_outbox_bytes", "Bytes that heavy outboxes hold.", self._flusher.held)
 
     def _sockets(self) -> Iterable[Metric]:
-        sockets = GaugeMetricFamily("peersync_sockets", "Open sockets by state.", labels=["state"])
-        by_state = self._gateway.by_state()
-        for state in State:
-            sockets.add_metric([state.name.lower()], by_state[state.name.lower()])
-        yield sockets
+        gateway = self._from.gateway
+        by_state = gateway.by_state()
+        states = {state.name.lower(): by_state[state.name.lower()] for state in State}
+        yield _gauge("peersync_sockets", "Open sockets by state.", "state", states)
+        yield _counter("peersync_sockets_closed", "Sockets closed, by close code.", "code", gateway.closed)
+        yield _counter(
+            "peersync_refusals", "Refusals, by the limit that was reached.", "limit", gateway.refusals.counts
+        )
+        yield CounterMetricFamily("peersync_auth_failures", "Failed authentications.", self._from.failures.count)
 
     def _events(self) -> Iterable[Metric]:
-        handled = CounterMetricFamily("peersync_events_handled", "Client events handled, by name.", labels=["event"])
-        for event, count in self._dispatcher.handled.items():
-            handled.add_metric([event], count)
-        yield handled
-        refused = CounterMetricFamily("peersync_events_refused", "Client events refused, by code.", labels=["code"])
-        for code, count in self._dispatcher.refused.items():
-            refused.add_metric([code], count)
-        yield refused
+        dispatcher = self._from.dispatcher
+        events = CounterMetricFamily("peersync_events", "Client events, by outcome.", labels=["event", "outcome"])
+        for row in dispatcher.rows:
+            for outcome, count in (("handled", row.handled), ("refused", row.refused), ("failed", row.failed)):
+                events.add_metric([row.event, outcome], count)
+        yield events
+        yield _counter("peersync_errors", "ERROR events, and those withheld for the rate.", "code", dispatcher.refused)
+        seconds = {row.event: row.seconds for row in dispatcher.rows}
+        yield _histogram("peersync_handler_seconds", "Time in handlers, of one event in 64.", seconds, "event")
+
+    def _delivery(self) -> Iterable[Metric]:
+        hub, mail, flusher = self._from.hub, self._from.mail, self._from.flusher
+        yield CounterMetricFamily("peersync_messages_delivered", "Events handed to sockets of others.", hub.delivered)
+        yield CounterMetricFamily("peersync_messages_queued", "Events kept for users who are away.", hub.kept)
+        dropped = {"nobody": hub.dropped, "mail": mail.dropped, "outbox": flusher.dropped}
+        yield _counter("peersync_messages_dropped", "Events let go of, by where they were.", "where", dropped)
+        yield _counter("peersync_resumes", "Attempts to resume, by outcome.", "outcome", hub.resumes)
+        yield GaugeMetricFamily("peersync_mail_bytes", "Bytes kept for users who are away or may resume.", mail.held)
+        yield GaugeMetricFamily("peersync_outbox_bytes", "Bytes that heavy outboxes hold.", flusher.held)
+
+    def _presence(self) -> Iterable[Metric]:
+        presence = self._from.presence
+        yield CounterMetricFamily("peersync_presence_changes", "Changes of peers' presence.", presence.changes)
+        yield CounterMetricFamily("peersync_presence_updates", "Updates sent to tell of them.", presence.updates)
+
+    def _stores(self) -> Iterable[Metric]:
+        watch = self._from.stores
+        yield _histogram("peersync_store_seconds", "Time that stores took.", watch.seconds, "operation")
+        errors = {operation: watch.errors[operation] for operation in watch.seconds}
+        yield _counter("peersync_store_errors", "Times that a store could not be reached.", "operation", errors)
 
 
 def exposition(collector: Collector) -> bytes:
-    """Return the metrics in Prometheus's text format."""
+    """Return the metrics in Prometheus's text format, with those of the process."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
+    ProcessCollector(registry=registry)
     return generate_latest(registry)
+
+
+def _counter(name: str, what: str, label: str, counts: Mapping[Any, float]) -> Metric:
+    family = CounterMetricFamily(name, what, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _gauge(name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, what, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _histogram(name: str, what: str, histograms: Mapping[str, Histogram], label: str = "") -> Metric:
+    family = HistogramMetricFamily(name, what, labels=[label] if label else [])
+    for value, histogram in histograms.items():
+        family.add_metric([value] if label else [], histogram.buckets(), histogram.sum)
+    return family

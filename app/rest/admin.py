@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.clock import iso
 from app.rest.answers import json
-from app.rest.asked import bearer, body_of, runtime_of
+from app.rest.asked import body_of, identify, runtime_of
 from handlers import departures
 from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
@@ -46,7 +46,7 @@ async def revoke(request: Request) -> Response:
 
 
 async def _operator(request: Request) -> Identity:
-    identity = await runtime_of(request).services.tokens.verify(bearer(request))
+    identity = await identify(request)
     if SCOPE not in identity.scopes:
         raise EventError(ErrorCode.NOT_ALLOWED, f"This needs a token whose claim scope has {SCOPE}")
     return identity

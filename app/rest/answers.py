@@ -1,5 +1,6 @@
 """Answers in JSON; errors are always `{"code", "message"}`."""
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -7,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.errors import ErrorCode, EventError
+from schemas.errors import ErrorCode, EventError, RetryAfter
 
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: ErrorCode.INVALID_DATA}
 _STATUS = {
@@ -15,6 +16,7 @@ _STATUS = {
     ErrorCode.TOKEN_INVALID: 401,
     ErrorCode.TOKEN_EXPIRED: 401,
     ErrorCode.NOT_ALLOWED: 403,
+    ErrorCode.RATE_LIMITED: 429,
 }
 _CHALLENGES = {401: "Bearer", 403: 'Bearer error="insufficient_scope"'}
 
@@ -49,6 +51,8 @@ async def on_refusal(_request: Request, error: Exception) -> Response:
         return await on_exception(_request, error)
     status = _STATUS.get(error.code, 400)
     headers = {"WWW-Authenticate": _CHALLENGES[status]} if status in _CHALLENGES else {}
+    if isinstance(error.details, RetryAfter):
+        headers["Retry-After"] = str(math.ceil(error.details.retry_after_ms / 1000))
     return json_error(status, error.code, error.message, headers)
 
 

@@ -7,7 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.runtime import Runtime
-from schemas.errors import ErrorCode, EventError
+from handlers.ports import Identity
+from schemas.errors import ErrorCode, EventError, RetryAfter
 
 MAX_BODY_BYTES = 65_536
 
@@ -24,6 +25,21 @@ def bearer(request: Request) -> str:
     """Return the bearer token of a request (RFC 6750 section 2.1); empty if there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token if scheme.lower() == "bearer" else ""
+
+
+async def identify(request: Request) -> Identity:
+    """Return whom the bearer token names; raises `EventError` if it is not good, or too many from there were not."""
+    runtime = runtime_of(request)
+    failures, address = runtime.services.failures, runtime.address(request.client)
+    wait = failures.wait(address)
+    if wait:
+        message = "Too many authentications from your address failed; wait before you try again"
+        raise EventError(ErrorCode.RATE_LIMITED, message, RetryAfter(retry_after_ms=int(wait * 1000) + 1))
+    try:
+        return await runtime.services.tokens.verify(bearer(request))
+    except EventError:
+        failures.failed(address)
+        raise
 
 
 async def body_of(request: Request, kind: type[_Body]) -> _Body:

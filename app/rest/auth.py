@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.auth.keys import private_key
 from app.auth.tokens import ALGORITHM, dev_claims, sign
 from app.rest.answers import json, json_error
-from app.rest.asked import bearer, body_of, runtime_of
+from app.rest.asked import body_of, identify, runtime_of
 from app.settings import SettingsError
 from schemas.errors import ErrorCode
 from schemas.fields import DisplayName, Id
@@ -43,7 +43,7 @@ async def get_jwks(request: Request) -> Response:
 
 async def verify(request: Request) -> Response:
     """Say whom the bearer token names."""
-    identity = await runtime_of(request).services.tokens.verify(bearer(request))
+    identity = await identify(request)
     who = {"userId": identity.user.id, "email": identity.email, "displayName": identity.display_name}
     return json({**{name: value for name, value in who.items() if value is not None}, "roles": identity.roles})
 

@@ -38,6 +38,7 @@ IS_DOCUMENT = {200: Answer("The document")}
 NO_GOOD = "The token is missing (`ERR_1001`), invalid or revoked (`ERR_1002`), or expired (`ERR_1003`)"
 NO_KEYS = "The keys of `JWT_JWKS_URL` are not there yet (`ERR_9002`)"
 TOO_LONG = f"The body has more than {MAX_BODY_BYTES} bytes (`ERR_9003`)"
+TOO_MANY = "Too many authentications from the address failed lately (`ERR_5004`); `Retry-After` says how long to wait"
 UNFIT = "The body does not fit (`ERR_9003`)"
 
 ENDPOINTS = (
@@ -69,6 +70,7 @@ ENDPOINTS = (
         answers={
             200: Answer("The token is good", Bearer),
             401: _error(NO_GOOD),
+            429: _error(TOO_MANY),
             503: _error(NO_KEYS),
         },
     ),
@@ -99,6 +101,7 @@ ENDPOINTS = (
             401: _error(NO_GOOD),
             403: _error(f"The token lacks the scope `{admin.SCOPE}` (`ERR_1004`)"),
             413: _error(TOO_LONG),
+            429: _error(TOO_MANY),
             503: _error(NO_KEYS),
         },
         is_served=lambda settings: settings.admin == "on",

@@ -115,11 +115,10 @@ class AsgiTransport:
                 self.connection.outbox.relieve()
 
 
-async def serve(websocket: WebSocket, gateway: Gateway) -> None:
-    """Carry one accepted WebSocket until it ends."""
+async def serve(websocket: WebSocket, gateway: Gateway, address: bytes) -> None:
+    """Carry one accepted WebSocket, with the salted hash of its address, until it ends."""
     transport = AsgiTransport(websocket)
-    host = websocket.client.host if websocket.client else ""
-    await transport.run(gateway.open(transport, host))
+    await transport.run(gateway.open(transport, address))
 
 
 def _close_code(message: Message) -> int:

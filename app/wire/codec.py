@@ -18,8 +18,10 @@ _TOO_DEEP = "it is nested too deep"
 _NULL = b"null"
 _EMPTY = Raw(b"{}")
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
-_SURROGATE = re.compile(
-    rb"(?P<kept>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^u])|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(  # many kept escapes are one match, since a call for each would be slow
+    rb"(?P<kept>(?:\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|[^u])[^\\]*)+)"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _encode = msgspec.json.Encoder().encode
@@ -98,6 +100,8 @@ def _with_lone_surrogates(frame: bytes, error: msgspec.DecodeError) -> Envelope:
 
 def _without_lone_surrogates(frame: bytes) -> bytes:
     """Replace each escaped half of a pair by U+FFFD, as a browser does where text must be well-formed."""
+    if _HALF.search(frame) is None:
+        return frame
     return _SURROGATE.sub(lambda match: match["kept"] or rb"\ufffd", frame)
 
 

@@ -16,7 +16,7 @@ from app.wire.transport import Transport
 from handlers.ports import Identity, Services, State
 from handlers.table import Context
 from schemas.capabilities import VERSION_1, Spoken
-from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
+from schemas.errors import CloseCode, Error, ErrorCode, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.notices import ServerNotice
 from stores.base import Holder, Revocation, User
@@ -75,6 +75,10 @@ class House(Protocol):
         """Keep what comes for the connection's user from now on."""
         ...
 
+    def refused(self, limit: Limit, address: bytes) -> None:
+        """Take note that a limit was reached."""
+        ...
+
     async def farewell(self, connection: "Connection", context: Context, end: End) -> None:
         """Do what follows from a connection's end."""
         ...
@@ -112,7 +116,7 @@ class Connection:
         self._identity: Identity | None = None
         self._told_of = 0.0
         self._monotonic = house.monotonic
-        self._dispatch = house.dispatcher.dispatch
+        self._dispatch = house.dispatcher.dispatch_slowly
         self._limiter = Limiter(house.rate)
         self._waiting: deque[bytes] | None = None
         self._is_busy = False
@@ -140,8 +144,9 @@ class Connection:
 
     @property
     def bytes_per_second(self) -> int:
-        """How fast the client may send in the long run."""
-        return self._house.bytes_per_second
+        """How fast the client may send in the long run; before it has authenticated, a frame a second."""
+        most = self._house.bytes_per_second
+        return min(most, MAX_BYTES_BEFORE_AUTH) if self.state is State.CONNECTED else most
 
     def receive(self, frame: bytes) -> None:
         """Take a message of valid UTF-8 from the client."""
@@ -176,6 +181,8 @@ class Connection:
 
     def violated(self, code: CloseCode, reason: str) -> None:
         """Close, since the client broke the WebSocket protocol; what came before is handled first."""
+        if code == CloseCode.TOO_LARGE:
+            self._house.refused(Limit.MESSAGE_BYTES, self.address)
         self._end_in_turn(End(code, reason))
 
     def charge(self, crumbs: int) -> None:
@@ -183,6 +190,7 @@ class Connection:
         now = self._monotonic()
         refused = sum(self._limiter.admit(now) is not None for _ in range(crumbs))
         if refused > CRUMBS_AT_ONCE:
+            self._house.refused(Limit.EVENTS, self.address)
             self.close(CloseCode.RATE_LIMITED, "Too many tiny frames")
 
     def too_large(self) -> None:
@@ -196,8 +204,7 @@ class Connection:
         self.spoken = spoken
         self.state = State.AUTHENTICATED
         self.max_bytes = self._house.max_message_bytes
-        if "resume" in spoken:
-            self._dispatch = self._dispatch_first
+        self._dispatch = self._dispatch_first if "resume" in spoken else self._house.dispatcher.dispatch
         self._house.let_in(self)
 
     def renewed(self, identity: Identity) -> None:
@@ -317,6 +324,8 @@ class Connection:
             self._house.spawn(self._house.farewell(self, self._context, end))
 
     def _refuse(self, verdict: Verdict, frame: bytes) -> None:
+        self._house.refused(Limit.EVENTS, self.address)
+        self._house.dispatcher.refused[ErrorCode.RATE_LIMITED] += 1
         if verdict.is_final:
             self.close(CloseCode.RATE_LIMITED, "Rate limit exceeded for too long")
         elif verdict.is_due:
@@ -329,4 +338,5 @@ class Connection:
             self.outbox.put_first(encode(ServerNotice(kind="slow")))
 
     def _too_slow(self) -> None:
+        self._house.refused(Limit.OUTBOX_BYTES, self.address)
         self.close(CloseCode.TOO_SLOW, "You read too slowly")

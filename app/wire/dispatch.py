@@ -5,20 +5,26 @@ member tells apart. Whatever that refuses is looked at again, step by step, to f
 order of protocol.md section 1: JSON, event, state, data, rights (size, UTF-8 and rate are checked where frames arrive).
 """
 
+from asyncio import CancelledError, current_task
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from time import perf_counter
 from typing import Any, Protocol, Union
 
 import msgspec
+from anyio import fail_after
 from msgspec import Raw
 
+from app.ops.histogram import Histogram
 from app.wire.codec import check_ref, decode_data, decode_envelope
 from handlers.ports import State
 from handlers.table import Context, Route
-from schemas.errors import Error, ErrorCode, EventError
-from schemas.events import NO_REF, ClientEvent, Ok
+from schemas.errors import Error, ErrorCode, EventError, Limit
+from schemas.events import NO_REF, ClientEvent, Envelope, Ok
 from stores.base import StoreUnreachableError
 
+SAMPLED_OUT = 63  # one event in 64 is timed
+HANDLER_SECONDS = 10.0
 _LONGEST_ECHO = 100
 
 
@@ -43,9 +49,24 @@ class Logger(Protocol):
 
 
 class Row:
-    """One row of the table at work: the route, the type of its whole frame, and how often it was handled."""
+    """One row of the table at work: the route, the type of its whole frame, and what came of its events.
 
-    __slots__ = ("call", "decoder", "event", "frame", "handled", "is_async", "needs", "route")
+    `seconds` has the time of one event in 64.
+    """
+
+    __slots__ = (
+        "call",
+        "decoder",
+        "event",
+        "failed",
+        "frame",
+        "handled",
+        "is_async",
+        "needs",
+        "refused",
+        "route",
+        "seconds",
+    )
 
     def __init__(self, route: Route) -> None:
         self.route = route
@@ -57,64 +78,68 @@ class Row:
         self.frame = msgspec.defstruct(
             "Frame", [("data", route.message), ("ref", Raw, NO_REF)], tag_field="event", tag=route.event, frozen=True
         )
-        self.handled = 0
+        self.handled = self.refused = self.failed = 0
+        self.seconds = Histogram()
 
 
 class Dispatcher:
-    """The handler table at work."""
+    """The handler table at work. A handler that is awaited for longer than `patience` seconds has failed."""
 
-    def __init__(self, routes: Mapping[str, Route], log: Logger, *, is_tracing: bool = False) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        log: Logger,
+        on_limit: Callable[[Limit, bytes], None] = lambda _limit, _address: None,
+        *,
+        patience: float = HANDLER_SECONDS,
+        is_tracing: bool = False,
+    ) -> None:
         self._by_event = {event: Row(route) for event, route in routes.items()}
         self._by_frame = {row.frame: row for row in self._by_event.values()}
         self._decode: Any = msgspec.json.Decoder(Union[tuple(self._by_frame)]).decode  # noqa: UP007 - made at run time
         self._log = log
+        self._on_limit = on_limit
+        self._patience = patience
         self._is_tracing = is_tracing
-        self.refused: Counter[str] = Counter()
+        self.refused = Counter(dict.fromkeys(ErrorCode, 0))
 
     @property
-    def handled(self) -> dict[str, int]:
-        """How often each event was handled."""
-        return {event: row.handled for event, row in self._by_event.items()}
+    def rows(self) -> Collection[Row]:
+        """What came of each event."""
+        return self._by_event.values()
 
     def dispatch(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
         """Handle one frame of valid UTF-8. Returns None when done, or what to await until it is."""
         try:
             decoded = self._decode(frame)
         except (msgspec.DecodeError, RecursionError):
-            return self._dispatch_slowly(frame, ctx)
+            return self.dispatch_slowly(frame, ctx)
         row = self._by_frame[type(decoded)]
         if ctx.socket.state < row.needs or decoded.ref is not NO_REF:
-            return self._dispatch_slowly(frame, ctx)
+            return self.dispatch_slowly(frame, ctx)
         return self._handle(row, decoded.data, ctx)
 
-    def _dispatch_slowly(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
+    def dispatch_slowly(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
+        """Do the same for a frame that may well be no good, as a stranger's: it is decoded once, not twice."""
+        row = None
         try:
-            row, message = self._parse(frame, ctx)
+            envelope = decode_envelope(frame)
+            ref_error = _note_ref(envelope.ref, ctx)
+            row = self._by_event.get(envelope.event)
+            row, message = _read(row, envelope, ref_error, ctx.socket.state)
         except EventError as refusal:
+            if row is not None:
+                row.refused += 1
             self._refuse(refusal, ctx)
             return None
         return self._handle(row, message, ctx)
-
-    def _parse(self, frame: bytes, ctx: Context) -> tuple[Row, ClientEvent]:
-        state = ctx.socket.state
-        envelope = decode_envelope(frame)
-        ref_error = _note_ref(envelope.ref, ctx)
-        row = self._by_event.get(envelope.event)
-        if state is State.CONNECTED and (row is None or row.needs > state):
-            raise EventError(ErrorCode.NOT_AUTHENTICATED, "Must authenticate first: send AUTH")
-        if row is None:
-            raise EventError(ErrorCode.NOT_A_MESSAGE, f"Unknown event: {envelope.event[:_LONGEST_ECHO]}")
-        if state < row.needs:
-            raise EventError(ErrorCode.NOT_REGISTERED, "Must register first: send PEER_REGISTER")
-        if ref_error is not None:
-            raise ref_error
-        return row, decode_data(row.route, row.decoder, envelope.data)
 
     def _handle(self, row: Row, message: ClientEvent, ctx: Context) -> Awaitable[None] | None:
         if self._is_tracing:
             self._log.debug("event", **_bound(ctx, row, message))
         if row.is_async:
             return self._await(row, message, ctx)
+        began = 0.0 if row.handled & SAMPLED_OUT else perf_counter()
         try:
             answer = row.call(message, ctx)
             if ctx.ref is not None:
@@ -122,22 +147,32 @@ class Dispatcher:
             elif answer is not None:
                 ctx.socket.send(answer)
             row.handled += 1
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is answered, here and nowhere else
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a handler raises is answered, here only
             self._failed(error, row, message, ctx)
+        if began:
+            row.seconds.observe(perf_counter() - began)
         return None
 
     async def _await(self, row: Row, message: ClientEvent, ctx: Context) -> None:
+        began = 0.0 if row.handled & SAMPLED_OUT else perf_counter()
         try:
-            answer = await row.call(message, ctx)
+            with fail_after(self._patience):
+                answer = await row.call(message, ctx)
             if answer is not None:
                 ctx.answer(answer)
             elif ctx.ref is not None:
                 ctx.answer(Ok())
             row.handled += 1
-        except Exception as error:  # noqa: BLE001 - as above
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
             self._failed(error, row, message, ctx)
+        except CancelledError as error:
+            if _is_cancelled():
+                raise
+            self._failed(error, row, message, ctx)
+        if began:
+            row.seconds.observe(perf_counter() - began)
 
-    def _failed(self, error: Exception, row: Row, message: ClientEvent, ctx: Context) -> None:
+    def _failed(self, error: BaseException, row: Row, message: ClientEvent, ctx: Context) -> None:
         if isinstance(error, EventError):
             refusal = error
         elif isinstance(error, StoreUnreachableError):
@@ -146,12 +181,35 @@ class Dispatcher:
         else:
             self._log.exception("handler failed", **_bound(ctx, row, message))
             refusal = EventError(ErrorCode.INTERNAL, "Internal error")
+        row.refused += refusal is error
+        row.failed += refusal is not error
         self._refuse(refusal, ctx)
 
     def _refuse(self, refusal: EventError, ctx: Context) -> None:
         self.refused[refusal.code] += 1
+        if refusal.limit is not None:
+            self._on_limit(refusal.limit, ctx.socket.address)
         message = refusal.message.encode(errors="replace").decode()
         ctx.answer(Error(code=refusal.code, message=message, details=refusal.details))
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is to end, and not just something that it waited for."""
+    task = current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _read(row: Row | None, envelope: Envelope, ref_error: EventError | None, state: State) -> tuple[Row, ClientEvent]:
+    """Return the event and its row, or raise the first of the errors that it has."""
+    if state is State.CONNECTED and (row is None or row.needs > state):
+        raise EventError(ErrorCode.NOT_AUTHENTICATED, "Must authenticate first: send AUTH")
+    if row is None:
+        raise EventError(ErrorCode.NOT_A_MESSAGE, f"Unknown event: {envelope.event[:_LONGEST_ECHO]}")
+    if state < row.needs:
+        raise EventError(ErrorCode.NOT_REGISTERED, "Must register first: send PEER_REGISTER")
+    if ref_error is not None:
+        raise ref_error
+    return row, decode_data(row.route, row.decoder, envelope.data)
 
 
 def _note_ref(ref: Raw, ctx: Context) -> EventError | None:

@@ -34,9 +34,13 @@ class Drain:
         self._monotonic = monotonic
         self._left = min(seconds, len(sockets) * SECONDS_EACH)
         self._ends_at = monotonic() + self._left
-        notice = ServerNotice(kind="draining", closes_in_seconds=round(self._left, 2))
         for socket in list(sockets.values()):
-            socket.notify(notice)
+            self.tell(socket)
+
+    def tell(self, socket: Closable) -> None:
+        """Tell a socket when it will be closed at the latest."""
+        left = max(0.0, self._ends_at - self._monotonic())
+        socket.notify(ServerNotice(kind="draining", closes_in_seconds=round(left, 2)))
 
     def step(self) -> bool:
         """Close those whose turn has come; return whether that was all."""

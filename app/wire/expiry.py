@@ -49,6 +49,10 @@ class Expiry:
         self._times: dict[int, float] = {}
         self._heap: list[tuple[float, int]] = []
 
+    def __len__(self) -> int:
+        """Return how many sockets are to be looked at."""
+        return len(self._times)
+
     def watch(self, socket: Watched) -> None:
         """See that the socket is closed when its token runs out."""
         if self._concerns(socket):

@@ -1,25 +1,30 @@
 """The gateway: all connections of this node, from the door to the farewell."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import count
 
 from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
+from app.wire.addresses import Crowds
 from app.wire.connection import Connection, End
 from app.wire.dispatch import Dispatcher, Logger
+from app.wire.drain import Drain
 from app.wire.expiry import Expiry
 from app.wire.limiter import Rate
+from app.wire.refusals import Refusals
 from app.wire.transport import Transport
+from app.wire.waiting import WaitingRoom
 from handlers import departures
 from handlers.ports import Services, State
 from handlers.table import Context
-from schemas.errors import CloseCode, Error, ErrorCode
+from schemas.errors import CloseCode, Error, ErrorCode, Limit
 from stores.base import Holder, StoreUnreachableError
 
 AUTH_SECONDS = 10.0
 HEARTBEAT_PHASES = 10
+CLOSE_CODES = frozenset(CloseCode)
+OTHER = "other"
 
 
 class Gateway:
@@ -29,13 +34,13 @@ class Gateway:
         self,
         *,
         node: str,
-        salt: bytes,
         services: Services,
         dispatcher: Dispatcher,
         hub: Hub,
         flusher: Flusher,
         connections: dict[int, Connection],
         expiry: Expiry,
+        refusals: Refusals,
         rate: Rate,
         outbox_bytes: int,
         max_message_bytes: int,
@@ -58,36 +63,44 @@ class Gateway:
         self.connections = connections
         self._expiry = expiry
         self._node = node
-        self._salt = salt
         self._hub = hub
         self._log = log
-        self._max_unauthenticated = max_unauthenticated
         self._phase_seconds = heartbeat / HEARTBEAT_PHASES
         self._phase_at = monotonic()
         self._phase = 0
         self._numbers = count(1)
-        self._at_the_door: dict[Connection, float] = {}
+        self._waiting: WaitingRoom[Connection] = WaitingRoom(max_unauthenticated, AUTH_SECONDS)
+        self._drain: Drain | None = None
+        self.crowds = Crowds()
+        self.closed = Counter(dict.fromkeys([*map(_closing, CloseCode), OTHER], 0))
+        self.refusals = refusals
+        self.refused = refusals.note
 
-    def open(self, transport: Transport, host: str) -> Connection:
-        """Take in a new connection from this host; it has ten seconds to authenticate."""
+    def open(self, transport: Transport, address: bytes) -> Connection:
+        """Take in a new connection from this address, a salted hash; it has ten seconds to authenticate."""
         number = next(self._numbers)
-        connection = Connection(self, Holder(self._node, number), transport, self._hash(host))
+        connection = Connection(self, Holder(self._node, number), transport, address)
         self.connections[number] = connection
-        self._at_the_door[connection] = self.monotonic()
-        if len(self._at_the_door) > self._max_unauthenticated:
-            self._make_room()
+        self.crowds.add(address)
+        now = self.monotonic()
+        self._waiting.enter(connection, address, now)
+        one_too_many = self._waiting.one_too_many(now)
+        if one_too_many is not None:
+            self._turn_away(one_too_many, Limit.UNAUTHENTICATED, "Too many sockets wait for authentication")
         self._log.debug("socket opened", socket_id=number)
         return connection
 
     def let_in(self, connection: Connection) -> None:
         """Take note that a connection has authenticated."""
-        self._at_the_door.pop(connection, None)
+        self._waiting.leave(connection)
         self._expiry.watch(connection)
         self._log.info("socket authenticated", socket_id=connection.holder.socket, user_id=connection.identity.user.id)
 
     def renewed(self, connection: Connection) -> None:
-        """Go by the connection's new token, which the client was told is good."""
+        """Go by the connection's new token, which the client was told is good; tell it if the node is to stop."""
         self._expiry.look(connection)
+        if self._drain is not None:
+            self._drain.tell(connection)
 
     def confirm(self, connection: Connection) -> None:
         """Take note that the client was heard after it authenticated."""
@@ -103,14 +116,16 @@ class Gateway:
 
     def lost(self, connection: Connection) -> None:
         """Keep what comes for the connection's user from now on."""
-        self._at_the_door.pop(connection, None)
-        self.connections.pop(connection.holder.socket, None)
+        self._waiting.leave(connection)
+        if self.connections.pop(connection.holder.socket, None) is not None:
+            self.crowds.remove(connection.address)
         self._expiry.forget(connection.holder.socket)
         if connection.state is State.REGISTERED:
             self._hub.lost(connection.identity.user, connection)
 
     async def farewell(self, connection: Connection, context: Context, end: End) -> None:
         """Do what follows from a connection's end."""
+        self.closed[_closing(end.code)] += 1
         if connection.state is State.CONNECTED:
             self._log.debug("socket closed", socket_id=connection.holder.socket)
             return
@@ -131,13 +146,24 @@ class Gateway:
         """Close whoever did not authenticate in time or whose token ran out, and look for dead sockets."""
         self._expiry.sweep()
         now = self.monotonic()
-        for connection, opened_at in list(self._at_the_door.items()):
-            if now - opened_at < AUTH_SECONDS:
-                break
-            _turn_away(connection, "No successful AUTH within 10 seconds")
+        for connection in self._waiting.overdue(now):
+            self._turn_away(connection, Limit.AUTH_SECONDS, "No successful AUTH within 10 seconds")
         for _ in range(min(HEARTBEAT_PHASES, int((now - self._phase_at) / self._phase_seconds))):
             self._phase_at = now
             self._beat()
+
+    def drain(self, seconds: float) -> Drain:
+        """Return what closes all sockets over this time. Those that authenticate meanwhile are told, too."""
+        self._drain = Drain(self.connections, seconds, self.monotonic)
+        return self._drain
+
+    def waiting(self) -> int:
+        """Return how many connections have not authenticated."""
+        return len(self._waiting)
+
+    def expiries(self) -> int:
+        """Return how many connections are closed when their token runs out."""
+        return len(self._expiry)
 
     def by_state(self) -> Counter[str]:
         """Return how many connections are in which state."""
@@ -148,18 +174,20 @@ class Gateway:
         self._phase = (self._phase + 1) % HEARTBEAT_PHASES
         for number, connection in list(self.connections.items()):
             if number % HEARTBEAT_PHASES == self._phase:
-                connection.beat()
+                self._beat_one(connection)
 
-    def _make_room(self) -> None:
-        """Turn away the oldest waiting socket of the address that has most, so that strangers cannot lock the door."""
-        crowd = Counter(connection.address for connection in self._at_the_door).most_common(1)[0][0]
-        oldest = next(connection for connection in self._at_the_door if connection.address == crowd)
-        _turn_away(oldest, "Too many sockets wait for authentication")
+    def _beat_one(self, connection: Connection) -> None:
+        try:
+            connection.beat()
+        except Exception:  # noqa: BLE001 - what is wrong with one must not keep the others from being looked after
+            self._log.exception("heartbeat failed", socket_id=connection.holder.socket)
 
-    def _hash(self, host: str) -> bytes:
-        return hashlib.blake2b(host.encode(), key=self._salt, digest_size=16).digest()
+    def _turn_away(self, connection: Connection, limit: Limit, why: str) -> None:
+        self.refused(limit, connection.address)
+        connection.send(Error(code=ErrorCode.TOKEN_MISSING, message=why))
+        connection.close(CloseCode.UNAUTHENTICATED, why)
 
 
-def _turn_away(connection: Connection, why: str) -> None:
-    connection.send(Error(code=ErrorCode.TOKEN_MISSING, message=why))
-    connection.close(CloseCode.UNAUTHENTICATED, why)
+def _closing(code: int) -> str:
+    """Return a close code as metrics name it; clients may make up any."""
+    return str(int(code)) if code in CLOSE_CODES else OTHER

@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from app.wire.connection import Connection
+from app.wire.connection import MAX_BYTES_BEFORE_AUTH, Connection
 from app.wire.frames import (
     PING,
     PONG,
@@ -49,6 +49,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_is_closed_by_client",
         "_is_held",
         "_is_paused",
+        "_look_at",
         "_reader",
         "_received",
         "_received_since",
@@ -68,6 +69,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._is_paused = False
         self._is_held = False
         self._received = 0
+        self._look_at = MAX_BYTES_BEFORE_AUTH
         self._received_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -108,11 +110,11 @@ class WebSocketProtocol(asyncio.Protocol):
                 connection.receive(event)
             else:
                 self._control(event, connection)
+        self._received += len(data)
+        if self._received > self._look_at:
+            self._look_at_rate(connection.bytes_per_second)
         if len(data) > BYTES_A_TURN:
             self._take_turns()
-        self._received += len(data)
-        if self._received > BYTES_BETWEEN_LOOKS:
-            self._look_at_rate(connection.bytes_per_second)
 
     def eof_received(self) -> bool:
         """Close: the client will send no more, so it is gone."""
@@ -128,12 +130,11 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._connection is not None:
             self._connection.outbox.relieve()
 
-    def open(self, gateway: Gateway) -> None:
-        """Hand the accepted connection to the gateway; the handshake is over."""
+    def open(self, gateway: Gateway, address: bytes = b"") -> None:
+        """Hand the accepted connection to the gateway, with the salted hash of its address; the handshake is over."""
         self._handshake = None
-        address = get_remote_addr(self._transport)
         self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        self._connection = gateway.open(self, address[0] if address else "")
+        self._connection = gateway.open(self, address)
         self._reader = FrameReader(self._connection.max_bytes)
         self._received_since = asyncio.get_running_loop().time()
         self._transport.resume_reading()
@@ -242,6 +243,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def _look_at_rate(self, bytes_per_second: int) -> None:
         """Read no more for a while if bytes come faster than they may: TCP pushes back."""
         loop = asyncio.get_running_loop()
+        self._look_at = min(bytes_per_second, BYTES_BETWEEN_LOOKS)
         ahead = self._received / bytes_per_second - (loop.time() - self._received_since)
         self._received, self._received_since = 0, loop.time()
         if ahead > 0 and not self._is_held:

@@ -36,6 +36,7 @@ JWT_PUBLIC_KEY_PATH=./keys/public.pem JWT_PRIVATE_KEY_PATH=./keys/private.pem JW
 JWT_AUDIENCE=peersync-clients JWT_EXPIRATION=1h TOKEN_LEEWAY_SECONDS=5 SESSION_GRACE_SECONDS=30
 MAX_MESSAGE_BYTES=1048576 MAX_UNAUTHENTICATED=1000 PRESENCE_EVERYONE=500 DIRECTORY_PAGE=1000 OUTBOX_BYTES=4194304
 OUTBOX_TOTAL_BYTES=268435456 REPLAY_EVENTS=1000 REPLAY_BYTES=4194304 REPLAY_TOTAL_BYTES=268435456
+MAX_CONNECTIONS=20000 MAX_CONNECTIONS_PER_ADDRESS=0 AUTH_FAILURES_PER_MINUTE=60 ALLOWED_ORIGINS= TRUSTED_PROXIES=
 RATE_LIMIT_EVENTS_PER_SECOND=200 RATE_LIMIT_BURST=400 RATE_LIMIT_BYTES_PER_SECOND=8388608 MAX_PENDING_REQUESTS=20
 MAX_SESSIONS_PER_USER=50 PLUGINS="""
 
@@ -141,11 +142,19 @@ def test_plugins() -> None:
     assert read_settings({"PLUGINS": " a.b, c ,,"}, None).plugins == ("a.b", "c")
 
 
+def test_who_is_in_front() -> None:
+    """Proxies are addresses and networks, written in any way; origins are compared in lower case without a slash."""
+    environ = {"TRUSTED_PROXIES": "192.0.2.1, 10.1.2.3/8,2001:DB8::/32", "ALLOWED_ORIGINS": "https://IDE.test/,null"}
+    settings = read_settings(environ, None)
+    assert settings.trusted_proxies == ("192.0.2.1/32", "10.0.0.0/8", "2001:db8::/32")
+    assert settings.allowed_origins == ("https://ide.test", "null")
+
+
 WHOLE = "a whole number of 1 or more"
 COUNTS = (
     *("DIRECTORY_PAGE", "MAX_SESSIONS_PER_USER", "MAX_PENDING_REQUESTS", "MAX_UNAUTHENTICATED", "REPLAY_EVENTS"),
     *("RATE_LIMIT_EVENTS_PER_SECOND", "RATE_LIMIT_BURST", "RATE_LIMIT_BYTES_PER_SECOND"),
-    *("OUTBOX_TOTAL_BYTES", "REPLAY_TOTAL_BYTES"),
+    *("OUTBOX_TOTAL_BYTES", "REPLAY_TOTAL_BYTES", "MAX_CONNECTIONS"),
 )
 BAD_VALUES = [
     ("PORT", "x", "a whole number from 0 to 65535"),
@@ -169,6 +178,11 @@ BAD_VALUES = [
     ("LOG_FORMAT", "xml", "console or json"),
     ("STORE_URL", "mysql://x", "memory://"),
     ("PRESENCE_EVERYONE", "-1", "a whole number of 0 or more"),
+    ("MAX_CONNECTIONS_PER_ADDRESS", "-1", "a whole number of 0 or more"),
+    ("AUTH_FAILURES_PER_MINUTE", "x", "a whole number of 0 or more"),
+    ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "addresses and networks such as 10.0.0.0/8"),
+    ("ALLOWED_ORIGINS", "ide.example.com", "origins such as https://ide.example.com"),
+    ("ALLOWED_ORIGINS", "https://ide.example.com/path", "origins such as https://ide.example.com"),
     ("MAX_MESSAGE_BYTES", "1023", "a whole number of 1024 or more"),
     ("OUTBOX_BYTES", "2097151", "2097152 (twice MAX_MESSAGE_BYTES) or more"),
     ("REPLAY_BYTES", "2097151", "2097152 (twice MAX_MESSAGE_BYTES) or more"),

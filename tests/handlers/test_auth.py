@@ -5,7 +5,7 @@ import pytest
 from handlers import auth, departures
 from handlers.ports import State
 from schemas.auth import AuthFailed, AuthSuccess, Resume, Resumption, Server, SocketLimits
-from schemas.errors import CloseCode, ErrorCode
+from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
 from tests.support.doubles import ANN, HERE, START, Seat, World, presented
 
 
@@ -15,7 +15,12 @@ def world() -> World:
 
 
 def assert_turned_away(seat: Seat, code: ErrorCode) -> None:
-    (failed,) = seat.socket.sent
+    assert len(seat.socket.sent) == 1
+    assert_turned_away_last(seat, code)
+
+
+def assert_turned_away_last(seat: Seat, code: ErrorCode) -> None:
+    failed = seat.socket.sent[-1]
     assert isinstance(failed, AuthFailed)
     assert (failed.code, seat.socket.closed) == (code, CloseCode.UNAUTHENTICATED)
 
@@ -45,6 +50,32 @@ async def test_failure(world: World, token: object, code: ErrorCode) -> None:
     assert_turned_away(seat, code)
     assert seat.socket.state is State.CONNECTED
     assert not await world.stores.peers.release(ANN, seat.socket.holder)
+
+
+async def test_too_many_failures(world: World) -> None:
+    """An address from which too many failed is told when to come back, and its token is not looked at."""
+    world.failures.waits[HERE] = 1.5
+    seat = world.open()
+    await auth.authenticate(presented("ann"), seat)
+    (error,) = seat.socket.sent
+    assert isinstance(error, Error)
+    assert (error.code, error.details) == (ErrorCode.RATE_LIMITED, RetryAfter(retry_after_ms=1501))
+    assert (seat.socket.state, seat.socket.closed) == (State.CONNECTED, CloseCode.RATE_LIMITED)
+    assert not world.failures.counts
+
+
+async def test_failures_are_counted(world: World) -> None:
+    """A failure counts against its address, also one of renewing; but a socket that is in need not wait to renew."""
+    await auth.authenticate(presented("expired"), world.open())
+    await auth.authenticate(presented("ann"), world.open(b"there"))
+    assert world.failures.counts == {HERE: 1}
+    seat = await world.enter("bob")
+    world.failures.waits[HERE] = 1.5
+    await auth.authenticate(presented("bob"), seat)
+    assert seat.socket.closed is None
+    await auth.authenticate(presented("expired"), seat)
+    assert_turned_away_last(seat, ErrorCode.TOKEN_EXPIRED)
+    assert world.failures.counts == {HERE: 2}
 
 
 async def test_supersedes_a_registered_socket(world: World) -> None:

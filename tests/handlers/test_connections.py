@@ -10,7 +10,7 @@ from schemas.connections import (
     ConnectionRequestReceived,
     ConnectionResponse,
 )
-from schemas.errors import ErrorCode, RetryAfter
+from schemas.errors import ErrorCode, Limit, RetryAfter
 from schemas.fields import RejectReason
 from schemas.peers import PeerRegister
 from schemas.sessions import SessionCreated
@@ -147,7 +147,7 @@ async def test_too_many_pending() -> None:
     world.clock.advance(10)
     await world.ask(ann, cat)
     await world.ask(bob, ann)
-    with refused(ErrorCode.RATE_LIMITED) as info:
+    with refused(ErrorCode.RATE_LIMITED, Limit.PENDING_REQUESTS) as info:
         await request(ann, "cat")
     assert info.value.details == RetryAfter(retry_after_ms=20_000)
     await respond(bob, first, accepted=False)
@@ -159,7 +159,7 @@ async def test_too_many_sessions_to_ask() -> None:
     world = World(sessions_per_user=1)
     ann, bob, _ = [await world.join(token) for token in ("ann", "bob", "cat")]
     await world.pair(ann, bob)
-    with refused(ErrorCode.SESSION_FULL):
+    with refused(ErrorCode.SESSION_FULL, Limit.SESSIONS):
         await request(ann, "cat")
 
 

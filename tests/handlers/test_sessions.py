@@ -19,7 +19,7 @@ from schemas.connections import (
     ConnectionRequestReceived,
     ConnectionResponse,
 )
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, Limit
 from schemas.fields import ChangeKind, EndReason, InvitedRole, Role
 from schemas.messages import SendMessage
 from schemas.peers import PeerRegister
@@ -337,7 +337,7 @@ async def test_no_room(what: str) -> None:
         for number in (2, 3):
             await world.stores.sessions.put(Session(f"ses_{number}", CAT, {CAT: "host", DAN: "guest"}))
     request_id = await invite(world, there[ANN], CAT)
-    with refused(ErrorCode.SESSION_FULL):
+    with refused(ErrorCode.SESSION_FULL, Limit.PARTICIPANTS if what == "session" else Limit.SESSIONS):
         await respond(cat, request_id)
     full = ConnectionRejected(request_id=request_id, target_id="cat", reason="full")
     assert world.delivery.calls == [("send", ANN, full, CAT)]

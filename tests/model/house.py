@@ -110,7 +110,7 @@ class House:
         """Have a plugin connect, whatever it had before."""
         plugin = self.plugins[user]
         link = Link(self.network, plugin, latency)
-        link.connection = self.runtime.gateway.open(link, "here")
+        link.connection = self.runtime.gateway.open(link, b"here")
         plugin.open(link)
 
     def pass_time(self, seconds: float) -> None:

@@ -30,7 +30,7 @@ async def test_metrics(server: Server) -> None:
         await pair(ann, bob)
         lines = httpx2.get(f"{server.http}/metrics").text.splitlines()
     assert 'peersync_sockets{state="registered"} 2.0' in lines
-    assert any(line.startswith('peersync_events_handled_total{event="PEER_REGISTER"}') for line in lines)
+    assert any(line.startswith('peersync_events_total{event="PEER_REGISTER",outcome="handled"}') for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.peers import PeerCard, Profile
-from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Revocation, Sent, Session, Stores, User
+from stores.base import (
+    SENT_MESSAGES,
+    SENT_SECONDS,
+    Holder,
+    Peer,
+    Request,
+    Revocation,
+    Sent,
+    Session,
+    Sizes,
+    Stores,
+    User,
+)
 from stores.memory import MemoryStores
 
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
@@ -53,6 +65,16 @@ async def at_once(call: Callable[[], Awaitable[T]]) -> list[T]:
         for _ in range(CALLERS):
             tasks.start_soon(one)
     return results
+
+
+async def test_sizes(stores: Stores) -> None:
+    """What there is can be counted, peers of all orgs together."""
+    assert stores.directory.sizes() == Sizes(0, 0, 0)
+    for user in (User("ann"), User("ann", "acme")):
+        await stores.peers.claim(user, Holder("node", 1))
+        await stores.peers.register(peer(user), Holder("node", 1))
+    await stores.requests.add(Request("req_1", User("ann"), User("bob"), 1.0))
+    assert stores.directory.sizes() == Sizes(2, 1, 0)
 
 
 async def test_missing(stores: Stores) -> None:

@@ -1,5 +1,6 @@
 """Doubles of what a handler asks of the world outside (`handlers.ports`), and a world made of them."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from handlers.table import Context
 from schemas.auth import Auth, Resume
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.connections import ConnectionRequest, ConnectionResponse
-from schemas.errors import CloseCode, ErrorCode, EventError
+from schemas.errors import CloseCode, ErrorCode, EventError, Limit
 from schemas.events import ServerEvent
 from schemas.peers import PeerRegister
 from stores.base import Holder, Peer, Revocation, User
@@ -83,6 +84,20 @@ class NamingTokens:
             raise EventError(ErrorCode.TOKEN_EXPIRED, "expired")
         name, _, org = token.partition("@")
         return Identity(User(name, org or None), f"Name {name}", f"{name}@example.com", (), START + 3600)
+
+
+class CountingFailures:
+    """Failures by address, and for how long which address has to wait."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[bytes] = Counter()
+        self.waits: dict[bytes, float] = {}
+
+    def wait(self, address: bytes) -> float:
+        return self.waits.get(address, 0.0)
+
+    def failed(self, address: bytes) -> None:
+        self.counts[address] += 1
 
 
 class RecordingDelivery:
@@ -225,10 +240,12 @@ class World:
         self.directory = self.stores.directory
         self.clock = ManualClock()
         self.delivery = RecordingDelivery()
+        self.failures = CountingFailures()
         self.services = Services(
             stores=self.stores,
             delivery=delivery or self.delivery,
             tokens=NamingTokens(),
+            failures=self.failures,
             clock=self.clock,
             ids=CountingIds(),
             limits=replace(LIMITS, **limits),
@@ -335,9 +352,10 @@ class RecordingTransport:
 
 
 @contextmanager
-def refused(code: ErrorCode) -> "Iterator[pytest.ExceptionInfo[EventError]]":
-    """Expect a refusal with this code, and a text for the client's author."""
+def refused(code: ErrorCode, limit: Limit | None = None) -> "Iterator[pytest.ExceptionInfo[EventError]]":
+    """Expect a refusal with this code, by this limit if one is named, and a text for the client's author."""
     with pytest.raises(EventError) as info:
         yield info
     assert info.value.code is code
+    assert limit in {None, info.value.limit}
     assert info.value.message

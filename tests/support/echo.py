@@ -78,7 +78,7 @@ class EchoConnection:
 class EchoGateway:
     """Opens echo connections."""
 
-    def open(self, transport: WebSocketProtocol, host: str) -> EchoConnection:
+    def open(self, transport: WebSocketProtocol, address: bytes) -> EchoConnection:
         """Return a new one."""
         return EchoConnection(transport)
 

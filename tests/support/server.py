@@ -58,6 +58,7 @@ def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object
         "HOST": "127.0.0.1",
         "LOG_FORMAT": "json",
         "LOG_LEVEL": "warning",
+        "AUTH_FAILURES_PER_MINUTE": "0",
         "PYTHONPATH": str(ROOT),
         **{name.upper(): str(value) for name, value in settings.items()},
     }

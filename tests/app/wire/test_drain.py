@@ -91,7 +91,8 @@ def test_comings_and_goings() -> None:
     house.time = 5
     assert not drain.step()
     late = Socket(1000, house.sockets)
-    assert late.notices == []
+    drain.tell(late)
+    assert late.notices == [ServerNotice(kind="draining", closes_in_seconds=5)]
     assert house.run(drain, 0.1)[-1] == 0
     house = House(1000)
     drain = house.drain(10)

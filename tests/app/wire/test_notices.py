@@ -16,7 +16,7 @@ from app.tables import load_routes
 from app.wire.connection import Connection
 from handlers.ports import Identity, State
 from schemas.capabilities import spoken
-from schemas.errors import CloseCode
+from schemas.errors import CloseCode, ErrorCode, Limit
 from stores.base import User
 from stores.memory import MemoryStores
 from tests.support.doubles import RecordingTransport
@@ -50,7 +50,7 @@ async def runtime(keys: Keys) -> AsyncIterator[Runtime]:
 def enter(runtime: Runtime, expires_at: float, *capabilities: str) -> tuple[Connection, Transport]:
     """Authenticate a connection with a token that runs out then."""
     transport = Transport()
-    connection = runtime.gateway.open(transport, "here")
+    connection = runtime.gateway.open(transport, b"here")
     identity = Identity(User("ann"), "Ann", None, (), expires_at)
     connection.authenticated(identity, spoken(capabilities))
     connection.renewed(identity)
@@ -82,6 +82,43 @@ async def test_who_did_not_ask(runtime: Runtime, capabilities: tuple[str, ...]) 
     assert transport.read() == []
 
 
+async def test_late(runtime: Runtime) -> None:
+    """Who authenticates while the node stops is told as well, and is closed with the others."""
+    enter(runtime, time.time() + 3600)
+    drain = runtime.drain()
+    _, transport = enter(runtime, time.time() + 3600, "notices")
+    ((event, notice),) = transport.read()
+    assert (event, notice["kind"]) == ("SERVER_NOTICE", "draining")
+    while not drain.step():
+        pass
+    assert transport.code == 1012
+
+
+async def test_a_broken_heart(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If asking one connection for a sign of life fails, the others are asked all the same."""
+    asked: list[Transport] = []
+
+    def fail(transport: Transport) -> bool:
+        asked.append(transport)
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Transport, "ping", fail)
+    transports = [enter(runtime, time.time() + 3600)[1] for _ in range(20)]
+    for _ in range(10):
+        runtime.gateway._beat()
+    assert set(asked) == set(transports)
+
+
+async def test_refusals_for_the_rate_are_counted(runtime: Runtime) -> None:
+    """Events beyond the rate count as refused, also those that are not answered."""
+    connection, _ = enter(runtime, time.time() + 3600)
+    for _ in range(410):
+        connection.receive(b'{"event":"PING"}')
+    refused = runtime.dispatcher.refused[ErrorCode.RATE_LIMITED]
+    assert refused > 5
+    assert runtime.refusals.counts[Limit.EVENTS] == refused
+
+
 async def test_slow(runtime: Runtime) -> None:
     """A slow client is told so."""
     connection, transport = enter(runtime, time.time() + 3600, "notices")
@@ -93,7 +130,7 @@ async def test_slow(runtime: Runtime) -> None:
 async def test_expired(runtime: Runtime) -> None:
     """A token past its end and the leeway is ERR_1003 and 4003 at the next sweep, and the connection is forgotten."""
     transport = Transport()
-    connection = runtime.gateway.open(transport, "here")
+    connection = runtime.gateway.open(transport, b"here")
     connection.authenticated(Identity(User("ann"), "Ann", None, (), time.time() - 5), spoken(()))
     runtime.gateway.sweep()
     ((event, error),) = transport.read()

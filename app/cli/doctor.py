@@ -1,0 +1,242 @@
+"""The doctor: what is wrong with a set-up, and what to do about it; changes nothing."""
+
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import anyio
+import click
+from joserfc.jwk import RSAKey
+from msgspec import Struct
+
+from app.auth.keys import private_key, public_keys
+from app.auth.tokens import TokenVerifier, dev_claims, sign
+from app.clock import SystemClock
+from app.settings import NOT_BUILT_YET, Settings, SettingsError, read_settings
+from app.tables import load_routes
+from schemas.errors import EventError
+from stores.base import StoreUnreachableError, User
+from stores.memory import MemoryStores
+
+SPARE_FILES = 100
+PATIENCE_SECONDS = 3.0
+DOTENV = Path(".env")
+
+
+class Finding(Struct, frozen=True):
+    """What one check found; if it `is_wrong`, the text also says what to do."""
+
+    subject: str
+    text: str
+    is_wrong: bool = False
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return f"{'wrong' if self.is_wrong else 'ok':<6} {self.subject:<9} {self.text}"
+
+
+def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Finding]:
+    """Yield what each check finds; where the settings cannot be read, that alone."""
+    try:
+        settings = read_settings(environ, dotenv)
+    except SettingsError as error:
+        yield _wrong("settings", f"{error}; set it in the environment or in {dotenv.absolute()}")
+        return
+    yield from _settings(settings, environ)
+    for check in (_plugins, _public_key, _private_key, _store, _port, _files, _clock):
+        yield from check(settings)
+    if dotenv.exists() and settings.jwt_private_key:
+        yield from _secret("settings", dotenv)
+
+
+def _settings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    yield Finding("settings", f"{settings.app_env}, on {settings.bind_host}:{settings.port}{settings.ws_path}")
+    if ignored := sorted(NOT_BUILT_YET & environ.keys()):
+        yield _wrong("settings", f"{', '.join(ignored)}: not built in yet, and without effect; unset")
+    if settings.hands_out_dev_tokens and not settings.is_loopback:
+        yield _wrong("settings", "DEV_TOKENS is on where others can connect: anybody gets any token; set it to auto")
+    if settings.app_env == "development" and not settings.is_loopback:
+        yield _wrong("settings", f"APP_ENV is development on HOST {settings.bind_host}; set APP_ENV=production")
+
+
+def _plugins(settings: Settings) -> Iterator[Finding]:
+    try:
+        routes = load_routes(settings.plugins)
+    except SettingsError as error:
+        yield _wrong("plugins", f"{error}; mend it, or take it out of PLUGINS")
+        return
+    yield Finding("plugins", f"{', '.join(settings.plugins) or 'none'}; {len(routes)} events")
+
+
+def _public_key(settings: Settings) -> Iterator[Finding]:
+    try:
+        keys = public_keys(settings)
+    except SettingsError as error:
+        yield _wrong("keys", str(error))
+        return
+    names = [f"the RSA key {key.thumbprint()[:12]}" for key in keys]
+    if settings.jwt_jwks_url:
+        names.append(f"those of {settings.jwt_jwks_url}")
+    yield Finding("keys", f"tokens are verified with {', '.join(names)}")
+
+
+def _private_key(settings: Settings) -> Iterator[Finding]:
+    """Check the key that development tokens are signed with: by signing one and verifying it."""
+    path = settings.jwt_private_key_path
+    if not (settings.jwt_private_key or path.exists()):
+        if settings.hands_out_dev_tokens:
+            yield _wrong(
+                "keys", f"no private key {path} to sign development tokens with; bin/genkeys, or DEV_TOKENS=off"
+            )
+        return
+    try:
+        _verify_own_token(settings)
+    except SettingsError as error:
+        yield _wrong("keys", str(error))
+    except EventError as error:
+        yield _wrong("keys", f"a token of our own is refused ({error}); is the public key that of the private one?")
+    else:
+        yield Finding("keys", "a token signed with the private key is good")
+    if not settings.jwt_private_key:
+        yield from _secret("keys", path)
+
+
+class _Keys:
+    """See `app.auth.tokens.Keys`."""
+
+    def __init__(self, keys: Sequence[RSAKey]) -> None:
+        self._keys = keys
+
+    async def candidates(self, _kid: str | None) -> Sequence[RSAKey]:
+        """Return them all."""
+        return self._keys
+
+
+def _verify_own_token(settings: Settings) -> None:
+    issuer, audience = settings.jwt_issuer, settings.jwt_audience
+    claims = dev_claims(User("doctor"), issuer=issuer, audience=audience, now=time.time(), ttl=60)
+    token = sign(private_key(settings), claims)
+    leeway = settings.token_leeway_seconds
+    keys, revocations = _Keys(public_keys(settings)), MemoryStores().revocations
+    verifier = TokenVerifier(keys, revocations, issuer=issuer, audience=audience, leeway=leeway, clock=SystemClock())
+    anyio.run(verifier.verify, token)
+
+
+def _secret(subject: str, path: Path) -> Iterator[Finding]:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if sys.platform != "win32" and mode & 0o077:
+        yield _wrong(subject, f"{path} can be read by others (mode {mode:o}); chmod 600 {path}")
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    try:
+        anyio.run(MemoryStores().ping)
+    except StoreUnreachableError as error:
+        yield _wrong("store", f"{settings.store_url} cannot be reached ({error}); is it started, and the URL right?")
+        return
+    yield Finding("store", f"{settings.store_url} answers; one process only, and what it holds ends with it")
+
+
+def _port(settings: Settings) -> Iterator[Finding]:
+    where = f"{settings.bind_host}:{settings.port}"
+    try:
+        family, _, _, _, address = socket.getaddrinfo(settings.bind_host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            if sys.platform != "win32":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if _is_alive(settings):
+            yield Finding("port", f"a server answers on {where} already")
+        else:
+            yield _wrong(
+                "port", f"{where} cannot be listened on ({error.strerror}); stop what does, or set PORT or HOST"
+            )
+        return
+    yield Finding("port", f"{where} is free")
+
+
+def _is_alive(settings: Settings) -> bool:
+    host = settings.bind_host if settings.is_loopback else "127.0.0.1"
+    try:
+        return _ask(f"http://{host}:{settings.port}/health/live").get("content-type") == "application/json"
+    except (OSError, ValueError):
+        return False
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    """Check that there are files enough for MAX_CONNECTIONS; `serve` takes as many as the hard limit allows."""
+    if sys.platform == "win32":
+        return
+    import resource  # noqa: PLC0415 - Windows has none
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = settings.max_connections + settings.max_http_connections + SPARE_FILES
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        yield Finding("files", f"enough may be open for {settings.max_connections} connections")
+        return
+    room = max(1, (hard - SPARE_FILES) * 4 // 5)
+    what = f"raise it (ulimit -Hn {needed}, LimitNOFILE), or set MAX_CONNECTIONS={room}"
+    said = f"{hard} may be open, too few for {settings.max_connections} connections; {what}"
+    yield Finding("files", said, is_wrong=settings.app_env == "production")
+
+
+def _clock(settings: Settings) -> Iterator[Finding]:
+    """Check the clock, by which tokens expire: against files of ours, and against the issuer if there is one to ask."""
+    now, leeway = time.time(), settings.token_leeway_seconds
+    written = max(path.stat().st_mtime for path in (Path(__file__), settings.jwt_public_key_path) if path.exists())
+    if written > now + leeway:
+        yield _wrong("clock", f"it is {written - now:.0f} s behind the newest of our files; set it (NTP)")
+        return
+    url = settings.jwt_jwks_url
+    if not url:
+        yield Finding("clock", f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(now))}; nobody to compare it with")
+        return
+    yield from _issuers_clock(url, leeway, time.time)
+
+
+def _issuers_clock(url: str, leeway: float, clock: Callable[[], float]) -> Iterator[Finding]:
+    try:
+        ahead = clock() - parsedate_to_datetime(_ask(url)["date"]).timestamp()
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        yield _wrong("clock", f"the issuer at {url} does not tell the time ({error}); is JWT_JWKS_URL right?")
+        return
+    if abs(ahead) > leeway + 1:
+        what = "set it (NTP), or raise TOKEN_LEEWAY_SECONDS"
+        yield _wrong("clock", f"it is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the issuer's; {what}")
+    else:
+        yield Finding("clock", "it agrees with the issuer's")
+
+
+def _ask(url: str) -> Mapping[str, str]:
+    """Return the headers of the answer, with names in lower case; raises `OSError` or `ValueError`."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("no HTTP address")
+    try:
+        with urlopen(Request(url), timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - the scheme is checked above
+            headers = answer.headers
+    except HTTPError as error:
+        headers = error.headers
+    except URLError as error:
+        raise OSError(str(error.reason)) from None
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _wrong(subject: str, text: str) -> Finding:
+    return Finding(subject, text, is_wrong=True)
+
+
+def run() -> bool:
+    """Print what was found, a line each; return whether all is well."""
+    is_well = True
+    for finding in examine(os.environ):
+        is_well &= not finding.is_wrong
+        click.echo(finding)
+    return is_well

@@ -1,0 +1,61 @@
+"""Where connections come from: never kept, sent or logged but as a salted hash."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
+
+PREFIX_BITS = 64
+LOGGED_DIGITS = 12
+
+
+class Addresses:
+    """Hashes addresses. Whoever has one IPv6 address has the /64 around it, so that is what counts as one address."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = salt
+
+    def hashed(self, host: str) -> bytes:
+        """Return 16 bytes, the same for all of one address; a host that is no IP address counts as it is written."""
+        return hashlib.blake2b(_network(host).encode(errors="replace"), key=self._salt, digest_size=16).digest()
+
+
+class Crowds(Counter[bytes]):
+    """How many sockets each address has; those with none are forgotten."""
+
+    def add(self, address: bytes) -> None:
+        """Count one in."""
+        self[address] += 1
+
+    def remove(self, address: bytes) -> None:
+        """Count one out."""
+        self[address] -= 1
+        if not self[address]:
+            del self[address]
+
+
+def logged(address: bytes) -> str:
+    """Return the beginning of a hash, enough to tell addresses apart in a log."""
+    return address.hex()[:LOGGED_DIGITS]
+
+
+def as_seen(networks: Iterable[str]) -> list[str]:
+    """Return the networks, each IPv4 one also as a socket that listens on IPv6 sees it (RFC 4291 section 2.5.5.2)."""
+    seen: list[str] = []
+    for network in map(ip_network, networks):
+        seen.append(str(network))
+        if network.version == 4:  # noqa: PLR2004 - IPv4
+            seen.append(f"::ffff:{network.network_address}/{network.prefixlen + 96}")
+    return seen
+
+
+def _network(host: str) -> str:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((address, PREFIX_BITS), strict=False))

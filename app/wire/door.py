@@ -1,0 +1,81 @@
+"""The door: who may open a socket, decided at the upgrade (protocol.md section 7)."""
+
+from collections.abc import Collection, Mapping
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from app.settings import Settings
+from app.wire.refusals import Refusals
+from schemas.errors import Limit
+
+RETRY_SECONDS = 10
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Refused(Struct, frozen=True):
+    """How an upgrade is refused over HTTP; `retry_after` in seconds, None where trying again is of no use."""
+
+    status: HTTPStatus
+    code: str
+    message: str
+    retry_after: int | None = None
+
+
+class Origins:
+    """The web pages whose browsers may open sockets; editors send no `Origin` and always may (RFC 6454 section 7).
+
+    `ALLOWED_ORIGINS` lists them; without it those of `CORS_ORIGIN` may, and in development every loopback origin.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        shared = [origin.strip().lower().rstrip("/") for origin in settings.cors_origin.split(",")]
+        self._allowed = frozenset(settings.allowed_origins or filter(None, shared))
+        self._allows_loopback = not settings.allowed_origins and settings.app_env == "development"
+
+    def allow(self, origin: str | None) -> bool:
+        """Whether a socket may be opened on behalf of this origin."""
+        if origin is None or "*" in self._allowed or origin.lower() in self._allowed:
+            return True
+        return self._allows_loopback and _host(origin) in LOOPBACK
+
+
+class Door:
+    """Refuses sockets of the wrong origin, and those beyond so many in all (`sockets`) and from one address."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: Collection[object],
+        by_address: Mapping[bytes, int],
+        refusals: Refusals,
+    ) -> None:
+        self._origins = Origins(settings)
+        self._most = settings.max_connections
+        self._most_per_address = settings.max_connections_per_address
+        self._sockets = sockets
+        self._by_address = by_address
+        self._refusals = refusals
+
+    def refuse(self, origin: str | None, address: bytes) -> Refused | None:
+        """Return how to refuse a socket from this address; None if it may come in."""
+        if not self._origins.allow(origin):
+            self._refusals.note(Limit.ORIGIN, address)
+            return Refused(HTTPStatus.FORBIDDEN, "ORIGIN_NOT_ALLOWED", "Sockets of this origin are not allowed")
+        if len(self._sockets) >= self._most:
+            self._refusals.note(Limit.CONNECTIONS, address)
+            message = "This node has no room for more connections; try again later"
+            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "TOO_MANY_CONNECTIONS", message, RETRY_SECONDS)
+        if 0 < self._most_per_address <= self._by_address.get(address, 0):
+            self._refusals.note(Limit.CONNECTIONS_PER_ADDRESS, address)
+            message = f"Your address has {self._most_per_address} connections, no more are allowed"
+            return Refused(HTTPStatus.TOO_MANY_REQUESTS, "TOO_MANY_CONNECTIONS", message, RETRY_SECONDS)
+        return None
+
+
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:
+        return None

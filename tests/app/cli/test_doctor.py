@@ -1,0 +1,166 @@
+"""What the doctor finds, and what it says to do."""
+
+import os
+import resource
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from click.testing import CliRunner
+
+from app.cli import doctor
+from app.cli.commands import main
+from app.cli.doctor import Finding, examine
+from tests.support.server import Server, free_port
+from tests.support.tokens import Keys
+
+
+@pytest.fixture
+def environ(keys: Keys, tmp_path: Path) -> dict[str, str]:
+    """A set-up with which all is well."""
+    return {**keys.environment(), "PORT": str(free_port()), "TOKEN_LEEWAY_SECONDS": "60"}
+
+
+def wrong(environ: dict[str, str], dotenv: Path = Path("no such file")) -> list[Finding]:
+    return [finding for finding in examine(environ, dotenv) if finding.is_wrong]
+
+
+def test_all_is_well(environ: dict[str, str]) -> None:
+    """Of a good set-up nothing is wrong, and the exit code is 0; each finding is a line."""
+    assert wrong(environ) == []
+    done = CliRunner().invoke(main, ["doctor"], env=environ)
+    assert done.exit_code == 0, done.output
+    subjects = [line.split()[:2] for line in done.output.splitlines()]
+    assert subjects == [
+        ["ok", subject] for subject in ("settings", "plugins", "keys", "keys", "store", "port", "files", "clock")
+    ]
+
+
+def test_exit_code(environ: dict[str, str], tmp_path: Path) -> None:
+    """If something is wrong the exit code is 1, and a line says what and where."""
+    done = CliRunner().invoke(main, ["doctor"], env={**environ, "JWT_PUBLIC_KEY_PATH": str(tmp_path / "none.pem")})
+    assert done.exit_code == 1
+    assert any(line.startswith("wrong  keys ") and "none.pem" in line for line in done.output.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "subject", "advice"),
+    [
+        ("PORT", "x", "settings", "it may be a whole number"),
+        ("HOST", "192.0.2.1", "settings", "set APP_ENV=production"),
+        ("HOST", "192.0.2.1", "port", "set PORT or HOST"),
+        ("TLS_CERT_PATH", "x", "settings", "unset"),
+        ("PLUGINS", "no.such", "plugins", "take it out of PLUGINS"),
+        ("JWT_PUBLIC_KEY", "x", "keys", "it may be an RSA public key in PEM"),
+        ("JWT_PRIVATE_KEY", "x", "keys", "it may be an RSA private key in PEM"),
+        ("JWT_PRIVATE_KEY_PATH", "no such file", "keys", "bin/genkeys"),
+    ],
+)
+def test_what_is_wrong(environ: dict[str, str], setting: str, value: str, subject: str, advice: str) -> None:
+    """Each mistake is found, told in one line, and what to do is said."""
+    found = [finding.text for finding in wrong({**environ, setting: value}) if finding.subject == subject]
+    assert any(advice in text for text in found), found
+    assert not any("\n" in text for text in found)
+
+
+def test_dev_tokens_in_public(environ: dict[str, str]) -> None:
+    """Development tokens for everybody are wrong in any environment."""
+    found = wrong({**environ, "APP_ENV": "production", "DEV_TOKENS": "on"})
+    assert "DEV_TOKENS" in found[0].text
+
+
+def test_keys_of_two_pairs(environ: dict[str, str], tmp_path: Path) -> None:
+    """A private key that is not the public one's is found by trying."""
+    (finding,) = wrong({**environ, "JWT_PUBLIC_KEY_PATH": str(Keys(tmp_path).public_path)})
+    assert "is the public key that of the private one?" in finding.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+def test_secrets_for_all(environ: dict[str, str], tmp_path: Path) -> None:
+    """A private key that others can read is found, in its file and in .env."""
+    keys = Keys(tmp_path)
+    keys.private_path.chmod(0o640)
+    (finding,) = wrong({**environ, **keys.environment()})
+    assert f"chmod 600 {keys.private_path}" in finding.text
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(f"JWT_PRIVATE_KEY={keys.private_path.read_text()!r}".replace("\n", "\\n"))
+    dotenv.chmod(0o644)
+    keys.private_path.chmod(0o600)
+    (finding,) = wrong({**environ, **keys.environment()}, dotenv)
+    assert f"chmod 600 {dotenv}" in finding.text
+
+
+def test_a_port_in_use(environ: dict[str, str], servers: dict[str, Server]) -> None:
+    """A port that something else has is wrong; a server of ours on it is not."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        (finding,) = wrong({**environ, "PORT": str(other.getsockname()[1])})
+        assert (finding.subject, "set PORT" in finding.text) == ("port", True)
+    assert wrong({**environ, "PORT": str(servers["peersync"].port)}) == []
+
+
+def test_too_few_files(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In production too few files for the connections are wrong; in development that is said."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    few = {**environ, "MAX_CONNECTIONS": "5000"}
+    assert wrong(few) == []
+    production = {**few, "APP_ENV": "production", "HOST": "127.0.0.1"}
+    (finding,) = wrong(production)
+    assert "MAX_CONNECTIONS=3196" in finding.text
+    assert wrong({**production, "MAX_CONNECTIONS": "3196"}) == []
+
+
+def test_a_clock_behind(environ: dict[str, str], tmp_path: Path) -> None:
+    """A clock before the time at which the key was written is behind."""
+    keys = Keys(tmp_path)
+    os.utime(keys.public_path, (time.time() + 3600, time.time() + 3600))
+    (finding,) = wrong({**environ, **keys.environment()})
+    assert (finding.subject, "behind the newest of our files" in finding.text) == ("clock", True)
+
+
+class Issuer(BaseHTTPRequestHandler):
+    """Tells the time, correctly."""
+
+    def do_GET(self) -> None:
+        self.send_response_only(404)
+        self.send_header("Date", formatdate(time.time(), usegmt=True))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def issuer() -> Iterator[str]:
+    """Run an issuer, and return its address."""
+    with HTTPServer(("127.0.0.1", 0), Issuer) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/jwks"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "says"), [(0, "it agrees"), (60, "s ahead of the issuer's"), (-60, "s behind the issuer's")]
+)
+def test_the_issuers_clock(issuer: str, ahead: float, says: str) -> None:
+    """A clock that differs from the issuer's by more than the leeway is wrong."""
+    (finding,) = doctor._issuers_clock(issuer, 30, lambda: time.time() + ahead)
+    assert finding.is_wrong is (ahead != 0)
+    assert says in finding.text
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/jwks", "file:///etc/passwd"])
+def test_no_issuer(url: str) -> None:
+    """An issuer that cannot be asked is told of."""
+    (finding,) = doctor._issuers_clock(url, 30, time.time)
+    assert "JWT_JWKS_URL" in finding.text

@@ -1,0 +1,44 @@
+"""Watching a store."""
+
+from itertools import count
+
+import pytest
+
+from app.ops.watch import StoreWatch, WatchedStores
+from stores.base import Holder, StoreUnreachableError, User
+from stores.memory import MemoryPeers, MemoryStores
+
+ANN = User("ann")
+
+
+async def test_operations_are_timed() -> None:
+    """Each operation does what it did, and is timed under its name."""
+    watch = StoreWatch(count().__next__)
+    stores = WatchedStores(MemoryStores(), watch)
+    assert await stores.peers.claim(ANN, Holder("node", 1)) is None
+    assert await stores.peers.claim(ANN, Holder("node", 2)) == Holder("node", 1)
+    await stores.ping()
+    assert {name: histogram.sum for name, histogram in watch.seconds.items()} == {"peers.claim": 2, "ping": 1}
+    assert not watch.errors
+
+
+async def test_errors_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreachable store is told of as before, and counted; it took its time, too."""
+
+    async def claim(*_: object) -> None:
+        raise StoreUnreachableError("away")
+
+    monkeypatch.setattr(MemoryPeers, "claim", claim)
+    watch = StoreWatch(count().__next__)
+    with pytest.raises(StoreUnreachableError):
+        await WatchedStores(MemoryStores(), watch).peers.claim(ANN, Holder("node", 1))
+    assert watch.errors == {"peers.claim": 1}
+    assert watch.seconds["peers.claim"].sum == 1
+
+
+def test_looking_costs_nothing() -> None:
+    """What the data plane looks at is the store's own."""
+    stores = MemoryStores()
+    watched = WatchedStores(stores, StoreWatch(lambda: 0.0))
+    assert watched.directory is stores.directory
+    assert watched.sent is stores.sent
