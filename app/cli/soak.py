@@ -1,0 +1,164 @@
+"""A soak: many peers come, talk, drop, resume and leave at random, and a server's memory is watched meanwhile."""
+
+import logging
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+import click
+
+from app.auth.keys import make_keys, private_key
+from app.auth.tokens import dev_claims, sign
+from app.cli.soak_life import Life
+from app.cli.soak_report import Sample, progress_line, report, troubles, verdict
+from app.cli.soak_server import Server, serving
+from app.cli.soak_world import Plan, World, org_of, user_id
+from app.settings import Settings, read_settings
+from stores.base import User
+
+SETTINGS = {
+    "SESSION_GRACE_SECONDS": "5",
+    "RESUME_GRACE_SECONDS": "10",
+    "WS_HEARTBEAT_INTERVAL": "5000",
+    "PRESENCE_EVERYONE": "150",
+    "LOG_LEVEL": "warning",
+    "JWT_PUBLIC_KEY": "",
+    "JWT_PRIVATE_KEY": "",
+}
+"""Short graces, so that many run out in a soak; large orgs as well as small ones; the keys are those of the run."""
+TOKEN_SPARE_SECONDS = 3600
+SAMPLE_SECONDS = 1.0
+PROGRESS_SECONDS = 10.0
+SETTLE_ROUNDS = 2  # in the first all that was sent is acknowledged, in the second what was acknowledged is there
+LINGER_SECONDS = 10.0  # after the last grace
+SETTLING_AT_ONCE = 50
+
+
+def run(plan: Plan) -> None:
+    """Do what the plan says and print the figures; raises `click.ClickException` if a rule was broken."""
+    logging.getLogger("picows").addHandler(logging.NullHandler())  # what goes wrong is told in our words
+    soak = anyio.run(_run, plan, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    click.echo(soak.report())
+    if broken := soak.troubles():
+        raise click.ClickException("; ".join(broken))
+
+
+async def _run(plan: Plan) -> "Soak":
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        folder = Path(name)
+        keys = {"JWT_PRIVATE_KEY_PATH": str(folder / "private.pem"), "JWT_PUBLIC_KEY_PATH": str(folder / "public.pem")}
+        environment = {**os.environ, **SETTINGS, **keys}
+        settings = read_settings(environment, None)
+        make_keys(settings.jwt_private_key_path, settings.jwt_public_key_path)
+        async with serving(folder, environment) as server:
+            soak = Soak(plan, settings, server)
+            await soak.run()
+        return soak
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, plan: Plan, settings: Settings, server: Server) -> None:
+        self._server = server
+        self._began = time.monotonic()
+        self._plan = plan
+        self._world = World(plan, settings, server.url, time.monotonic)
+        users = [user_id(number) for number in range(plan.peers)]
+        self._lives = [Life(user, token, self._world) for user, token in _tokens(users, plan, settings)]
+        self._samples: list[Sample] = []
+        self._left_behind: dict[str, float] = {}
+
+    def report(self) -> str:
+        """Return the figures."""
+        return report(self._samples, verdict(self._samples), self._world.faults, self._world.tally)
+
+    def troubles(self) -> list[str]:
+        """Return which rules were broken."""
+        return troubles(verdict(self._samples), self._world.faults, self._left_behind)
+
+    async def run(self) -> None:
+        """Let the peers live, then come to rest and go; an interrupt ends the first part."""
+        files = self._server.sample(0).files
+        self._began = time.monotonic()
+        async with anyio.create_task_group() as watch:
+            watch.start_soon(self._end_at_signal)
+            watch.start_soon(self._sample)
+            watch.start_soon(self._show_progress)
+            async with anyio.create_task_group() as lives:
+                lives.start_soon(self._end_in_time)
+                for life in self._lives:
+                    lives.start_soon(life.live)
+            watch.cancel_scope.cancel()
+        await self._come_to_rest()
+        await self._see_them_off(files)
+        for line in self._server.errors():
+            self._world.faults.note("an error in the server's log", line)
+
+    async def _end_at_signal(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                self._world.end()
+                return
+
+    async def _end_in_time(self) -> None:
+        await self._world.wait(60 * self._plan.minutes)
+        self._world.end()
+
+    async def _sample(self) -> None:
+        while True:
+            self._samples.append(self._server.sample(self._now()))
+            await anyio.sleep(SAMPLE_SECONDS)
+
+    async def _show_progress(self) -> None:
+        before = self._server.sample(0)
+        while True:
+            await anyio.sleep(PROGRESS_SECONDS)
+            sample, metrics = self._server.sample(self._now()), await self._server.metrics()
+            sessions = len({session for life in self._lives for session in life.peer.rooms})
+            tally = self._world.tally.copy()
+            tally.update(sessions=sessions, faults=self._world.faults.counts.total())
+            click.echo(progress_line(sample, before, metrics, tally), err=True)
+            before = sample
+
+    async def _come_to_rest(self) -> None:
+        for _ in range(SETTLE_ROUNDS):
+            limit = anyio.Semaphore(SETTLING_AT_ONCE)
+            async with anyio.create_task_group() as group:
+                for life in self._lives:
+                    group.start_soon(_settle, life, limit)
+
+    async def _see_them_off(self, files: int) -> None:
+        """Have one half leave and the other lapse; what is still there after the last grace is left behind."""
+        for number, life in enumerate(self._lives):
+            life.part(is_leaving=number % 2 == 0)
+        with anyio.move_on_after(self._world.longest_grace + LINGER_SECONDS):
+            while left := await self._remains(files):
+                self._left_behind = left
+                await anyio.sleep(SAMPLE_SECONDS)
+            self._left_behind = {}
+
+    async def _remains(self, files: int) -> dict[str, float]:
+        now = {**await self._server.metrics(), "open files": self._server.sample(self._now()).files - files}
+        return {name: value for name, value in now.items() if value > 0}
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _tokens(users: list[str], plan: Plan, settings: Settings) -> Iterator[tuple[str, str]]:
+    key, ttl = private_key(settings), int(60 * plan.minutes) + TOKEN_SPARE_SECONDS
+    issuer, audience, now = settings.jwt_issuer, settings.jwt_audience, time.time()
+    for user in users:
+        claims = dev_claims(User(user, org_of(user)), issuer=issuer, audience=audience, now=now, ttl=ttl, name=user)
+        yield user, sign(key, claims)
+
+
+async def _settle(life: Life, limit: anyio.Semaphore) -> None:
+    async with limit:
+        await life.settle()

@@ -1,0 +1,154 @@
+"""The server that is soaked: a process of its own, and what can be seen of it from outside."""
+
+import http.client
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import click
+import msgspec
+from anyio.abc import Process
+from msgspec import Struct
+from prometheus_client import ProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.cli.soak_report import Sample
+
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+HTTP_SECONDS = 10.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class LogLine(Struct, frozen=True):
+    """A line of the server's log."""
+
+    level: str = ""
+
+
+class Server:
+    """A server on this machine that runs until the context of `serving` ends."""
+
+    def __init__(self, process: Process, port: int, log: Path) -> None:
+        self._process = process
+        self._port = port
+        self._log = log
+        self._collector = ProcessCollector(pid=lambda: process.pid, registry=None)
+
+    @property
+    def url(self) -> str:
+        """Where the socket is."""
+        return f"ws://127.0.0.1:{self._port}/ws"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process.returncode is None
+
+    def sample(self, at: float) -> Sample:
+        """Return what the system says of the process; raises `click.ClickException` where it says nothing."""
+        told = {family.name: family.samples[0].value for family in self._collector.collect()}
+        try:
+            return Sample(
+                at,
+                rss=told["process_resident_memory_bytes"],
+                cpu=told["process_cpu_seconds"],
+                files=int(told["process_open_fds"]),
+            )
+        except KeyError:
+            why = "this system has no /proc to read it from" if self.is_running else f"it ended: {self.last_words()}"
+            raise click.ClickException(f"nothing is known of the server's process; {why}") from None
+
+    async def metrics(self) -> dict[str, float]:
+        """Return what the server tells of itself: sockets and registered ones, and bytes kept or waiting."""
+        text = await anyio.to_thread.run_sync(self._get, "/metrics")
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        values = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+        by_state = {key[1]: value for key, value in values.items() if key[0] == "peersync_sockets"}
+        return {
+            "sockets": sum(by_state.values()),
+            "registered": by_state["registered"],
+            "bytes kept": values["peersync_mail_bytes",],
+            "bytes waiting": values["peersync_outbox_bytes",],
+        }
+
+    def errors(self) -> list[str]:
+        """Return the lines of the log that are errors, or no log lines at all."""
+        return [line for line in self._log.read_text(encoding="utf-8").splitlines() if _is_error(line)]
+
+    def last_words(self) -> str:
+        """Return the last line of the log."""
+        return (self._log.read_text(encoding="utf-8").splitlines() or ["without a word"])[-1]
+
+    async def started(self) -> None:
+        """Return once it takes sockets; raises `click.ClickException` if it ends before, or `TimeoutError`."""
+        with anyio.fail_after(START_SECONDS):
+            while self.is_running:
+                try:
+                    await anyio.to_thread.run_sync(self._get, "/health/ready")
+                except OSError:
+                    await anyio.sleep(0.05)
+                else:
+                    return
+        raise click.ClickException(f"the server did not start: {self.last_words()}")
+
+    def _get(self, path: str) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HTTP_SECONDS)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+
+@asynccontextmanager
+async def serving(folder: Path, environment: dict[str, str]) -> AsyncIterator[Server]:
+    """Run a server in this environment on a port of its own, logging as JSON into the folder; end it afterwards."""
+    port = _free_port()
+    place = {"PORT": str(port), "HOST": "127.0.0.1", "LOG_FORMAT": "json", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "app", "serve"]
+    with (folder / "server.log").open("wb") as out:
+        process = await anyio.open_process(
+            command,
+            cwd=folder,
+            env={**environment, **place},
+            stdin=None,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,  # so that an interrupt from the keyboard is ours alone
+        )
+    server = Server(process, port, folder / "server.log")
+    try:
+        await server.started()
+        yield server
+    finally:
+        await _stop(process)
+
+
+async def _stop(process: Process) -> None:
+    with anyio.CancelScope(shield=True):
+        if process.returncode is None:
+            process.terminate()
+        with anyio.move_on_after(STOP_SECONDS):
+            await process.wait()
+            return
+        process.kill()
+        await process.wait()
+
+
+def _is_error(line: str) -> bool:
+    try:
+        return msgspec.json.decode(line, type=LogLine).level in {"error", "critical"}
+    except msgspec.MsgspecError:
+        return bool(line.strip())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
