@@ -7,7 +7,8 @@ from app.cli.soak_peer import Peer
 
 MOST_ROOMS, MOST_IN_ROOM, MOST_ASKED = 6, 12, 5
 SMALL, LARGE = 400, 100_000
-LARGE_SHARE = 0.005
+LARGE_SHARE, TO_ONE_SHARE = 0.005, 0.1
+IGNORED_SHARE, ACCEPTED_SHARE = 0.1, 0.8
 
 
 class Act(NamedTuple):
@@ -31,16 +32,16 @@ def _talk(peer: Peer) -> None:
     for _ in range(dice.randint(1, 3)):
         padding = dice.randrange(LARGE if dice.random() < LARGE_SHARE else SMALL)
         others = sorted(peer.rooms[session].others)
-        to = [dice.choice(others)] if others and dice.random() < 0.1 else None
+        to = [dice.choice(others)] if others and dice.random() < TO_ONE_SHARE else None
         peer.say(session, padding, to)
 
 
 def _answer(peer: Peer) -> None:
     dice = peer.world.random
     request = peer.requests.pop()
-    if dice.random() < 0.1:
+    if dice.random() < IGNORED_SHARE:
         return  # it is left to expire
-    accepted = len(peer.rooms) < MOST_ROOMS + 2 and dice.random() < 0.8
+    accepted = len(peer.rooms) < MOST_ROOMS + 2 and dice.random() < ACCEPTED_SHARE
     peer.send("CONNECTION_RESPONSE", requestId=request, accepted=accepted)
 
 

@@ -9,8 +9,11 @@ from app.cli.soak_socket import Socket
 from app.cli.soak_world import PATIENCE, World
 
 DEPARTURES = {"cut": 55, "linger": 10, "stall": 8, "lapse": 15, "forget": 5, "leave": 12}
-"""How a connection ends, and how often: cut and soon back; taken over by the next; mute, then taken over; cut for longer
-than any grace; cut and back without the resume token; left with 1000."""
+"""How a connection ends, and how often.
+
+It is cut, and soon there again; stays until the next takes over; falls mute until then; is cut for longer than any
+grace; is cut, and the resume token forgotten; or is left with 1000.
+"""
 ACTS_A_CONNECTION = 20
 HASTY = 0.05
 MARGIN = 2.0
@@ -26,21 +29,23 @@ class Life:
         self._old: Socket | None = None
         self._lost_at: float | None = None
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is there."""
+        return self._socket is not None
+
     async def live(self) -> None:
         """Come and go until the soak is ending."""
         world = self._world
         await world.wait(world.random.uniform(0, 10 * world.plan.pause))
         while not world.is_ending:
             await self._enter()
-            while self._socket is not None and not world.is_ending and world.random.random() > 1 / ACTS_A_CONNECTION:
-                await world.wait(world.random.expovariate(1 / world.plan.pause))
-                self._act()
-            if not world.is_ending:
-                await world.wait(self._depart())
+            await self._stay()
+            await world.wait(self._depart())
 
     async def settle(self) -> None:
         """Be there, and see that nothing is missing."""
-        if self._socket is None:
+        if not self.is_connected:
             await self._enter(may_be_hasty=False)
         self.peer.ping()
         with anyio.move_on_after(PATIENCE) as scope:
@@ -53,11 +58,6 @@ class Life:
         socket, self._socket = self._socket, None
         if socket is not None:
             (socket.leave if is_leaving else socket.cut)()
-
-    def _act(self) -> None:
-        if self._socket is not None and self.peer.is_registered and not self._world.is_ending:
-            self._world.act()
-            act(self.peer)
 
     async def _enter(self, *, may_be_hasty: bool = True) -> None:
         """Connect, and return once registered; or hastily lose the connection on the way."""
@@ -89,9 +89,25 @@ class Life:
         else:
             self._lost_at = None
 
+    async def _stay(self) -> None:
+        """Do something now and then, for a while or as long as the connection lasts."""
+        world, dice = self._world, self._world.random
+        while self.is_connected and dice.random() > 1 / ACTS_A_CONNECTION:
+            await world.wait(dice.expovariate(1 / world.plan.pause))
+            if world.is_ending:
+                return
+            self._act()
+
+    def _act(self) -> None:
+        if self.is_connected and self.peer.is_registered:
+            self._world.act()
+            act(self.peer)
+
     def _depart(self) -> float:
-        """Lose the connection in some way, and return how many seconds to stay away."""
+        """Lose the connection in some way unless the soak is ending; return how many seconds to stay away."""
         world, peer = self._world, self.peer
+        if world.is_ending:
+            return 0
         if self._socket is None:
             return world.random.uniform(0, world.plan.pause)
         kind = world.random.choices(list(DEPARTURES), list(DEPARTURES.values()))[0]

@@ -33,6 +33,7 @@ SPOKEN: tuple[tuple[str, ...] | None, ...] = (
     ("acks", "sessions"),
     None,
 )
+HIDDEN_SHARE, METADATA_SHARE = 0.1, 0.3
 _ALL_EXPECTED = set().union(*EXPECTED.values())
 
 
@@ -181,8 +182,8 @@ class Peer:
         """Register, now and then hidden."""
         dice = self.world.random
         name = f"{self.user} {dice.choice(('Ann', 'Bob', 'Cat'))}"
-        visibility = "hidden" if dice.random() < 0.1 else None
-        metadata = {"os": "x" * dice.randrange(100)} if dice.random() < 0.3 else None
+        visibility = "hidden" if dice.random() < HIDDEN_SHARE else None
+        metadata = {"os": "x" * dice.randrange(100)} if dice.random() < METADATA_SHARE else None
         self.send("PEER_REGISTER", displayName=name, ide="vim", metadata=metadata, visibility=visibility)
 
     def say(self, session: str, padding: int, to: list[str] | None) -> None:

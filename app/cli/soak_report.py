@@ -77,8 +77,8 @@ def report(samples: Sequence[Sample], memory: Verdict | None, faults: Faults, ta
     seconds = max(last.at - first.at, 1e-9)
     lines = [
         f"{seconds / 60:.1f} minutes, {tally['acts']} acts, {tally['connections']} connections",
-        f"messages: {tally['messages']} sent, {tally['received']} received, {tally['acknowledged']} acknowledged, "
-        f"{tally['duplicates']} recognised as sent again",
+        f"messages: {tally['messages']} sent, {tally['received']} received",
+        f"acknowledged: {tally['acknowledged']}, {tally['duplicates']} of them for a message sent again",
         f"resumes: {tally['recovered']} recovered, {tally['refused']} refused",
         f"cpu of the server: {(last.cpu - first.cpu) / seconds:.0%} of a core",
         _memory_line(samples, memory),
