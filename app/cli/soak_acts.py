@@ -142,7 +142,7 @@ ACTS = (
     Act(40, _has_rooms, _talk),
     Act(30, _has_requests, _answer),
     Act(8, _may_ask, _ask),
-    Act(6, _may_invite, _invite),
+    Act(12, _may_invite, _invite),
     Act(3, _may_part, _part),
     Act(2, _may_rule, _end),
     Act(3, _may_rule, _rule),
