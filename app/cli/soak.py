@@ -27,10 +27,8 @@ SETTINGS = {
     "WS_HEARTBEAT_INTERVAL": "5000",
     "PRESENCE_EVERYONE": "150",
     "LOG_LEVEL": "warning",
-    "JWT_PUBLIC_KEY": "",
-    "JWT_PRIVATE_KEY": "",
 }
-"""Short graces, so that many run out in a soak; large orgs as well as small ones; the keys are those of the run."""
+"""Short graces, so that many run out in a soak, and large orgs as well as small ones; the environment wins."""
 TOKEN_SPARE_SECONDS = 3600
 SAMPLE_SECONDS = 1.0
 PROGRESS_SECONDS = 10.0
@@ -52,7 +50,7 @@ async def _run(plan: Plan) -> "Soak":
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
         keys = {"JWT_PRIVATE_KEY_PATH": str(folder / "private.pem"), "JWT_PUBLIC_KEY_PATH": str(folder / "public.pem")}
-        environment = {**os.environ, **SETTINGS, **keys}
+        environment = {**SETTINGS, **os.environ, **keys, "JWT_PUBLIC_KEY": "", "JWT_PRIVATE_KEY": ""}
         settings = read_settings(environment, None)
         make_keys(settings.jwt_private_key_path, settings.jwt_public_key_path)
         async with serving(folder, environment) as server:
@@ -83,8 +81,15 @@ class Soak:
         return troubles(verdict(self._samples), self._world.faults, self._left_behind)
 
     async def run(self) -> None:
-        """Let the peers live, then come to rest and go; an interrupt ends the first part."""
-        files = self._server.sample(0).files
+        """Let the peers live, then come to rest and go; an interrupt ends the first part.
+
+        Raises `click.ClickException` where nothing can be measured.
+        """
+        first = self._server.sample(0)
+        if first is None:
+            raise click.ClickException("the server's memory is read from /proc, which this system does not have")
+        click.echo(f"soaking process {self._server.pid} with {self._plan.peers} peers", err=True)
+        self._samples = [first]
         self._began = time.monotonic()
         async with anyio.create_task_group() as watch:
             watch.start_soon(self._end_at_signal)
@@ -95,8 +100,9 @@ class Soak:
                 for life in self._lives:
                     lives.start_soon(life.live)
             watch.cancel_scope.cancel()
-        await self._come_to_rest()
-        await self._see_them_off(files)
+        if self._server.sample(0) is not None:
+            await self._come_to_rest()
+            await self._see_them_off(first.files)
         for line in self._server.errors():
             self._world.faults.note("an error in the server's log", line)
 
@@ -111,20 +117,29 @@ class Soak:
         self._world.end()
 
     async def _sample(self) -> None:
-        while True:
-            self._samples.append(self._server.sample(self._now()))
+        while (sample := self._server.sample(self._now())) is not None:
+            self._samples.append(sample)
             await anyio.sleep(SAMPLE_SECONDS)
+        self._world.faults.note("the server ended", self._server.last_words())
+        self._world.end()
 
     async def _show_progress(self) -> None:
-        before = self._server.sample(0)
+        before = self._samples[0]
         while True:
             await anyio.sleep(PROGRESS_SECONDS)
-            sample, metrics = self._server.sample(self._now()), await self._server.metrics()
             sessions = len({session for life in self._lives for session in life.peer.rooms})
             tally = self._world.tally.copy()
             tally.update(sessions=sessions, faults=self._world.faults.counts.total())
-            click.echo(progress_line(sample, before, metrics, tally), err=True)
-            before = sample
+            now = self._samples[-1]
+            click.echo(progress_line(now, before, await self._gauges(), tally), err=True)
+            before = now
+
+    async def _gauges(self) -> dict[str, float]:
+        try:
+            return await self._server.gauges()
+        except OSError as error:
+            self._world.faults.note("no metrics", repr(error))
+            return {}
 
     async def _come_to_rest(self) -> None:
         for _ in range(SETTLE_ROUNDS):
@@ -144,7 +159,9 @@ class Soak:
             self._left_behind = {}
 
     async def _remains(self, files: int) -> dict[str, float]:
-        now = {**await self._server.metrics(), "open files": self._server.sample(self._now()).files - files}
+        sample = self._server.sample(0)
+        more_files = 0 if sample is None else sample.files - files
+        now = {**await self._gauges(), "open files": more_files}
         return {name: value for name, value in now.items() if value > 0}
 
     def _now(self) -> float:

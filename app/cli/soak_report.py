@@ -61,12 +61,14 @@ def troubles(memory: Verdict | None, faults: Faults, left_behind: Mapping[str, f
     return found
 
 
-def progress_line(sample: Sample, before: Sample, metrics: Mapping[str, float], tally: Mapping[str, int]) -> str:
-    """Return where things are."""
+def progress_line(sample: Sample, before: Sample, gauges: Mapping[str, float], tally: Mapping[str, int]) -> str:
+    """Return where things are; the share of a core is that since the sample before."""
+    sockets = sum(value for name, value in gauges.items() if name.startswith("sockets "))
+    registered = gauges.get("sockets registered", 0)
     share = (sample.cpu - before.cpu) / max(sample.at - before.at, 1e-9)
     return (
-        f"minute {sample.at / 60:.1f}  rss {_mib(sample.rss)} MiB  cpu {share:.0%}  sockets {metrics['sockets']:.0f}  "
-        f"registered {metrics['registered']:.0f}  sessions {tally['sessions']}  messages {tally['messages']}  "
+        f"minute {sample.at / 60:.1f}  rss {_mib(sample.rss)} MiB  cpu {share:.0%}  sockets {sockets:.0f}  "
+        f"registered {registered:.0f}  sessions {tally['sessions']}  messages {tally['messages']}  "
         f"resumes {tally['recovered']}/{tally['refused']}  errors {tally['faults']}"
     )
 

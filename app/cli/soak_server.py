@@ -1,5 +1,6 @@
 """The server that is soaked: a process of its own, and what can be seen of it from outside."""
 
+import http
 import http.client
 import socket
 import sys
@@ -20,7 +21,9 @@ from app.cli.soak_report import Sample
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+POLL_SECONDS = 0.05
 HTTP_SECONDS = 10.0
+PREFIX = "peersync_"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,12 +48,12 @@ class Server:
         return f"ws://127.0.0.1:{self._port}/ws"
 
     @property
-    def is_running(self) -> bool:
-        """Whether the process is there."""
-        return self._process.returncode is None
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
 
-    def sample(self, at: float) -> Sample:
-        """Return what the system says of the process; raises `click.ClickException` where it says nothing."""
+    def sample(self, at: float) -> Sample | None:
+        """Return what the system says of the process; None if it is gone, or the system has no `/proc`."""
         told = {family.name: family.samples[0].value for family in self._collector.collect()}
         try:
             return Sample(
@@ -60,20 +63,15 @@ class Server:
                 files=int(told["process_open_fds"]),
             )
         except KeyError:
-            why = "this system has no /proc to read it from" if self.is_running else f"it ended: {self.last_words()}"
-            raise click.ClickException(f"nothing is known of the server's process; {why}") from None
+            return None
 
-    async def metrics(self) -> dict[str, float]:
-        """Return what the server tells of itself: sockets and registered ones, and bytes kept or waiting."""
+    async def gauges(self) -> dict[str, float]:
+        """Return what the server holds now, by its own metrics; raises `OSError` if it does not answer."""
         text = await anyio.to_thread.run_sync(self._get, "/metrics")
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        values = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
-        by_state = {key[1]: value for key, value in values.items() if key[0] == "peersync_sockets"}
+        families = [family for family in text_string_to_metric_families(text) if family.type == "gauge"]
+        samples = [sample for family in families for sample in family.samples if sample.name.startswith(PREFIX)]
         return {
-            "sockets": sum(by_state.values()),
-            "registered": by_state["registered"],
-            "bytes kept": values["peersync_mail_bytes",],
-            "bytes waiting": values["peersync_outbox_bytes",],
+            " ".join((sample.name.removeprefix(PREFIX), *sample.labels.values())): sample.value for sample in samples
         }
 
     def errors(self) -> list[str]:
@@ -85,13 +83,13 @@ class Server:
         return (self._log.read_text(encoding="utf-8").splitlines() or ["without a word"])[-1]
 
     async def started(self) -> None:
-        """Return once it takes sockets; raises `click.ClickException` if it ends before, or `TimeoutError`."""
-        with anyio.fail_after(START_SECONDS):
-            while self.is_running:
+        """Return once it takes sockets; raises `click.ClickException` if it ends before, or takes too long."""
+        with anyio.move_on_after(START_SECONDS):
+            while self._process.returncode is None:
                 try:
                     await anyio.to_thread.run_sync(self._get, "/health/ready")
                 except OSError:
-                    await anyio.sleep(0.05)
+                    await anyio.sleep(POLL_SECONDS)
                 else:
                     return
         raise click.ClickException(f"the server did not start: {self.last_words()}")
@@ -100,7 +98,10 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HTTP_SECONDS)
         try:
             connection.request("GET", path)
-            return connection.getresponse().read().decode()
+            response = connection.getresponse()
+            if response.status != http.HTTPStatus.OK:
+                raise ConnectionError(f"{path} answers {response.status}")
+            return response.read().decode()
         finally:
             connection.close()
 
