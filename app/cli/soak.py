@@ -11,6 +11,7 @@ from pathlib import Path
 
 import anyio
 import click
+from anyio.abc import TaskStatus
 
 from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
@@ -88,11 +89,11 @@ class Soak:
         first = self._server.sample(0)
         if first is None:
             raise click.ClickException("the server's memory is read from /proc, which this system does not have")
-        click.echo(f"soaking process {self._server.pid} with {self._plan.peers} peers", err=True)
         self._samples = [first]
         self._began = time.monotonic()
         async with anyio.create_task_group() as watch:
-            watch.start_soon(self._end_at_signal)
+            await watch.start(self._end_at_signal)
+            click.echo(f"soaking process {self._server.pid} with {self._plan.peers} peers", err=True)
             watch.start_soon(self._sample)
             watch.start_soon(self._show_progress)
             async with anyio.create_task_group() as lives:
@@ -106,8 +107,9 @@ class Soak:
         for line in self._server.errors():
             self._world.faults.note("an error in the server's log", line)
 
-    async def _end_at_signal(self) -> None:
+    async def _end_at_signal(self, *, task_status: TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
             async for _ in signals:
                 self._world.end()
                 return
