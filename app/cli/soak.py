@@ -15,6 +15,7 @@ from anyio.abc import TaskStatus
 
 from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
+from app.cli.soak_checks import Faults
 from app.cli.soak_life import Life
 from app.cli.soak_report import Sample, progress_line, report, troubles, verdict
 from app.cli.soak_server import Server, serving
@@ -67,7 +68,7 @@ class Soak:
         self._server = server
         self._began = time.monotonic()
         self._plan = plan
-        self._world = World(plan, settings, server.url, time.monotonic)
+        self._world = World(plan, settings, server.url, time.monotonic, Faults(_say))
         users = [user_id(number) for number in range(plan.peers)]
         self._lives = [Life(user, token, self._world) for user, token in _tokens(users, plan, settings)]
         self._samples: list[Sample] = []
@@ -93,7 +94,7 @@ class Soak:
         self._began = time.monotonic()
         async with anyio.create_task_group() as watch:
             await watch.start(self._end_at_signal)
-            click.echo(f"soaking process {self._server.pid} with {self._plan.peers} peers", err=True)
+            _say(f"soaking process {self._server.pid} with {self._plan.peers} peers")
             watch.start_soon(self._sample)
             watch.start_soon(self._show_progress)
             async with anyio.create_task_group() as lives:
@@ -133,7 +134,7 @@ class Soak:
             tally = self._world.tally.copy()
             tally.update(sessions=sessions, faults=self._world.faults.counts.total())
             now = self._samples[-1]
-            click.echo(progress_line(now, before, await self._gauges(), tally), err=True)
+            _say(progress_line(now, before, await self._gauges(), tally))
             before = now
 
     async def _gauges(self) -> dict[str, float]:
@@ -168,6 +169,10 @@ class Soak:
 
     def _now(self) -> float:
         return time.monotonic() - self._began
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _tokens(users: list[str], plan: Plan, settings: Settings) -> Iterator[tuple[str, str]]:

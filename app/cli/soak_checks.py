@@ -8,16 +8,19 @@ REMEMBERED = 2000
 
 
 class Faults:
-    """What went wrong: how often of each kind, and the first of each."""
+    """What went wrong: how often of each kind, and the first of each, which is told at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], object] = str) -> None:
         self.counts: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
+        self._tell = tell
 
     def note(self, kind: str, detail: str) -> None:
         """Count one more."""
         self.counts[kind] += 1
-        self.examples.setdefault(kind, detail)
+        if kind not in self.examples:
+            self.examples[kind] = detail
+            self._tell(f"{kind}: {detail}")
 
 
 class Letter(NamedTuple):

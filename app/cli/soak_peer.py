@@ -363,7 +363,9 @@ class Peer:
         self.world.tally["refusals"] += 1
         if number:
             self.unanswered.pop(int(number), None)
-        if data.code in {ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT}:
+        if data.code == ErrorCode.NOT_A_PARTICIPANT and self.speaks("sessions"):
+            self.send("SESSION_LIST")  # who is out may be another
+        elif data.code in {ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT}:
             for gone in [session] if event.ref else list(self.rooms):
                 self.forget(gone)
 

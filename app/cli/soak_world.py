@@ -46,14 +46,16 @@ class Plan(Struct, frozen=True):
 class World:
     """One soak."""
 
-    def __init__(self, plan: Plan, settings: Settings, url: str, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, plan: Plan, settings: Settings, url: str, monotonic: Callable[[], float], faults: Faults
+    ) -> None:
         self.plan = plan
+        self.monotonic = monotonic
         self.resume_grace = settings.resume_grace_seconds
         self.longest_grace = max(settings.session_grace_seconds, settings.resume_grace_seconds)
         self.url = url
-        self.monotonic = monotonic
         self.random = random.Random(plan.seed)  # noqa: S311 - dice, not secrets
-        self.faults = Faults()
+        self.faults = faults
         self.tally: Counter[str] = Counter()
         self.inboxes: dict[str, Inbox] = {}
         self.tick = count(1).__next__

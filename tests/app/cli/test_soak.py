@@ -236,7 +236,7 @@ class Client:
     def __init__(self, acts: int | None = None) -> None:
         plan = Plan(peers=3, minutes=1, pause=1, seed=3, acts=acts)
         self.now = 0.0
-        self.world = World(plan, Settings(), "ws://127.0.0.1/", lambda: self.now)
+        self.world = World(plan, Settings(), "ws://127.0.0.1/", lambda: self.now, Faults())
         self.sent: list[dict[str, object]] = []
         self.peer = Peer(BOB, "token", self.world, lambda frame: self.sent.append(json.loads(frame)))
         self.world.add(ANN)
