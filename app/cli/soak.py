@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -90,6 +90,7 @@ class Soak:
         first = self._server.sample(0)
         if first is None:
             raise click.ClickException("the server's memory is read from /proc, which this system does not have")
+        gauges = await self._gauges() | {"open files": first.files}
         self._samples = [first]
         self._began = time.monotonic()
         async with anyio.create_task_group() as watch:
@@ -104,7 +105,7 @@ class Soak:
             watch.cancel_scope.cancel()
         if self._server.sample(0) is not None:
             await self._come_to_rest()
-            await self._see_them_off(first.files)
+            await self._see_them_off(gauges)
         for line in self._server.errors():
             self._world.faults.note("an error in the server's log", line)
 
@@ -151,21 +152,20 @@ class Soak:
                 for life in self._lives:
                     group.start_soon(_settle, life, limit)
 
-    async def _see_them_off(self, files: int) -> None:
-        """Have one half leave and the other lapse; what is still there after the last grace is left behind."""
+    async def _see_them_off(self, before: Mapping[str, float]) -> None:
+        """Have one half leave and the other lapse; what there is more of in the end than before, is left behind."""
         for number, life in enumerate(self._lives):
             life.part(is_leaving=number % 2 == 0)
         with anyio.move_on_after(self._world.longest_grace + LINGER_SECONDS):
-            while left := await self._remains(files):
+            while left := await self._remains(before):
                 self._left_behind = left
                 await anyio.sleep(SAMPLE_SECONDS)
             self._left_behind = {}
 
-    async def _remains(self, files: int) -> dict[str, float]:
+    async def _remains(self, before: Mapping[str, float]) -> dict[str, float]:
         sample = self._server.sample(0)
-        more_files = 0 if sample is None else sample.files - files
-        now = {**await self._gauges(), "open files": more_files}
-        return {name: value for name, value in now.items() if value > 0}
+        now = await self._gauges() | {"open files": 0 if sample is None else sample.files}
+        return {name: value for name, value in now.items() if value > before.get(name, 0)}
 
     def _now(self) -> float:
         return time.monotonic() - self._began

@@ -77,7 +77,6 @@ class AsgiTransport:
                 await self._receive(connection)
                 tasks.cancel_scope.cancel()
         connection.closed(CloseCode.ABNORMAL)
-        self.connection = None
 
     async def _receive(self, connection: Connection) -> None:
         while True:

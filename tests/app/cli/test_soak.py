@@ -65,6 +65,15 @@ def test_one_second_does_not_decide() -> None:
     assert verdict(run) == Verdict(100 * MIB, 100 * MIB)
 
 
+def test_the_first_fault_of_a_kind_is_told_at_once() -> None:
+    """So that who watches need not wait for the end."""
+    told: list[str] = []
+    faults = Faults(told.append)
+    for detail in ("first", "second"):
+        faults.note("a message twice", detail)
+    assert told == ["a message twice: first"]
+
+
 def test_troubles_name_the_rule() -> None:
     """Memory, faults and what is left behind each fail a run."""
     faults = Faults()
@@ -375,6 +384,17 @@ def test_refusals_that_come_of_others(client: Client) -> None:
     old.take("ERROR", code="ERR_3001")
     assert old.peer.rooms == {}
     assert client.kinds == old.kinds == []
+
+
+def test_one_who_is_out_may_be_another(client: Client) -> None:
+    """Who is told that somebody is no participant asks which sessions it is in itself."""
+    client.join()
+    client.take("ERROR", ref="SESSION_KICK|s", code="ERR_3008")
+    assert client.events == ["SESSION_LIST"]
+    assert "s" in client.peer.rooms
+    client.take("SESSIONS", sessions=[])
+    assert client.peer.rooms == {}
+    assert client.kinds == []
 
 
 def test_leaving_counts_once_it_is_answered(client: Client) -> None:
