@@ -5,27 +5,15 @@ from itertools import count
 
 import anyio
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Struct
 
 from app.cli.peer_commands import frame as event_frame
 from app.cli.soak_checks import Letter
+from app.cli.soak_events import KEPT, Data, Event, Named, decode
 from app.cli.soak_world import EXPECTED, PATIENCE, World, org_of
 from schemas.capabilities import CAPABILITIES
 from schemas.errors import ErrorCode
 
-KEPT = frozenset(
-    {
-        "CONNECTION_REQUEST_RECEIVED",
-        "CONNECTION_ACCEPTED",
-        "CONNECTION_REJECTED",
-        "CONNECTION_CANCELLED",
-        "SESSION_CREATED",
-        "SESSION_UPDATED",
-        "SESSION_ENDED",
-        "MESSAGE_RECEIVED",
-    }
-)
-"""The events that tell of something that happened (protocol.md section 8)."""
 SPOKEN: tuple[tuple[str, ...] | None, ...] = (
     CAPABILITIES,
     CAPABILITIES,
@@ -33,67 +21,9 @@ SPOKEN: tuple[tuple[str, ...] | None, ...] = (
     ("acks", "sessions"),
     None,
 )
+"""What a client asks for, drawn whenever it starts over; None is a client of version 1."""
 HIDDEN_SHARE, METADATA_SHARE = 0.1, 0.3
 _ALL_EXPECTED = set().union(*EXPECTED.values())
-
-
-class Named(Struct, frozen=True, gc=False):
-    """A peer as any event names it."""
-
-    id: str = ""
-
-
-class Content(Struct, frozen=True, gc=False):
-    """What we say: its number among all that its sender ever said, and some padding."""
-
-    n: int = -1
-
-
-class Resumption(Struct, frozen=True, gc=False):
-    """What to resume with."""
-
-    token: str = ""
-
-
-class State(Struct, frozen=True, rename="camel", gc=False):
-    """A session as `SESSIONS` lists it."""
-
-    session_id: str
-    host_id: str
-    participants: list[Named]
-
-
-class Data(Struct, frozen=True, rename="camel", gc=False):
-    """What a peer of ours looks at in the data of any event."""
-
-    id: str = ""
-    user_id: str = ""
-    request_id: str = ""
-    session_id: str = ""
-    host_id: str = ""
-    message_id: str = ""
-    code: str = ""
-    message: str = ""
-    sender: Raw = field(name="from", default=Raw(b""))
-    content: Content = Content()
-    peer: Named = Named()
-    peers: list[Named] = []
-    participants: list[Named] = []
-    sessions: list[State] = []
-    delivered: list[str] = []
-    queued: list[str] = []
-    duplicate: bool = False
-    recovered: bool = False
-    resume: Resumption = Resumption()
-
-
-class Event(Struct, frozen=True, gc=False):
-    """An event of the server."""
-
-    event: str
-    data: Data
-    ref: str = ""
-    offset: int | None = None
 
 
 class Room(Struct):
@@ -110,9 +40,6 @@ class Unanswered(Struct):
     frame: bytes
     sent_at: int
     is_repeated: bool = False
-
-
-_decode = msgspec.json.Decoder(Event).decode
 
 
 class Peer:
@@ -218,7 +145,7 @@ class Peer:
     def take(self, payload: memoryview) -> None:
         """Take a frame of the server."""
         try:
-            event = _decode(payload)
+            event = decode(payload)
         except msgspec.MsgspecError as error:
             self._fault("a frame that cannot be read", f"{error}: {bytes(payload[:200])!r}")
             return
