@@ -208,6 +208,24 @@ def bench(  # noqa: PLR0917 - click passes them by name
     run(Plan(url, pairs, window, size, seconds, ramp, rounds), make_tokens, json=as_json, picture=plot)
 
 
+@main.command()
+@click.option("--peers", type=click.IntRange(2, 5000), default=500, show_default=True, help="Peers that come and go.")
+@click.option("--minutes", type=click.FloatRange(0, 1440), default=30, show_default=True, help="How long.")
+@click.option("--acts", type=click.IntRange(1), help="End after so many acts of all peers, if that is sooner.")
+@click.option("--pause", type=click.FloatRange(0.001, 60), default=2, show_default=True, help="Seconds between acts.")
+@click.option("--seed", type=int, default=1, show_default=True, help="What the dice begin with.")
+def soak(peers: int, minutes: float, acts: int | None, pause: float, seed: int) -> None:
+    """Let peers come, talk, drop, resume and leave at random on a server of its own, and watch its memory."""
+    try:
+        from app.cli.soak import run  # noqa: PLC0415 - needs requirements/bench.txt
+        from app.cli.soak_world import Plan  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is missing; install requirements/bench.txt, as bin/soak does"
+        ) from None
+    run(Plan(peers, minutes, pause, seed, acts))
+
+
 def _tokens_of(path: Path, count: int) -> list[str]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     tokens = [line.strip() for line in lines if line.strip()]

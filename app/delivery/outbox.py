@@ -75,13 +75,13 @@ class Outbox:
         flusher: Flusher,
         limit: int,
         on_overflow: Callable[[], None],
-        on_slow: Callable[[], None] = lambda: None,
+        on_slow: Callable[[], None] | None = None,
     ) -> None:
         self._transport = transport
         self._flusher = flusher
         self._limit = limit
         self._on_overflow = on_overflow
-        self._on_slow = on_slow
+        self._on_slow = on_slow or _say_nothing
         self._events: list[bytes] = []
         self._updates: dict[int, User] | None = None
         self._run: dict[User, int] | None = None
@@ -176,8 +176,9 @@ class Outbox:
     def overflow(self) -> None:
         """Let go of everything, and say so."""
         self._flusher.dropped += len(self._events)
+        on_overflow = self._on_overflow
         self._release()
-        self._on_overflow()
+        on_overflow()
 
     def _append_update(self, peer: User, payload: bytes, run: dict[User, int]) -> None:
         if self._updates is None:
@@ -209,6 +210,7 @@ class Outbox:
     def _release(self) -> None:
         self.is_open = self.is_congested = False
         self._events, self._updates, self._run, self._size = [], None, None, 0
+        self._on_overflow = self._on_slow = _say_nothing  # else whom they tell would live on in a reference cycle
         self._flusher.weigh(self, 0)
 
     def _weigh(self) -> None:
@@ -237,3 +239,7 @@ class Outbox:
         self._updates = {new: updates[old] for new, (old, _) in enumerate(kept) if old in updates}
         self._run = None
         self._size = sum(map(len, self._events))
+
+
+def _say_nothing() -> None:
+    """Tell nobody."""

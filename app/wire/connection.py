@@ -294,7 +294,7 @@ class Connection:
             self._waiting = None
             self._transport.resume()
         if self._has_ended and self._ending is not None:
-            await self._house.farewell(self, self._context, self._ending)
+            await self._part(self._ending)
         elif self._ending is not None:
             self._end(self._ending)
 
@@ -321,7 +321,12 @@ class Connection:
         self._transport.close(end.code, end.reason)
         self._house.lost(self)
         if not self._is_busy:
-            self._house.spawn(self._house.farewell(self, self._context, end))
+            self._house.spawn(self._part(end))
+
+    async def _part(self, end: End) -> None:
+        """Do what follows from the end, and let go of what leads back here: then no garbage is left to be collected."""
+        await self._house.farewell(self, self._context, end)
+        del self._context, self._dispatch
 
     def _refuse(self, verdict: Verdict, frame: bytes) -> None:
         self._house.refused(Limit.EVENTS, self.address)

@@ -1,9 +1,13 @@
-"""What one message costs, counted: calls, and writes to the kernel. Speed itself is measured by hand, not here."""
+"""What it costs, counted: a message's calls and writes to the kernel, and what is left of a connection.
+
+Speed itself is measured by hand, not here.
+"""
 
 import asyncio
+import gc
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import FrameType
 from typing import Any
 
@@ -16,6 +20,7 @@ from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import Settings
 from app.tables import load_routes
+from app.wire.connection import Connection
 from app.wire.protocol import WebSocketProtocol
 from stores.memory import MemoryStores
 from tests.support.tokens import Keys
@@ -53,6 +58,12 @@ class Wire:
 
     def is_closing(self) -> bool:
         return False
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
 
 
 class Server:
@@ -143,6 +154,59 @@ async def test_writes(pair: tuple[Runtime, Socket, Socket, str]) -> None:
     await asyncio.sleep(0)
     (write,) = bob.wire.writes
     assert write.count(b"MESSAGE_RECEIVED") == 64
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Free nothing but by counting references."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("close_code", [b"", b"\x03\xe8"])
+@pytest.mark.parametrize("capabilities", [None, ["resume"]])
+@pytest.mark.parametrize("events", [(), ("AUTH",), ("AUTH", "PEER_REGISTER")])
+@pytest.mark.usefixtures("without_collector")
+async def test_nothing_is_left_of_a_connection(
+    pair: tuple[Runtime, Socket, Socket, str], keys: Keys, events: tuple[str, ...], capabilities: Any, close_code: bytes
+) -> None:
+    """However far it came, and whether it is cut or closed: a connection that has ended is freed without the collector.
+
+    The collector would come late, since sockets live long, and memory would grow with each that comes and goes.
+    """
+    runtime = pair[0]
+    before = _connections()
+    cat = Socket(runtime)
+    data = {"AUTH": {"token": keys.token("cat"), "capabilities": capabilities}}
+    for event in events:
+        await cat.say(event, padding="x" * 100, **data.get(event, {}))
+    assert _connections() == before + 1
+    if close_code:
+        cat.protocol.data_received(b"\x88\x82" + MASK + apply_mask(close_code, MASK))
+    cat.protocol.connection_lost(None)
+    del cat
+    for _ in range(10):  # turns of the loop, in which the farewell is said
+        await asyncio.sleep(0)
+    assert _connections() == before
+
+
+async def test_nothing_is_left_of_a_superseded_connection(
+    pair: tuple[Runtime, Socket, Socket, str], keys: Keys, without_collector: None
+) -> None:
+    """Nor of one whose place another took."""
+    before = _connections()
+    again = Socket(pair[0])
+    await again.say("AUTH", token=keys.token("bob"), padding="x" * 100)
+    pair[2].protocol.connection_lost(None)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert _connections() == before
+
+
+def _connections() -> int:
+    return sum(type(each) is Connection for each in gc.get_objects())
 
 
 def _count_calls(work: Any) -> int:
