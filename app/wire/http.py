@@ -23,6 +23,7 @@ LOBBY = "peersync.lobby"
 LOGGER = "uvicorn.error.http"
 REQUEST_SECONDS = 10.0
 GRACE_SECONDS = 1.0
+DISCARD_SECONDS = 1.0
 MAX_HEAD_BYTES = 16_384
 
 _MALFORMED = b"400 Bad Request", "BAD_REQUEST", "This is no HTTP request"
@@ -93,6 +94,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.logger = logging.getLogger(LOGGER)
         self._lobby: Lobby = app_state[LOBBY]
         self._head = 0
+        self._discarding: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a request."""
@@ -103,10 +105,14 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._lobby.leave(self)
+        if self._discarding is not None:
+            self._discarding.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless there was more than a head may have and it has not ended."""
+        if self._discarding is not None:
+            return
         self._head += len(data)
         super().data_received(data)
         if self._head > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -138,7 +144,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._lobby.malformed(self)
 
     def refuse(self, status: bytes, body: bytes) -> None:
-        """Close; with this answer, unless another one is on its way."""
+        """Close; with this answer, unless another one is on its way.
+
+        What still comes is discarded for a moment: closed at once, the connection is reset, and the answer lost with it.
+        """
         cycle: Any = self.cycle  # None before the first request
         if cycle is None or cycle.response_complete:
             head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
@@ -146,4 +155,4 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
-            self.transport.close()
+            self._discarding = self.loop.call_later(DISCARD_SECONDS, self.transport.close)
