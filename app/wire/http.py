@@ -146,7 +146,7 @@ class HttpProtocol(HttpToolsProtocol):
     def refuse(self, status: bytes, body: bytes) -> None:
         """Close; with this answer, unless another one is on its way.
 
-        What still comes is discarded for a moment: closed at once, the connection is reset, and the answer lost with it.
+        What still comes is discarded for a moment: closed at once, the connection is reset, and the answer lost.
         """
         cycle: Any = self.cycle  # None before the first request
         if cycle is None or cycle.response_complete:
