@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 import anyio
 import click
+import httpx2
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 from picows import WSError
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.cli.bench_latency import Histogram
 from app.cli.bench_peers import Load, Pair
@@ -23,6 +25,7 @@ from app.cli.bench_report import Figures, Plan, Report, as_json, closing, figure
 WARM_UP_SECONDS = 1.0
 DRAIN_SECONDS = 5.0
 LEAVE_SECONDS = 5.0
+METRICS_SECONDS = 2.0
 PAIRS_AT_ONCE = 100  # who is on the way to a session; a server lets only so many sockets wait for authentication
 PAIRS_BETWEEN_BREATHS = 50
 SOCKETS_PER_ADDRESS = 20_000  # a system has some 28,000 ports for connections from one address to one other
@@ -78,7 +81,7 @@ class Bench:
         self._plan = plan
         self._tokens = tokens
         self._scope = CancelScope()
-        self._load = Load(plan.window, plan.size, self._scope.cancel)
+        self._load = Load(plan, self._scope.cancel)
         self._pairs = [Pair(self._load) for _ in range(plan.pairs)]
         self._limit = anyio.Semaphore(PAIRS_AT_ONCE)
         self._connects_per_second = 0.0
@@ -149,21 +152,24 @@ class Bench:
             if number % PAIRS_BETWEEN_BREATHS == 0:
                 await checkpoint()
         await anyio.sleep(WARM_UP_SECONDS)
-        first, begin = load.latencies.copy(), perf_counter()
+        first, begin, worked = load.latencies.copy(), perf_counter(), await cpu_seconds(plan.url)
         for number in range(plan.rounds):
             await self._measure_round(str(number + 1) if plan.rounds > 1 else "all")
         everything, seconds = load.latencies.since(first), perf_counter() - begin
+        cpu = _difference(worked, await cpu_seconds(plan.url))
         await self._drain()
-        self._total = figures(everything, seconds, load.closed.total() + load.in_flight)
+        self._total = figures(everything, seconds, load.closed.total() + load.in_flight, cpu)
         if plan.rounds > 1:
             self.series.append(("all", everything))
 
     async def _measure_round(self, name: str) -> None:
         load = self._load
+        worked = await cpu_seconds(self._plan.url)
         before, closed_before, begin = load.latencies.copy(), load.closed.total(), perf_counter()
         await anyio.sleep(self._plan.seconds)
-        latencies = load.latencies.since(before)
-        self._rounds.append(figures(latencies, perf_counter() - begin, load.closed.total() - closed_before))
+        latencies, seconds = load.latencies.since(before), perf_counter() - begin
+        cpu = _difference(worked, await cpu_seconds(self._plan.url))
+        self._rounds.append(figures(latencies, seconds, load.closed.total() - closed_before, cpu))
         self.series.append((name, latencies))
 
     async def _drain(self) -> None:
@@ -194,6 +200,23 @@ def described(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused; is bin/serve running?"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+async def cpu_seconds(url: str) -> float | None:
+    """Return how long the server has worked on a processor, by its metrics; None if it does not tell."""
+    parts = urlsplit(url)
+    metrics = parts._replace(scheme="https" if parts.scheme == "wss" else "http", path="/metrics").geturl()
+    try:
+        async with httpx2.AsyncClient(timeout=METRICS_SECONDS) as client:
+            text = (await client.get(metrics)).raise_for_status().text
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        return float(families["process_cpu_seconds"].samples[0].value)
+    except (httpx2.HTTPError, KeyError, ValueError):
+        return None
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
 
 
 async def _run(plan: Plan, tokens: Sequence[str]) -> Bench:

@@ -10,8 +10,9 @@ from msgspec import Raw, Struct
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from app.cli.bench_latency import Histogram
-from app.cli.bench_report import closing, refusal
+from app.cli.bench_report import Plan, closing, refusal
 from app.cli.peer_commands import frame as event_frame
+from app.cli.peer_resume import HANDLED_AT_ONCE
 from schemas.errors import CloseCode
 
 PATIENCE = 20.0
@@ -35,6 +36,7 @@ class Event(Struct, frozen=True, gc=False):
 
     event: str
     data: Data
+    offset: int = 0
 
 
 _decode = msgspec.json.Decoder(Event).decode
@@ -43,9 +45,11 @@ _decode = msgspec.json.Decoder(Event).decode
 class Load:
     """What all pairs share: what they send, what is counted, and the first reason to give up."""
 
-    def __init__(self, window: int, size: int, give_up: Callable[[], None]) -> None:
-        self.window = window
-        self.padding = b"x" * (size - STAMP_DIGITS)
+    def __init__(self, plan: Plan, give_up: Callable[[], None]) -> None:
+        self.window = plan.window
+        self.padding = b"x" * (plan.size - STAMP_DIGITS)
+        self.capabilities = list(plan.capabilities) or None
+        self.asks_for_acks = "acks" in plan.capabilities
         self.latencies = Histogram()
         self.connected = 0
         self.in_flight = 0
@@ -72,7 +76,7 @@ class Pair:
         self._ann = Peer(self, load)
         self._bob = Peer(self, load)
         self._head = b""
-        self._tail = load.padding + b'"}}'
+        self._tail = load.padding + (b'","messageId":"%020d"}}' if load.asks_for_acks else b'"}}')
         self._in_flight = 0
         self._is_over = False
 
@@ -133,7 +137,9 @@ class Pair:
             return
         self._in_flight += 1
         self._load.in_flight += 1
-        self._ann.send(b"%b%020d%b" % (self._head, perf_counter_ns(), self._tail))
+        stamp = perf_counter_ns()
+        tail = self._tail % stamp if self._load.asks_for_acks else self._tail
+        self._ann.send(b"%b%020d%b" % (self._head, stamp, tail))
 
 
 class Answer:
@@ -170,7 +176,7 @@ class Peer(WSListener):
     async def introduce(self, url: str, token: str, source: tuple[str, int] | None) -> str:
         """Connect, authenticate and register; returns the id that the server knows the user by."""
         await ws_connect(lambda: self, url, websocket_handshake_timeout=PATIENCE, max_redirects=0, local_addr=source)
-        await self._ask("AUTH_SUCCESS", _frame("AUTH", token=token))
+        await self._ask("AUTH_SUCCESS", _frame("AUTH", token=token, capabilities=self._load.capabilities))
         return (await self._ask("PEER_REGISTERED", _frame("PEER_REGISTER"))).id
 
     def expect(self, event: str) -> Answer:
@@ -207,6 +213,8 @@ class Peer(WSListener):
             event = _decode(frame.get_payload_as_memoryview())
             if event.event == "MESSAGE_RECEIVED":
                 self._pair.received(int(bytes(memoryview(event.data.content)[1 : 1 + STAMP_DIGITS])))
+                if event.offset and event.offset % HANDLED_AT_ONCE == 0:
+                    self.send(_frame("PING", offset=event.offset))
                 return
         except (msgspec.MsgspecError, ValueError) as error:
             self._load.fail(f"the server sent a frame that cannot be read: {error}")

@@ -10,7 +10,7 @@ from msgspec import Struct
 from app.cli.bench_latency import Histogram
 from schemas.errors import CloseCode, ErrorCode
 
-_COLUMNS = ("round", "messages", "messages/s", "p50", "p90", "p99", "p99.9", "max ms", "errors", "connects/s")
+_COLUMNS = ("round", "messages", "messages/s", "p50", "p90", "p99", "p99.9", "max ms", "cpu us", "errors", "connects/s")
 _POINTS_PER_NINE = 10
 _HINTS: dict[str, str] = {
     ErrorCode.TOKEN_MISSING: "the server is too busy with others; try a longer --ramp",
@@ -29,7 +29,10 @@ _CLOSE_HINTS: dict[int, str] = {
 
 
 class Plan(Struct, frozen=True, rename="camel"):
-    """What to do: `pairs` of sockets at `url`, `window` messages of `size` bytes in flight in each."""
+    """What to do: `pairs` of sockets at `url`, `window` messages of `size` bytes in flight in each.
+
+    With `resume` the receivers say now and then what they have handled; with `acks` each message asks for one.
+    """
 
     url: str
     pairs: int
@@ -38,10 +41,14 @@ class Plan(Struct, frozen=True, rename="camel"):
     seconds: float
     ramp: float
     rounds: int
+    capabilities: tuple[str, ...] = ()
 
 
 class Figures(Struct, frozen=True, rename="camel"):
-    """What was measured in some time; latencies are milliseconds, None where no message came."""
+    """What was measured in some time; latencies are milliseconds, None where no message came.
+
+    `cpu` is the server's time on the processor in microseconds a message; None where it does not tell.
+    """
 
     messages: int
     messages_per_second: float
@@ -50,6 +57,7 @@ class Figures(Struct, frozen=True, rename="camel"):
     p99: float | None
     p999: float | None
     max: float | None
+    cpu: float | None
     errors: int
 
 
@@ -62,11 +70,12 @@ class Report(Struct, frozen=True, rename="camel"):
     all: Figures
 
 
-def figures(latencies: Histogram, seconds: float, errors: int) -> Figures:
-    """Return the figures of what was counted in so many seconds."""
+def figures(latencies: Histogram, seconds: float, errors: int, cpu_seconds: float | None = None) -> Figures:
+    """Return the figures of what was counted in so many seconds, of which the server worked for `cpu_seconds`."""
     total = latencies.total
     p50, p90, p99, p999, longest = map(latencies.percentile, (0.5, 0.9, 0.99, 0.999, 1.0))
-    return Figures(total, total / seconds, p50, p90, p99, p999, longest, errors)
+    cpu = None if cpu_seconds is None or not total else cpu_seconds / total * 1e6
+    return Figures(total, total / seconds, p50, p90, p99, p999, longest, cpu, errors)
 
 
 def table(report: Report) -> str:
@@ -136,6 +145,7 @@ def _row(name: str, each: Figures, connects: float) -> tuple[str, ...]:
     return (
         *(name, str(each.messages), f"{each.messages_per_second:.0f}"),
         *times,
+        "-" if each.cpu is None else f"{each.cpu:.1f}",
         *(str(each.errors), f"{connects:.0f}"),
     )
 

@@ -168,6 +168,8 @@ def peer(  # noqa: PLR0917 - click passes them by name
 @click.option("--seconds", type=click.FloatRange(0.1, 600), default=5, show_default=True, help="Length of a round.")
 @click.option("--ramp", type=click.FloatRange(0, 600), default=0, show_default=True, help="Seconds to connect over.")
 @click.option("--rounds", type=click.IntRange(1, 20), default=1, show_default=True, help="Times to measure.")
+@click.option("--resume", is_flag=True, help="Have events numbered and kept, as clients of protocol 1.1 do.")
+@click.option("--acks", is_flag=True, help="Have every message acknowledged.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="An SVG to draw the percentiles in.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="Access tokens, one a line; else they are made.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object; latencies in milliseconds.")
@@ -183,6 +185,8 @@ def bench(  # noqa: PLR0917 - click passes them by name
     plot: Path | None,
     token_file: Path | None,
     *,
+    resume: bool,
+    acks: bool,
     as_json: bool,
     i_may_load_this_host: bool,
 ) -> None:
@@ -205,7 +209,9 @@ def bench(  # noqa: PLR0917 - click passes them by name
     def make_tokens() -> list[str]:
         return _tokens_of(token_file, 2 * pairs) if token_file else _bench_tokens(settings, 2 * pairs)
 
-    run(Plan(url, pairs, window, size, seconds, ramp, rounds), make_tokens, json=as_json, picture=plot)
+    capabilities = tuple(name for name, is_wanted in (("resume", resume), ("acks", acks)) if is_wanted)
+    plan = Plan(url, pairs, window, size, seconds, ramp, rounds, capabilities)
+    run(plan, make_tokens, json=as_json, picture=plot)
 
 
 @main.command()

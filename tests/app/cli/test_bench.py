@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import click
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +31,7 @@ from app.cli.bench_report import (
     refusal,
     table,
 )
+from app.cli.peer_resume import HANDLED_AT_ONCE
 from tests.support.server import ROOT, Server, free_port, serving
 from tests.support.tokens import Keys
 
@@ -89,7 +92,7 @@ def test_a_round_is_the_difference_of_two_copies() -> None:
 @pytest.fixture
 def report() -> Report:
     """Two rounds, nothing having come in the second."""
-    rounds = [figures(counted(1, 2, 3), 2.0, 0), figures(Histogram(), 2.0, 1)]
+    rounds = [figures(counted(1, 2, 3), 2.0, 0, 22.5e-6), figures(Histogram(), 2.0, 1, 1.0)]
     return Report(PLAN, 1234.5, rounds, figures(counted(1, 2, 3), 4.0, 1))
 
 
@@ -98,10 +101,10 @@ def test_the_table_has_a_line_a_round_and_one_for_all(report: Report) -> None:
     lines = table(report).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert [" ".join(line.split()) for line in lines] == [
-        "round messages messages/s p50 p90 p99 p99.9 max ms errors connects/s",
-        "1 3 2 2.02 3.01 3.01 3.01 3.01 0 1234",
-        "2 0 0 - - - - - 1 1234",
-        "all 3 1 2.02 3.01 3.01 3.01 3.01 1 1234",
+        "round messages messages/s p50 p90 p99 p99.9 max ms cpu us errors connects/s",
+        "1 3 2 2.02 3.01 3.01 3.01 3.01 7.5 0 1234",
+        "2 0 0 - - - - - - 1 1234",
+        "all 3 1 2.02 3.01 3.01 3.01 3.01 - 1 1234",
     ]
 
 
@@ -218,13 +221,26 @@ def test_a_short_run(keys: Keys, fast: Server, tmp_path: Path) -> None:
     assert b"href=" not in svg, "a picture that asks the network"
 
 
+def test_capabilities(keys: Keys, fast: Server) -> None:
+    """Events can be asked for with numbers, and messages with acknowledgements, which cost the server something."""
+    done = run(keys, fast.url, "--json", "--resume", "--acks")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["plan"]["capabilities"] == ["resume", "acks"]
+    assert told["all"]["cpu"] > 0
+    metrics = httpx2.get(f"{fast.http}/metrics").text
+    handled = re.search(r'peersync_events_total\{event="PING",outcome="handled"\} (\S+)', metrics)
+    assert handled is not None, metrics
+    assert float(handled[1]) >= told["all"]["messages"] // HANDLED_AT_ONCE // 2
+
+
 def test_tokens_of_a_file(keys: Keys, fast: Server, tmp_path: Path) -> None:
     """Whoever has no private key brings tokens; too few are refused."""
     tokens = tmp_path / "tokens"
     tokens.write_text("".join(f"{keys.token(f'file-{number}')}\n" for number in range(4)))
     done = run(keys, fast.url, "--token-file", str(tokens))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-10] == "all"
+    assert done.stdout.split()[-11] == "all"
     fails(run(keys, fast.url, "--pairs", "3", "--token-file", str(tokens)), "has 4 tokens; so many pairs need 6")
     tokens.write_text("nonsense\n" * 4)
     fails(run(keys, fast.url, "--token-file", str(tokens)), "ERR_1002")
