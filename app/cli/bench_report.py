@@ -12,6 +12,7 @@ from schemas.errors import CloseCode, ErrorCode
 
 _COLUMNS = ("round", "messages", "messages/s", "p50", "p90", "p99", "p99.9", "max ms", "cpu us", "errors", "connects/s")
 _POINTS_PER_NINE = 10
+_LEAST = 1e-6
 _HINTS: dict[str, str] = {
     ErrorCode.TOKEN_MISSING: "the server is too busy with others; try a longer --ramp",
     ErrorCode.TOKEN_INVALID: "sign with the key that the server verifies with, or give --token-file",
@@ -112,23 +113,24 @@ def closing(codes: Counter[int]) -> str:
 
 
 def plot(title: str, series: Sequence[tuple[str, Histogram]]) -> bytes:
-    """Return an SVG of latency by percentile, each further nine as wide as the one before."""
+    """Return an SVG of latency by percentile, each further nine as wide as the one before, latency by powers of ten."""
     import pygal  # type: ignore[import-untyped]  # noqa: PLC0415 - only who plots should wait for it
 
     shown = [(name, curve(latencies)) for name, latencies in series if latencies.total]
     nines = max((math.ceil(points[-1][0]) for _, points in shown), default=1)
     labels = [{"value": nine, "label": _percent(nine)} for nine in range(nines + 1)]
-    chart = pygal.XY(
+    chart = pygal.XY(  # whose own logarithmic scale would be one of both axes
         js=[],  # else the picture asks a host on the Internet for a script
         title=title,
         x_title="of messages",
         y_title="ms at most",
         x_labels=labels,
-        logarithmic=True,
+        y_labels=scale([latency for _, points in shown for _, latency in points]),
+        value_formatter=lambda power: f"{10**power:.2f} ms",
         dots_size=1,
     )
     for name, points in shown:
-        chart.add(name, points)
+        chart.add(name, [(nine, math.log10(latency)) for nine, latency in points])
     rendered: bytes = chart.render()
     return rendered
 
@@ -137,7 +139,17 @@ def curve(latencies: Histogram) -> list[tuple[float, float]]:
     """Return points of nines (1 is 90 %, 2 is 99 %) and milliseconds, as far as the count bears them out."""
     last = int(math.log10(latencies.total) * _POINTS_PER_NINE)
     nines = (step / _POINTS_PER_NINE for step in range(last + 1))
-    return [(nine, latencies.percentile(1 - 10**-nine) or 0.0) for nine in nines]
+    return [(nine, max(_LEAST, latencies.percentile(1 - 10**-nine) or 0.0)) for nine in nines]
+
+
+def scale(latencies: Sequence[float]) -> list[dict[str, object]]:
+    """Return labels of 1, 2 and 5 times the powers of ten, from the last below all latencies to the first above."""
+    low, high = min(latencies, default=1.0), max(latencies, default=1.0)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    first = max(mark for mark in marks if mark <= low)
+    last = min(mark for mark in marks if mark >= high)
+    return [{"value": math.log10(mark), "label": f"{mark:g}"} for mark in marks if first <= mark <= last]
 
 
 def _row(name: str, each: Figures, connects: float) -> tuple[str, ...]:

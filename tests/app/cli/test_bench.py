@@ -29,6 +29,7 @@ from app.cli.bench_report import (
     figures,
     progress_line,
     refusal,
+    scale,
     table,
 )
 from app.cli.peer_resume import HANDLED_AT_ONCE
@@ -137,6 +138,17 @@ def test_the_curve_goes_as_far_as_the_count_bears_out() -> None:
     points = curve(counted(*range(1, 101)))
     assert points[0] == pytest.approx((0, 1), rel=1 / 64)
     assert points[-1] == pytest.approx((2, 99), rel=1 / 64)
+
+
+def test_what_took_no_time_can_be_drawn() -> None:
+    """A clock too coarse to tell gives a latency that has a logarithm."""
+    assert all(latency > 0 for _, latency in curve(counted(0, 0)))
+
+
+def test_the_scale_encloses_all_latencies() -> None:
+    """It has steps of 1, 2 and 5, and none beyond what is needed."""
+    assert [each["label"] for each in scale([0.3, 7.0])] == ["0.2", "0.5", "1", "2", "5", "10"]
+    assert [each["label"] for each in scale([])] == ["1"]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/", "ws:///ws", "127.0.0.1:3000", "ws://[::1", "ws://a:99999/"])
