@@ -105,7 +105,8 @@ class Runtime:
             limits=_limits(settings),
             version=VERSION,
         )
-        self.flusher = Flusher(asyncio.get_running_loop().call_soon, settings.outbox_total_bytes)
+        loop = asyncio.get_running_loop()
+        self.flusher = Flusher(loop.call_soon, loop.call_later, settings.outbox_total_bytes)
         self._trimmer = Trimmer(lambda: self.flusher.held + self.mail.held, malloc_trim)
         self.dispatcher = Dispatcher(plan.routes, log, self.refusals.note, is_tracing=settings.log_level == "debug")
         self.gateway = Gateway(

@@ -31,12 +31,14 @@ class ClientEvent(Struct, frozen=True, rename="camel"):
 class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`data` of an event that the server sends; a field at its default of None is left out.
 
-    One that is not the same for everybody sets `has_variants`, and `variant` tells who gets what. For the contract,
-    `capability` says that only sockets which speak it get the event, and `example` is shown.
+    One that is not the same for everybody sets `has_variants`, and `variant` tells who gets what. One that may wait for
+    some milliseconds sets `can_wait`, so that several go out with one write. For the contract, `capability` says that
+    only sockets which speak it get the event, and `example` is shown.
     """
 
     event: ClassVar[str]
     has_variants: ClassVar[bool] = False
+    can_wait: ClassVar[bool] = False
     capability: ClassVar[Capability | None] = None
     example: ClassVar[Example | None] = None
 

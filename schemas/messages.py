@@ -71,6 +71,7 @@ class MessageAck(ServerEvent, frozen=True, kw_only=True):
     """Tells the sender who has its message: handed to their sockets, or kept for their return."""
 
     event: ClassVar[str] = "MESSAGE_ACK"
+    can_wait: ClassVar[bool] = True
     capability: ClassVar[Capability] = "acks"
     example: ClassVar[Example] = {
         "messageId": MESSAGE_ID,

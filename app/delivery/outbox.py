@@ -11,15 +11,23 @@ from stores.base import User
 
 LIGHT_BYTES = 65_536
 SLICE_BYTES = 262_144
+PATIENCE_SECONDS = 0.004
 
 
 class Flusher:
     """All outboxes with something to say, written out together; and the bytes that the heavy ones of them hold."""
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], object], total_bytes: int) -> None:
+    def __init__(
+        self,
+        call_soon: Callable[[Callable[[], None]], object],
+        call_later: Callable[[float, Callable[[], None]], object],
+        total_bytes: int,
+    ) -> None:
         self._call_soon = call_soon
+        self._call_later = call_later
         self._total_bytes = total_bytes
         self._ready: list[Outbox] = []
+        self._patient: set[Outbox] = set()
         self._heavy: dict[Outbox, int] = {}
         self.held = 0
         self.dropped = 0
@@ -30,10 +38,27 @@ class Flusher:
             self._call_soon(self.flush)
         self._ready.append(outbox)
 
+    def schedule_patiently(self, outbox: "Outbox") -> None:
+        """Write this outbox out with the turn, but if it was so lately, only when `PATIENCE_SECONDS` are over."""
+        if outbox in self._patient:
+            return
+        if not self._patient:
+            self._call_later(PATIENCE_SECONDS, self._flush_patient)
+        self._patient.add(outbox)
+        outbox.schedule()
+
     def flush(self) -> None:
         """Write out every outbox that has something."""
         ready, self._ready = self._ready, []
         for outbox in ready:
+            outbox.flush()
+
+    def _flush_patient(self) -> None:
+        """Write out those to which something came since they were last written out, and have them wait again."""
+        self._patient = {outbox for outbox in self._patient if outbox.is_waiting}
+        if self._patient:
+            self._call_later(PATIENCE_SECONDS, self._flush_patient)
+        for outbox in list(self._patient):
             outbox.flush()
 
     def weigh(self, outbox: "Outbox", size: int) -> None:
@@ -56,6 +81,7 @@ class Outbox:
     __slots__ = (
         "_events",
         "_flusher",
+        "_is_due",
         "_is_slow",
         "_light",
         "_limit",
@@ -87,23 +113,44 @@ class Outbox:
         self._run: dict[User, int] | None = None
         self._size = 0
         self._light = LIGHT_BYTES
+        self._is_due = False
         self._is_slow = False
         self.is_open = True
         self.is_congested = False
 
     def put(self, payload: bytes) -> None:
         """Send an event after all that was put before."""
-        events = self._events
-        if not events:
+        if not self._is_due:
             if not self.is_open:
                 return
+            self._is_due = True
             self._flusher.schedule(self)
-        events.append(payload)
+        self._events.append(payload)
         self._size += len(payload)
         if self._run:
             self._run.clear()  # a later update must not overtake this event
         if self._size > self._light:
             self._weigh()
+
+    def put_patiently(self, payload: bytes) -> None:
+        """Send an event after all that was put before; many such within a few milliseconds go out with one write."""
+        if self._is_due or self._run or self._size + len(payload) > self._light:
+            self.put(payload)
+        elif self.is_open:
+            self._events.append(payload)
+            self._size += len(payload)
+            self._flusher.schedule_patiently(self)
+
+    def schedule(self) -> None:
+        """Write it out at the end of the turn."""
+        if not self._is_due:
+            self._is_due = True
+            self._flusher.schedule(self)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is something to write that nothing but time keeps back."""
+        return bool(self._events) and not self._is_due
 
     def put_first(self, payload: bytes) -> None:
         """Send an event before all that waits; it must have no order to keep."""
@@ -132,8 +179,11 @@ class Outbox:
 
     def flush(self) -> None:
         """Write out what there is, unless the transport is still at what it got before."""
+        if self.is_congested:
+            return
+        self._is_due = False
         events = self._events
-        if self.is_congested or not events:
+        if not events:
             return
         if self._size > SLICE_BYTES:
             self._flush_in_slices()
@@ -209,7 +259,7 @@ class Outbox:
 
     def _release(self) -> None:
         self.is_open = self.is_congested = False
-        self._events, self._updates, self._run, self._size = [], None, None, 0
+        self._events, self._updates, self._run, self._size, self._is_due = [], None, None, 0, False
         self._on_overflow = self._on_slow = _say_nothing  # else whom they tell would live on in a reference cycle
         self._flusher.weigh(self, 0)
 

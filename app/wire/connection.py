@@ -222,7 +222,8 @@ class Connection:
         if variant is None:
             return
         frame = encode(variant)
-        self.outbox.put(frame if ref is None else with_ref(frame, ref))
+        put = self.outbox.put_patiently if event.can_wait else self.outbox.put
+        put(frame if ref is None else with_ref(frame, ref))
 
     def close(self, code: CloseCode, reason: str) -> None:
         """See `Socket`. Nothing that comes later is handled; a client that has ended it already is left to its end."""

@@ -309,9 +309,19 @@ class Turns:
 
     def __init__(self) -> None:
         self.due: list[Callable[[], None]] = []
+        self.later: list[Callable[[], None]] = []
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.due.append(callback)
+
+    def call_later(self, _seconds: float, callback: Callable[[], None]) -> None:
+        self.later.append(callback)
+
+    def pass_time(self) -> None:
+        """Run what was to run later, once."""
+        later, self.later = self.later, []
+        for callback in later:
+            callback()
 
     def end(self) -> None:
         """Run what was to run at the end of the turn."""

@@ -17,7 +17,7 @@ class House:
 
     def __init__(self, total: int = 1 << 30) -> None:
         self.turns = Turns()
-        self.flusher = Flusher(self.turns.call_soon, total)
+        self.flusher = Flusher(self.turns.call_soon, self.turns.call_later, total)
         self.overflows: list[str] = []
         self.slow: list[str] = []
 
@@ -367,3 +367,61 @@ def test_slices(house: House) -> None:
     outbox.close()
     assert transport.writes[2:] == [events[2:]]
     assert house.flusher.held == 0
+
+
+def test_patience(house: House) -> None:
+    """The first that can wait goes out with the turn; those that follow it soon go out together, a little later."""
+    outbox, transport = house.outbox()
+    for number in range(3):
+        outbox.put_patiently(b"%d" % number)
+        house.turns.end()
+    assert transport.writes == [[b"0"]]
+    house.turns.pass_time()
+    assert transport.writes == [[b"0"], [b"1", b"2"]]
+
+
+def test_patience_ends(house: House) -> None:
+    """Once nothing that can wait came for a while, the next goes out with the turn again, and no timer runs."""
+    outbox, transport = house.outbox()
+    outbox.put_patiently(b"0")
+    house.turns.end()
+    house.turns.pass_time()
+    assert house.turns.later == []
+    outbox.put_patiently(b"1")
+    house.turns.end()
+    assert transport.writes == [[b"0"], [b"1"]]
+
+
+def test_what_waits_goes_with_what_does_not(house: House) -> None:
+    """The order stays: what can wait goes out before that which comes after it and cannot."""
+    outbox, transport = house.outbox()
+    outbox.put_patiently(b"0")
+    house.turns.end()
+    outbox.put_patiently(b"1")
+    outbox.put(b"2")
+    house.turns.end()
+    assert transport.writes == [[b"0"], [b"1", b"2"]]
+    house.turns.pass_time()
+    assert len(transport.writes) == 2
+
+
+def test_what_waits_goes_out_at_the_close(house: House) -> None:
+    outbox, transport = house.outbox()
+    outbox.put_patiently(b"0")
+    house.turns.end()
+    outbox.put_patiently(b"1")
+    outbox.close()
+    house.turns.pass_time()
+    assert transport.writes == [[b"0"], [b"1"]]
+
+
+def test_patience_with_a_slow_reader(house: House) -> None:
+    """What waits for a reader who does not keep up is held like all else, and goes out when it does again."""
+    outbox, transport = house.outbox()
+    outbox.congest()
+    outbox.put_patiently(b"0")
+    house.turns.end()
+    house.turns.pass_time()
+    assert transport.writes == []
+    outbox.relieve()
+    assert transport.writes == [[b"0"]]

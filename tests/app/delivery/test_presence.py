@@ -56,7 +56,7 @@ class Town:
     def __init__(self, everyone: int = 500) -> None:
         stores = MemoryStores()
         self.turns = Turns()
-        self.flusher = Flusher(self.turns.call_soon, 1 << 30)
+        self.flusher = Flusher(self.turns.call_soon, self.turns.call_later, 1 << 30)
         self.presence = Presence(stores.directory, everyone)
         self.mail = Mail(events=10, size=10_000, total_size=10_000, on_overflow=lambda _: None)
         self.sockets: dict[int, HubSocket] = {}
