@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import shlex
+import shutil
 import time
 from pathlib import Path
 from typing import get_args
@@ -145,11 +147,23 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
 @click.option("--ide", type=click.Choice(get_args(Ide)), help="The editor to pass for.")
 @click.option("--role", type=click.Choice(get_args(Role)), help="The role to register with.")
 @click.option("--token", help="An access token; one is made with the private key if not given.")
+@click.option("--agent", help="A command that answers requests (`/ai`) of others: from its input to its output.")
+@click.option("--agent-seconds", type=click.FloatRange(0.1), default=120, show_default=True, help="Its time limit.")
+@click.option("--yes", is_flag=True, help="Let the agent answer without asking you.")
 def peer(  # noqa: PLR0917 - click passes them by name
-    user: str, url: str | None, name: str | None, ide: str | None, role: str | None, token: str | None
+    user: str,
+    url: str | None,
+    name: str | None,
+    ide: str | None,
+    role: str | None,
+    token: str | None,
+    agent: str | None,
+    agent_seconds: float,
+    *,
+    yes: bool,
 ) -> None:
     """Be USER in this terminal: see what comes, ask others to connect, and talk."""
-    from app.cli.peer import run  # noqa: PLC0415 - a fifth of a second, for which no other command should wait
+    from app.cli.peer import Helper, run  # noqa: PLC0415 - a fifth of a second, for which no other command should wait
 
     settings = read_settings()
     profile = {"displayName": name, "ide": ide, "role": role}
@@ -157,7 +171,8 @@ def peer(  # noqa: PLR0917 - click passes them by name
     def make_token() -> str:
         return token or _dev_token(settings, User(user), settings.jwt_expiration, name=name)
 
-    run(url or f"ws://127.0.0.1:{settings.port}{settings.ws_path}", user, profile, make_token)
+    helper = Helper(_words("--agent", agent), agent_seconds, yes) if agent else None
+    run(url or f"ws://127.0.0.1:{settings.port}{settings.ws_path}", user, profile, make_token, helper)
 
 
 @main.command()
@@ -230,6 +245,17 @@ def soak(peers: int, minutes: float, acts: int | None, pause: float, seed: int) 
             f"{error.name} is missing; install requirements/bench.txt, as bin/soak does"
         ) from None
     run(Plan(peers, minutes, pause, seed, acts))
+
+
+def _words(option: str, command: str) -> tuple[str, ...]:
+    """Return a command's words, split as a shell does; raises `click.ClickException` if that cannot be."""
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise click.ClickException(f"{option} {command}: {error}") from None
+    if not words or shutil.which(words[0]) is None:
+        raise click.ClickException(f"{option} {command}: there is no such command")
+    return words
 
 
 def _tokens_of(path: Path, count: int) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from random import SystemRandom
+from typing import NamedTuple
 
 import anyio
 import click
@@ -20,12 +21,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from app import VERSION
-from app.cli.peer_commands import COMMANDS, frame, typed
-from app.cli.peer_lines import Conversation, printable, read_frame
+from app.cli.peer_agent import Agent
+from app.cli.peer_commands import COMMANDS, Turn, frame, response, typed
+from app.cli.peer_lines import Conversation, Job, printable, read_frame
 from app.cli.peer_resume import CATCH_UP, OUR_REFS, RENEW, Resumption
 from schemas.auth import AuthSuccess, Pong
 from schemas.errors import CloseCode, Error
 from schemas.events import ServerEvent
+from schemas.messages import AddressedMessage
 from schemas.notices import ServerNotice
 from schemas.peers import PeersList
 
@@ -41,12 +44,26 @@ _FINAL = {
 }
 
 
-def run(url: str, user: str, profile: dict[str, str | None], make_token: Callable[[], str]) -> None:
+class Helper(NamedTuple):
+    """The agent beside a person: its command, its time limit in seconds, and whether it runs without being told to."""
+
+    command: tuple[str, ...]
+    seconds: float
+    is_trusted: bool
+
+
+def run(
+    url: str,
+    user: str,
+    profile: dict[str, str | None],
+    make_token: Callable[[], str],
+    helper: Helper | None = None,
+) -> None:
     """Be a peer until the person leaves; raises `click.ClickException` if the server or the network ends it first."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        reason = anyio.run(Peer(url, user, profile, make_token).run)
+        reason = anyio.run(Peer(url, user, profile, make_token, helper).run)
     except KeyboardInterrupt:
         return
     except ExceptionGroup as group:
@@ -70,11 +87,20 @@ def pause(attempt: int, code: int, chance: float) -> float:
 class Peer:
     """One user at one server; `make_token` is asked at each connection, since a token may have expired meanwhile."""
 
-    def __init__(self, url: str, user: str, profile: dict[str, str | None], make_token: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        user: str,
+        profile: dict[str, str | None],
+        make_token: Callable[[], str],
+        helper: Helper | None = None,
+    ) -> None:
         self._url = url
         self._profile = profile
         self._make_token = make_token
-        self._conversation = Conversation(user)
+        self._conversation = Conversation(user, has_agent=helper is not None)
+        self._agent = None if helper is None else Agent(helper.command, helper.seconds, _show, self._reply)
+        self._is_trusted = helper is not None and helper.is_trusted
         self._resumption = Resumption({"name": "peersync-peer", "version": VERSION}, time.monotonic)
         self._has_begun = anyio.Event()
         self._socket: ClientConnection | None = None
@@ -85,6 +111,8 @@ class Peer:
         """Stay until the person leaves; returns why if it ended otherwise."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow_typing, group.cancel_scope)
+            if self._agent is not None:
+                group.start_soon(self._agent.run)
             reason = await self._stay_connected()
             group.cancel_scope.cancel()
         return reason
@@ -139,11 +167,24 @@ class Peer:
             _show(self._resumption.caught_up())
         elif ref not in OUR_REFS or isinstance(event, Error):
             _show(text if event is None else self._conversation.tell(event))
+            self._offer_jobs(event)
         if isinstance(event, PeersList):
             self._attempt = 0
         if isinstance(event, PeersList | Error):
             self._has_begun.set()
         return self._replies(event)
+
+    def _offer_jobs(self, event: ServerEvent | None) -> None:
+        """Give a request that just came to the agent, or ask the person whether to."""
+        if self._agent is None or not isinstance(event, AddressedMessage) or event.type != "ai-request":
+            return
+        if self._is_trusted:
+            self._agent.take(self._conversation.jobs.pop())
+        else:
+            _show("/run lets your agent answer, /skip refuses")
+
+    async def _reply(self, job: Job, content: str) -> None:
+        await self._do(response(self._conversation, job, content))
 
     def _replies(self, event: ServerEvent | None) -> list[str]:
         if isinstance(event, AuthSuccess) and not self._conversation.is_connected:
@@ -185,6 +226,12 @@ class Peer:
     async def _take(self, line: str) -> bool:
         """Do what was typed; returns whether to go on."""
         turn = typed(self._conversation, line)
+        if turn.job is not None and self._agent is not None:
+            self._agent.take(turn.job)
+        await self._do(turn)
+        return not turn.quits
+
+    async def _do(self, turn: Turn) -> None:
         for shown in turn.lines:
             _show(shown)
         if turn.frame is not None and self._socket is not None and self._conversation.is_connected:
@@ -193,7 +240,6 @@ class Peer:
             except ConnectionClosed:
                 if turn.frame not in self._conversation.unacknowledged.values():
                     _show("that was not sent")
-        return not turn.quits
 
 
 async def _terminal_lines(prompt: Callable[[], str]) -> AsyncGenerator[str]:

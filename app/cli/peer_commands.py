@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple, get_args
 
-from app.cli.peer_lines import Conversation, content_text
+from app.cli.peer_lines import Conversation, Job, Session, content_text
 from schemas.fields import ChosenStatus, InvitedRole
 
 _ROLES = tuple(f" {role}" for role in get_args(InvitedRole))
@@ -12,10 +12,11 @@ _STATUSES: tuple[str, ...] = get_args(ChosenStatus)
 
 
 class Turn(NamedTuple):
-    """What comes of a line that was typed."""
+    """What comes of a line that was typed; `job` is for the agent."""
 
     frame: str | None = None
     lines: tuple[str, ...] = ()
+    job: Job | None = None
     quits: bool = False
 
 
@@ -69,9 +70,12 @@ def _send(conversation: Conversation, content: str, more: str = "", to: str = ""
 
     Where the server acknowledges messages, the frame is kept until it did.
     """
-    session = conversation.current
-    if session is None:
+    if conversation.current is None:
         return _local("nobody to talk to yet: /ask NAME")
+    return _send_in(conversation, conversation.current, content, more, to)
+
+
+def _send_in(conversation: Conversation, session: Session, content: str, more: str, to: str = "") -> Turn:
     conversation.last_sent_to = session
     whom = f" to {to or session.peer}" if to or len(conversation.sessions) > 1 else ""
     data = f'"sessionId": {json.dumps(session.id)}, "content": {content}{more}'
@@ -90,6 +94,39 @@ def _say_to(conversation: Conversation, text: str) -> Turn:
         return _local("say what to whom? /to NAME[,NAME] TEXT")
     to = [_peer_called(conversation, name) for name in names.split(",")]
     return _send(conversation, json.dumps(said), f', "type": "chat", "to": {json.dumps(to)}', ", ".join(to))
+
+
+def _ask_agents(conversation: Conversation, text: str) -> Turn:
+    return _send(conversation, json.dumps(text), f', "type": "ai-request", "correlationId": "{conversation.new_id()}"')
+
+
+def _run(conversation: Conversation, name: str) -> Turn:
+    job = _job_of(conversation, name)
+    return Turn(job=job) if job else _local("no request waits for the agent")
+
+
+def _skip(conversation: Conversation, name: str) -> Turn:
+    job = _job_of(conversation, name)
+    refusal = json.dumps({"error": f"{conversation.user} does not want the agent to answer that"})
+    return response(conversation, job, refusal) if job else _local("no request waits for the agent")
+
+
+def _job_of(conversation: Conversation, name: str) -> Job | None:
+    """Take the oldest request that waits for the agent, or the oldest of this peer."""
+    fitting = [job for job in conversation.jobs if name in {"", job.sender}]
+    if fitting:
+        conversation.jobs.remove(fitting[0])
+    return fitting[0] if fitting else None
+
+
+def response(conversation: Conversation, job: Job, content: str) -> Turn:
+    """Return what answers a request to the agent with this content, which is JSON, in the session it came from."""
+    session = conversation.sessions.get(job.session_id)
+    if session is None:
+        return _local(f"the session with {job.sender} is over: nothing was sent")
+    correlation = f', "correlationId": {json.dumps(job.correlation_id)}' if job.correlation_id else ""
+    to = f', "to": {json.dumps([job.sender])}'
+    return _send_in(conversation, session, content, f', "type": "ai-response"{correlation}{to}', job.sender)
 
 
 def _send_raw(_: Conversation, text: str) -> Turn:
@@ -231,6 +268,9 @@ COMMANDS = {
     "/say": Command("TEXT", "send text, as a line without a slash does", _say, can_wait=True),
     "/to": Command("NAME[,NAME] TEXT", "send text to some of those here", _say_to, can_wait=True),
     "/json": Command("JSON", "send any JSON as content", _say_json, can_wait=True),
+    "/ai": Command("TEXT", "ask the agents of the others", _ask_agents, can_wait=True),
+    "/run": Command("[NAME]", "let your agent answer the first request, or this one's", _run),
+    "/skip": Command("[NAME]", "refuse it", _skip),
     "/invite": Command("NAME [guest|observer]", "ask a peer into this session of yours", _invite),
     "/role": Command("NAME guest|observer", "let a participant speak, or read only", _give_role),
     "/handover": Command("NAME", "make a participant the host", _hand_over),

@@ -62,6 +62,15 @@ class Session(msgspec.Struct):
     peer: str
 
 
+class Job(NamedTuple):
+    """A request to this peer's agent: `content` is a text as it was sent, or other JSON."""
+
+    session_id: str
+    sender: str
+    correlation_id: str | None
+    content: str
+
+
 class _Frame(Envelope):
     offset: int | None = None
 
@@ -69,9 +78,11 @@ class _Frame(Envelope):
 class Conversation:
     """What one peer knows: who is there, who asks to connect, its sessions."""
 
-    def __init__(self, user: str, new_id: Callable[[], str] = lambda: uuid4().hex) -> None:
+    def __init__(self, user: str, new_id: Callable[[], str] = lambda: uuid4().hex, *, has_agent: bool = False) -> None:
         self.user = user
         self.new_id = new_id
+        self.has_agent = has_agent
+        self.jobs: list[Job] = []
         self.is_connected = False
         self.capabilities: frozenset[str] = frozenset()
         self.unacknowledged: dict[str, str] = {}
@@ -225,7 +236,10 @@ class Conversation:
         where = "" if session == self.current else f" (session {session.number})"
         kind = "" if event.type in {None, "chat"} else f" [{event.type}]"
         kind += "" if event.to is None else f" (to {', '.join(event.to)})"
-        return f"{event.sender}{where}{kind}: {content_text(bytes(event.content).decode())}"
+        text = content_text(bytes(event.content).decode())
+        if self.has_agent and event.type == "ai-request":
+            self.jobs.append(Job(event.session_id, event.sender, event.correlation_id, text))
+        return f"{event.sender}{where}{kind}: {text}"
 
     def _session(self, session_id: str, peer: str) -> Session:
         """Return a session; one that this process did not see begin goes on from an earlier one."""

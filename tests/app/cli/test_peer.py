@@ -440,6 +440,12 @@ class PeerProcess:
             line = (await self._stdout.receive_until(b"\n", 10_000)).decode()
         assert line == expected if line.startswith("Error") else line[8:] == f"  {expected}", line
 
+    async def reads_on(self, expected: str) -> None:
+        """See this line come, whatever comes before it, after a time of day."""
+        with anyio.fail_after(PATIENCE):
+            while (await self._stdout.receive_until(b"\n", 10_000)).decode()[10:] != expected:
+                pass
+
     async def reads_like(self, pattern: str) -> None:
         """See a line next that matches, after a time of day."""
         with anyio.fail_after(PATIENCE):
