@@ -475,7 +475,7 @@ def test_a_short_run() -> None:
     assert process.returncode == 0, (out, err)
     assert "500 acts" in out
     assert "too short a run" in out
-    assert "0 recovered" not in out
+    assert ": 0 recovered" not in out
 
 
 def test_an_interrupt_ends_it_with_the_figures() -> None:
