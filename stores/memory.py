@@ -278,6 +278,8 @@ class MemoryRevocations:
 class MemoryStores:
     """See `Stores`."""
 
+    bus = None
+
     def __init__(self) -> None:
         self.directory = MemoryDirectory()
         self.peers = MemoryPeers(self.directory)
