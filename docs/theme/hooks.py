@@ -45,8 +45,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         label, target, anchor = link[1], link[2], link[3] or ""
         path = posixpath.normpath(posixpath.join(folder, target))
         there = pages.get(path, path.removeprefix("docs/"))
-        if files.get_file_from_path(there) is None:
-            return label
+        if files.get_file_from_path(there) is None:  # mkdocs complains of what is nowhere
+            return label if (_root(config) / path).exists() else link[0]
         return f"[{label}]({posixpath.relpath(there, posixpath.dirname(here) or '.')}{anchor})"
 
     return _LINK.sub(within, markdown)
