@@ -9,7 +9,7 @@ import yaml
 
 from app.settings import Settings, read_settings
 from schemas.errors import CloseCode, ErrorCode
-from tests.docs.blocks import ROOT
+from tests.docs.blocks import PAGES, ROOT
 from tests.support.server import Server
 
 DOCS = ROOT / "docs"
@@ -50,6 +50,14 @@ def test_pages_from_elsewhere_that_are_there_are_pages(config: dict[str, Any]) -
     """Each README of a client has a page."""
     readmes = {str(path.relative_to(ROOT)) for path in ROOT.glob("clients/*/README.md")}
     assert readmes <= set(config["extra"]["elsewhere"].values())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere_in_the_repository(page: str) -> None:
+    """Pages are read there, too; the site makes its own links of these."""
+    folder = (ROOT / page).parent
+    for target in re.findall(r"\]\(([^)\s:#]+)(?:#[^)\s]*)?\)", (ROOT / page).read_text()):
+        assert (folder / target).exists(), target
 
 
 def test_every_error_has_advice() -> None:
