@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from app.settings import Settings, read_settings
 from tests.docs import frames
 from tests.docs.blocks import PAGES, ROOT, Block, blocks
-from tests.docs.reader import reading
+from tests.docs.reader import Reader, reading
 
 RUN = {"sh", "console", "python", "js"}
 READ = {"json", "yaml", "ini"}
@@ -32,6 +33,10 @@ def to_run(page: str) -> list[Block]:
         for block in blocks(page)
         if block.language in RUN and not block.is_left_to_others and not is_excerpt(block)
     ]
+
+
+def starts_a_server(page: str) -> bool:
+    return any(block.runs_on and "bin/serve" in block.text for block in to_run(page))
 
 
 def values(text: str) -> list[Any]:
@@ -83,14 +88,27 @@ def check_settings(block: Block) -> None:
     read_settings({name: re.sub(r"\b[A-Z]+\b", "x", value) for name, value in given.items()}, dotenv=None)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if to_run(page)])
-def test_what_a_page_shows_works(page: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """A reader whose server runs already."""
+    with reading(tmp_path_factory.mktemp("checkout")) as reader:
+        reader.serve()
+        yield reader
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if to_run(page) and not starts_a_server(page)])
+def test_what_a_page_shows_works(page: str, reader: Reader) -> None:
     """A reader does what the page says, from its beginning to its end, and sees what it shows."""
+    for block in to_run(page):
+        reader.follow(block)
+    reader.see_the_rest()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if starts_a_server(page)])
+def test_what_a_page_shows_works_from_the_start(page: str, tmp_path: Path) -> None:
+    """So does one who has nothing but the checkout."""
     with reading(tmp_path) as reader:
-        chosen = to_run(page)
-        if not any("bin/serve" in block.text and block.runs_on for block in chosen):
-            reader.serve()
-        for block in chosen:
+        for block in to_run(page):
             reader.follow(block)
         reader.see_the_rest()
 
