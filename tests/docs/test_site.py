@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -112,3 +113,28 @@ def test_search_works_from_files(site: Path) -> None:
     assert (site / "search" / "search_index.js").read_text().startswith("var __index = {")
     html = (site / "index.html").read_text()
     assert html.index("theme/worker.js") < html.index("assets/javascripts/bundle")
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_a_browser_finds_pages_without_a_host(site: Path, tmp_path: Path) -> None:
+    """A browser that reaches no host searches the site from its files."""
+    assert CHROMIUM is not None
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=9000",
+    ]
+    command = [CHROMIUM, *options, "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"file://{site}/contract/events.html?q=resume"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert re.search(r'search-result__meta">\s*[1-9]\d* matching documents', done.stdout)
