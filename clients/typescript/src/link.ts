@@ -35,19 +35,25 @@ export class Link {
   /** How many frames have come. */
   received = 0;
   readonly #socket: SocketLike;
+  #isOpen = false;
   #end!: (ending: Ending) => void;
 
   /** Connect. Throws what the constructor of the socket throws, as for a URL that is none. */
   constructor(Socket: SocketConstructor, url: string, opened: () => void, received: (frame: Frame) => void) {
     this.ended = new Promise((resolve) => (this.#end = resolve));
     this.#socket = new Socket(url);
-    this.#socket.onopen = opened;
+    this.#socket.onopen = () => {
+      this.#isOpen = true;
+      opened();
+    };
     this.#socket.onmessage = ({ data }) => {
       this.received += 1;
       received(JSON.parse(data));
     };
     this.#socket.onclose = ({ code, reason }) => this.#over({ code, reason });
-    this.#socket.onerror = () => {}; // onclose follows, and `ws` wants somebody to listen
+    this.#socket.onerror = ({ message }) => {
+      if (!this.#isOpen) this.#over({ code: CloseCode.ABNORMAL, reason: message ?? "" }); // older Node tells no more
+    };
   }
 
   send(text: string): void {

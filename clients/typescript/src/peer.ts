@@ -12,7 +12,7 @@ import { Waiting } from "./waiting.js";
 const CAPABILITIES: Array<Capability> = ["resume", "acks", "sessions", "notices"];
 const MAX_KEPT = 1_000; // as many messages of a session the server knows again
 const GOODBYE_MS = 2_000;
-const NO_LIMITS: Limits = { burst: Infinity, eventsPerSecond: Infinity };
+const NO_LIMITS: Limits = { burst: 1e9, eventsPerSecond: 1e9 };
 const PASSING: ReadonlyArray<ErrorCode> = [ErrorCode.RATE_LIMITED, ErrorCode.INTERNAL, ErrorCode.STORE_UNREACHABLE];
 
 /** What a peer is made with; times are in milliseconds. */
@@ -363,14 +363,12 @@ export class Peer {
   async #renew(): Promise<void> {
     const link = this.#link;
     if (!this.#tokens.renew(false)) return;
-    try {
-      const token = await this.#tokens.get();
-      if (this.#link !== link) return;
-      const answer = await this.#ask("AUTH", { token }, false);
-      if ("userId" in answer) this.#tokens.accepted();
-    } catch {
-      return;
-    }
+    const token = await this.#tokens.get().catch(() => undefined);
+    if (token === undefined || this.#link !== link) return;
+    const answered = (_: unknown, event: string): void => {
+      if (event === "AUTH_SUCCESS") this.#tokens.accepted();
+    };
+    link?.send(this.#waiting.add({ event: "AUTH", data: { token }, isKept: false, answered, failed: () => {} }));
   }
 }
 

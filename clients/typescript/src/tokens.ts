@@ -24,9 +24,10 @@ export class Tokens {
 
   /** Give the token up; return whether there may be a better one: not if it is the only one, or was never any good. */
   renew(wasRefused: boolean): boolean {
-    if (typeof this.#source === "string" || (wasRefused && !this.#isProven)) return false;
+    if (typeof this.#source === "string") return false;
+    const mayBeBetter = !wasRefused || this.#isProven;
     this.#token = undefined;
     this.#isProven = false;
-    return true;
+    return mayBeBetter;
   }
 }
