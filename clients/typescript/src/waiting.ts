@@ -55,7 +55,7 @@ export class Waiting {
   }
 
   /** Return the frames of what is kept. */
-  kept(): string[] {
+  kept(): Array<string> {
     return [...this.#waiters.values()].filter(({ question }) => question.isKept).map(({ text }) => text);
   }
 

@@ -193,6 +193,18 @@ test("a request that is not answered fails in time", async () => {
   await peer.close();
 });
 
+test("the built-in WebSocket is taken if none is given; where there is none, that is said", async (t) => {
+  const { WebSocket } = globalThis;
+  t.after(() => Object.assign(globalThis, { WebSocket }));
+  const options = { url: "ws://", token: "t", platform: new Clock(0) };
+  delete globalThis.WebSocket;
+  await assert.rejects(new Peer(options).connect(), /give one as `WebSocket`/);
+  globalThis.WebSocket = sockets({});
+  const peer = new Peer(options);
+  assert.equal((await peer.connect()).userId, "ann");
+  await peer.close();
+});
+
 test("frames are passed on as fast as the server takes them, in order", () => {
   const [clock, sent] = [new Clock(0), []];
   const pace = new Pace(clock, { burst: 8, eventsPerSecond: 100 }, (text) => sent.push(text));
