@@ -1,5 +1,6 @@
 """The client in TypeScript: it compiles, its types hold, and its own tests pass against a server."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import anyio
 import pytest
 from anyio.streams.text import TextReceiveStream
 
+from app import VERSION
 from tests.support.server import ROOT, Server, serving
 from tests.support.tokens import Keys
 
@@ -90,8 +92,10 @@ async def lines(stream: TextReceiveStream) -> AsyncIterator[str]:
 
 
 def test_package() -> None:
-    """It depends on nothing at run time, and its lock file names no address."""
-    assert '"dependencies"' not in (CLIENT / "package.json").read_text()
+    """It has the server's version, depends on nothing at run time, and its lock file names no address."""
+    package = json.loads((CLIENT / "package.json").read_text())
+    assert package["version"] == VERSION
+    assert "dependencies" not in package
     assert "://" not in (CLIENT / "package-lock.json").read_text()
 
 
