@@ -1,11 +1,13 @@
 --- One user's connection to a server: who is there, who asks, which sessions there are. Comes back after a drop.
 local comeback = require("peersync.comeback")
 local websocket = require("peersync.websocket")
+local uv = vim.uv or vim.loop
 
 local M = {}
 
 local VERSION = "0.1.0"
 local GOODBYE = 1000
+local HEARTBEAT_MS = 30000
 
 local Client = {}
 Client.__index = Client
@@ -110,6 +112,7 @@ function Client:session(peer)
 end
 
 function Client:_connect()
+  self:_stop_waiting()
   self.status = "connecting"
   self._on.changed()
   self._options.token(function(token, wrong)
@@ -142,6 +145,7 @@ function Client:_open(token)
 end
 
 function Client:_closed(code, reason)
+  self:_stop_waiting()
   self._socket = nil
   if self._is_leaving then
     return self:_left()
@@ -167,19 +171,35 @@ function Client:_wait(code, reason)
   self._attempt = self._attempt + 1
   self.status = "waiting"
   self._on.tell(("Connection lost (%d %s); again in %.1f s"):format(code, reason, pause / 1000))
-  self._timer = vim.defer_fn(function()
-    self._timer = nil
+  self:_after(pause, function()
     self:_connect()
-  end, pause)
+  end)
   self._on.changed()
+end
+
+function Client:_after(milliseconds, act)
+  self:_stop_waiting()
+  self._timer = uv.new_timer()
+  self._timer:start(milliseconds, 0, vim.schedule_wrap(act))
 end
 
 function Client:_stop_waiting()
   if self._timer then
-    self._timer:stop()
     self._timer:close()
     self._timer = nil
   end
+end
+
+--- Ask for a sign of life; a connection that brought none since the last time is cut.
+function Client:_stay()
+  if self._awaits_pong then
+    return self._socket:cut("no sign of life")
+  end
+  self._awaits_pong = true
+  self:send("PING")
+  self:_after(HEARTBEAT_MS, function()
+    self:_stay()
+  end)
 end
 
 function Client:_give_up(why)
@@ -237,7 +257,10 @@ M.handlers = {
   end,
 
   PEER_REGISTERED = function(self, data)
-    self.status, self._attempt = "online", 0
+    self.status, self._attempt, self._awaits_pong = "online", 0, false
+    self:_after(HEARTBEAT_MS, function()
+      self:_stay()
+    end)
     self._on.tell("Connected as " .. data.profile.displayName)
     self:send("DISCOVER_PEERS")
     self:send("SESSION_LIST")
@@ -312,6 +335,10 @@ M.handlers = {
       self._on.tell(("The session with %s is over: %s"):format(self:_names(session), data.reason))
       self.sessions[data.sessionId] = nil
     end
+  end,
+
+  PONG = function(self)
+    self._awaits_pong = false
   end,
 
   MESSAGE_RECEIVED = function(self, data)

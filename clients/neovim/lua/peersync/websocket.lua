@@ -60,6 +60,11 @@ function Socket:close(code)
   end
 end
 
+--- Close without a word.
+function Socket:cut(why)
+  self:_end(BROKEN, why)
+end
+
 function Socket:_write(opcode, payload)
   self._stream:write(frames.encode(opcode, payload, uv.random(4)))
 end
