@@ -44,14 +44,14 @@ end
 --- Connect, and stay connected until `disconnect`.
 function Client:connect()
   self._is_wanted, self._attempt = true, 0
-  if not self._socket then
+  if self.status == "offline" or self.status == "waiting" then
     self:_connect()
   end
 end
 
 --- Leave; `done()` is called when the server has been told.
 function Client:disconnect(done)
-  self._is_wanted, self._done = false, done
+  self._is_wanted, self._search, self._done = false, nil, done
   self:_stop_waiting()
   if self._socket then
     self._is_leaving = true
@@ -115,8 +115,10 @@ function Client:_connect()
   self:_stop_waiting()
   self.status = "connecting"
   self._on.changed()
+  local search = {}
+  self._search = search
   self._options.token(function(token, wrong)
-    if not self._is_wanted then
+    if self._search ~= search then
       return
     elseif not token then
       self:_give_up(wrong)
@@ -179,8 +181,15 @@ end
 
 function Client:_after(milliseconds, act)
   self:_stop_waiting()
-  self._timer = uv.new_timer()
-  self._timer:start(milliseconds, 0, vim.schedule_wrap(act))
+  local timer = uv.new_timer()
+  self._timer = timer
+  local function fire()
+    if self._timer == timer then
+      self:_stop_waiting()
+      act()
+    end
+  end
+  timer:start(milliseconds, 0, vim.schedule_wrap(fire))
 end
 
 function Client:_stop_waiting()
