@@ -1,6 +1,5 @@
 """Emacs, Neovim and VS Code's runtime meet through one server."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import permutations
@@ -8,21 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.editors import BuiltIn, Editor, Emacs, Neovim, VSCode, editing, is_online, until
+from tests.support.editors import BuiltIn, Editor, Emacs, Neovim, VSCode, editing, is_online, marked, until
 from tests.support.server import Server
 
 KINDS: list[type[Editor]] = [Emacs, Neovim, VSCode, BuiltIn]
 CODE = 'def greet(name):\n    """Say `hello` \\ in many ways."""\n    return f"Grüße, {name} 🐧"'
-
-
-def marked(*kinds: type[Editor], name: str = "") -> object:
-    """Return a test's editors, left out where one is missing; in CI none may be."""
-    missing = [lack for kind in kinds if (lack := kind.lacks())] if "CI" not in os.environ else []
-    reason = f"not here: {', '.join(missing)} (bin/_setup_editors)"
-    value = kinds if len(kinds) > 1 else kinds[0]
-    return pytest.param(
-        value, id="-".join(kind.__name__ for kind in kinds), marks=pytest.mark.skipif(bool(missing), reason=reason)
-    )
 
 
 @pytest.fixture

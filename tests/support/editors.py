@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import pytest
+from _pytest.mark import ParameterSet
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
@@ -27,6 +29,7 @@ NODE_MODULES = DRIVERS / "node/node_modules"
 
 
 Told = TypeVar("Told")
+Running = TypeVar("Running", bound="Editor")
 
 
 class Editor(ABC):
@@ -92,7 +95,15 @@ class Editor(ABC):
         """Return the state of the connection: online, offline or waiting."""
 
 
-class Emacs(Editor):
+class Plugin(Editor):
+    """An editor with a plugin of ours."""
+
+    @abstractmethod
+    async def connect_with_command(self, url: str, command: Sequence[str]) -> None:
+        """Begin to connect with the token that a command prints."""
+
+
+class Emacs(Plugin):
     """GNU Emacs with peersync.el."""
 
     @classmethod
@@ -106,7 +117,14 @@ class Emacs(Editor):
         return None if websocket_el() else "elpa-websocket"
 
     async def connect(self, url: str, token: str) -> None:
-        settings = f"peersync-url {lisp(url)} peersync-token {lisp(token)} peersync-display-name {lisp(self.user)}"
+        await self._connect(url, f"peersync-token {lisp(token)}")
+
+    async def connect_with_command(self, url: str, command: Sequence[str]) -> None:
+        words = " ".join(lisp(each) for each in command)
+        await self._connect(url, f"peersync-token-command '({words})")
+
+    async def _connect(self, url: str, setting: str) -> None:
+        settings = f"peersync-url {lisp(url)} peersync-display-name {lisp(self.user)} {setting}"
         await self.run(f"(progn (setq {settings}) (peersync-connect) nil)")
 
     async def peers(self) -> set[str]:
@@ -140,7 +158,7 @@ class Emacs(Editor):
         return text
 
 
-class Neovim(Editor):
+class Neovim(Plugin):
     """Neovim with the plugin."""
 
     @classmethod
@@ -152,7 +170,14 @@ class Neovim(Editor):
         return None if shutil.which("nvim") else "neovim"
 
     async def connect(self, url: str, token: str) -> None:
-        settings = f"url = {lua(url)}, token = {lua(token)}, display_name = {lua(self.user)}"
+        await self._connect(url, f"token = {lua(token)}")
+
+    async def connect_with_command(self, url: str, command: Sequence[str]) -> None:
+        words = ", ".join(lua(each) for each in command)
+        await self._connect(url, f"token_command = {{ {words} }}")
+
+    async def _connect(self, url: str, setting: str) -> None:
+        settings = f"url = {lua(url)}, display_name = {lua(self.user)}, {setting}"
         await self.run(f"require('peersync').setup({{ {settings} }}) vim.cmd('PeerSync connect')")
 
     async def peers(self) -> set[str]:
@@ -248,6 +273,13 @@ class BuiltIn(VSCode):
         return "a Node with a WebSocket of its own" if tried.returncode else None
 
 
+def marked(*kinds: type[Editor]) -> ParameterSet:
+    """Return editors for a test, which is left out where one is missing; in CI none may be."""
+    missing = [lack for kind in kinds if (lack := kind.lacks())] if "CI" not in os.environ else []
+    left_out = pytest.mark.skipif(bool(missing), reason=f"bin/_setup_editors: {', '.join(missing)} is missing")
+    return pytest.param(kinds, id="-".join(kind.__name__ for kind in kinds), marks=left_out)
+
+
 async def until(ask: Callable[[], Awaitable[Told]], is_so: Callable[[Told], bool]) -> None:
     """Ask an editor until its answer is so."""
     told = await ask()
@@ -264,7 +296,7 @@ def is_online(status: str) -> bool:
 
 
 @asynccontextmanager
-async def editing(kind: type[Editor], user: str, folder: Path) -> AsyncIterator[Editor]:
+async def editing(kind: type[Running], user: str, folder: Path) -> AsyncIterator[Running]:
     """Run an editor in a folder, and end it afterwards."""
     command, environment = kind.command()
     log = folder / f"{kind.__name__}.log"
