@@ -116,6 +116,7 @@ environment variable PEERSYNC_TOKEN counts."
 (define-derived-mode peersync-talk-mode special-mode "PeerSync"
   "What was said, and what happened."
   (setq-local window-point-insertion-type t)
+  (setq-local scroll-conservatively 101)
   (visual-line-mode))
 
 (defun peersync--talk-buffer ()

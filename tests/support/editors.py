@@ -29,11 +29,11 @@ NODE_MODULES = DRIVERS / "node/node_modules"
 
 
 Told = TypeVar("Told")
-Running = TypeVar("Running", bound="Editor")
+Running = TypeVar("Running", bound="Driven")
 
 
-class Editor(ABC):
-    """An editor that runs, and the one who sits at it."""
+class Driven(ABC):
+    """A program that runs, and does what it is told in its own language."""
 
     def __init__(self, user: str, stream: SocketStream) -> None:
         self.user = user
@@ -43,20 +43,24 @@ class Editor(ABC):
     @classmethod
     @abstractmethod
     def command(cls) -> tuple[Sequence[str | Path], Mapping[str, str]]:
-        """Return what starts the editor, and what its environment has besides."""
-
-    @classmethod
-    @abstractmethod
-    def lacks(cls) -> str | None:
-        """Return what is missing here to run it."""
+        """Return what starts the program, and what its environment has besides."""
 
     async def run(self, code: str) -> Any:
-        """Run code in the editor's language, and return its value."""
+        """Run code in the program's language, and return its value."""
         with anyio.fail_after(ANSWER_SECONDS):
             await self._stream.send(json.dumps(code).encode() + b"\n")
             answer = json.loads(await self._lines.receive_until(b"\n", LONGEST_LINE))
         assert "error" not in answer, (code, answer)
         return answer["value"]
+
+
+class Editor(Driven):
+    """An editor, and the one who sits at it."""
+
+    @classmethod
+    @abstractmethod
+    def lacks(cls) -> str | None:
+        """Return what is missing here to run it."""
 
     @abstractmethod
     async def connect(self, url: str, token: str) -> None:
@@ -297,7 +301,7 @@ def is_online(status: str) -> bool:
 
 @asynccontextmanager
 async def editing(kind: type[Running], user: str, folder: Path) -> AsyncIterator[Running]:
-    """Run an editor in a folder, and end it afterwards."""
+    """Run an editor, or another program with a driver, in a folder, and end it afterwards."""
     command, environment = kind.command()
     log = folder / f"{kind.__name__}.log"
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listeners:
