@@ -10,7 +10,7 @@ import pytest
 from tests.support.editors import BuiltIn, Editor, Emacs, Neovim, VSCode, editing, is_online, marked, until
 from tests.support.server import Server
 
-KINDS: list[type[Editor]] = [Emacs, Neovim, VSCode, BuiltIn]
+KINDS: list[type[Editor]] = [Emacs, Neovim, VSCode, *([] if BuiltIn.lacks() else [BuiltIn])]
 CODE = 'def greet(name):\n    """Say `hello` \\ in many ways."""\n    return f"Grüße, {name} 🐧"'
 
 

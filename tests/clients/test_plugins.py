@@ -9,8 +9,21 @@ import anyio
 import pytest
 from websockets.asyncio.server import ServerConnection
 
+from tests.support.certificates import Authority
 from tests.support.client import PATIENCE, Client, client
-from tests.support.editors import EMACS_PACKAGE, Editor, Emacs, Neovim, Plugin, editing, emacs, is_online, marked, until
+from tests.support.editors import (
+    EMACS_PACKAGE,
+    Editor,
+    Emacs,
+    Neovim,
+    Plugin,
+    editing,
+    emacs,
+    is_online,
+    lisp,
+    marked,
+    until,
+)
 from tests.support.proxy import proxy
 from tests.support.scripted import event, scripted
 from tests.support.server import Server
@@ -198,6 +211,31 @@ async def test_fragments_and_pings(kinds: Kinds, tmp_path: Path) -> None:
         else:
             await connection.send([message[:10], message[10:66000], message[66000:]])
         await shows(editor, "x" * 70000 + "end")
+
+
+@each_plugin
+async def test_tls(kinds: Kinds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over wss:// it talks to a server whose certificate is trusted, closes properly, and shuns any other."""
+    trusted, other = Authority(tmp_path / "trusted.pem"), Authority(tmp_path / "other.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted.path))
+    async with editing(kinds[0], "ann", tmp_path) as editor:
+        if kinds[0] is Emacs:
+            await editor.run(f"(progn (setq gnutls-trustfiles '({lisp(str(trusted.path))})) nil)")
+        async with scripted(other.serving()) as server:
+            await editor.connect(server.secure_url, "token")
+            await shows(editor, "again in")
+            assert server.waiting == 0
+        await editor.disconnect()
+        async with scripted(trusted.serving()) as server:
+            await editor.connect(server.secure_url, "token")
+            connection, _ = await server.accepted()
+            await welcome(connection)
+            await until(editor.status, is_online)
+            await connection.send(event("MESSAGE_RECEIVED", **{"from": "bob"}, sessionId="ses_1", content="in secret"))
+            await shows(editor, "in secret")
+            await editor.disconnect()
+            await until(editor.status, "offline".__eq__)
+            assert connection.close_code == 1000
 
 
 @each_plugin

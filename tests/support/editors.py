@@ -106,6 +106,10 @@ class Plugin(Editor):
     async def connect_with_command(self, url: str, command: Sequence[str]) -> None:
         """Begin to connect with the token that a command prints."""
 
+    @abstractmethod
+    async def disconnect(self) -> None:
+        """Begin to leave."""
+
 
 class Emacs(Plugin):
     """GNU Emacs with peersync.el."""
@@ -130,6 +134,9 @@ class Emacs(Plugin):
     async def _connect(self, url: str, setting: str) -> None:
         settings = f"peersync-url {lisp(url)} peersync-display-name {lisp(self.user)} {setting}"
         await self.run(f"(progn (setq {settings}) (peersync-connect) nil)")
+
+    async def disconnect(self) -> None:
+        await self.run("(progn (peersync-disconnect) nil)")
 
     async def peers(self) -> set[str]:
         rows = "(save-window-excursion (peersync-list-peers) (vconcat (mapcar #'car (peersync--rows))))"
@@ -183,6 +190,9 @@ class Neovim(Plugin):
     async def _connect(self, url: str, setting: str) -> None:
         settings = f"url = {lua(url)}, display_name = {lua(self.user)}, {setting}"
         await self.run(f"require('peersync').setup({{ {settings} }}) vim.cmd('PeerSync connect')")
+
+    async def disconnect(self) -> None:
+        await self.run("vim.cmd('PeerSync disconnect')")
 
     async def peers(self) -> set[str]:
         return set(await self.run("vim.cmd('PeerSync peers') vim.cmd('close') return require('peersync.view').ids"))

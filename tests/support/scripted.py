@@ -1,6 +1,7 @@
 """A server that does what a test wants of it, for clients of which a real one could not ask it."""
 
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,6 +26,16 @@ class Scripted:
         """Where the socket is."""
         return f"ws://127.0.0.1:{self.port}/ws"
 
+    @property
+    def secure_url(self) -> str:
+        """Where the socket is, with TLS."""
+        return f"wss://localhost:{self.port}/ws"
+
+    @property
+    def waiting(self) -> int:
+        """How many connections have authenticated that no test took."""
+        return self._receiver.statistics().current_buffer_used
+
     async def accepted(self) -> Accepted:
         """Return the next connection, and the data of its AUTH."""
         with anyio.fail_after(PATIENCE):
@@ -44,14 +55,16 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted() -> AsyncIterator[Scripted]:
-    """Listen on a port of this machine."""
+async def scripted(secure: ssl.SSLContext | None = None) -> AsyncIterator[Scripted]:
+    """Listen on a port of this machine, if `secure` is given with TLS."""
     made = Scripted()
     server: Server
-    async with serve(made.serve, "127.0.0.1", 0, compression=None) as server:
-        made.port = next(iter(server.sockets)).getsockname()[1]
-        yield made
-    await made.aclose()
+    try:
+        async with serve(made.serve, "127.0.0.1", 0, compression=None, ssl=secure) as server:
+            made.port = next(iter(server.sockets)).getsockname()[1]
+            yield made
+    finally:
+        await made.aclose()
 
 
 def event(name: str, **data: object) -> str:
