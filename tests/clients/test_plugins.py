@@ -235,6 +235,8 @@ async def test_tls(kinds: Kinds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             await shows(editor, "in secret")
             await editor.disconnect()
             await until(editor.status, "offline".__eq__)
+            with anyio.fail_after(PATIENCE):
+                await connection.wait_closed()
             assert connection.close_code == 1000
 
 
