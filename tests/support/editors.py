@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import anyio
 import pytest
-from _pytest.mark import ParameterSet
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
@@ -287,7 +286,7 @@ class BuiltIn(VSCode):
         return "a Node with a WebSocket of its own" if tried.returncode else None
 
 
-def marked(*kinds: type[Editor]) -> ParameterSet:
+def marked(*kinds: type[Editor]) -> pytest.ParameterSet:
     """Return editors for a test, which is left out where one is missing; in CI none may be."""
     missing = [lack for kind in kinds if (lack := kind.lacks())] if "CI" not in os.environ else []
     left_out = pytest.mark.skipif(bool(missing), reason=f"bin/_setup_editors: {', '.join(missing)} is missing")
