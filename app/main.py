@@ -13,6 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.auth.keys import public_keys
 from app.contract.contract import Contract
+from app.ops.audit import opened
 from app.ops.logs import make_logger
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
 from app.rest.docs import static_files
@@ -35,7 +36,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     Raises `SettingsError` for a setting, key or plugin that cannot be used.
     """
     chosen = read_settings() if settings is None else settings
-    plan = Plan(chosen, public_keys(chosen), load_routes(chosen.plugins), make_logger(chosen))
+    plan = Plan(chosen, public_keys(chosen), load_routes(chosen.plugins), make_logger(chosen), opened(chosen.audit_log))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:

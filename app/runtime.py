@@ -23,6 +23,7 @@ from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.ops.audit import Append, AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
 from app.ops.metrics import Parts, ServiceCollector
@@ -56,6 +57,7 @@ class Plan(Struct, frozen=True):
     keys: tuple[RSAKey, ...]
     routes: dict[str, Route]
     log: FilteringBoundLogger
+    audit: Append | None = None
     sources: Sources = field(default_factory=Sources)
 
 
@@ -95,11 +97,13 @@ class Runtime:
             on_overflow=self._overflow,
         )
         self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids)
+        self.audit = NoAudit() if plan.audit is None else AuditLog(plan.audit, log)
         self.services = Services(
             stores=watched,
             delivery=self.hub,
             tokens=tokens,
             failures=self.failures,
+            audit=self.audit,
             clock=sources.clock,
             ids=sources.ids,
             limits=_limits(settings),
@@ -140,6 +144,7 @@ class Runtime:
                 presence=self.presence,
                 failures=self.failures,
                 stores=self.store_watch,
+                audit=self.audit,
                 loop_lag=self.loop_lag,
                 registries=self._registries,
             )
@@ -225,6 +230,7 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
         tasks.start_soon(runtime.key_file.run)
+        tasks.start_soon(runtime.audit.run)
         if runtime.issuer is not None:
             tasks.start_soon(runtime.issuer.run)
         plan.log.info(
@@ -241,6 +247,7 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
     if runtime.issuer is not None:
         await runtime.issuer.close()
     await stores.close()
+    await runtime.audit.flush()
     plan.log.info("stopped")
 
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from app.auth.keys import private_key, public_keys
 from app.auth.tokens import TokenVerifier, dev_claims, sign
 from app.clock import SystemClock
+from app.ops.audit import STDOUT
 from app.settings import NOT_BUILT_YET, Settings, SettingsError, read_settings
 from app.tables import load_routes
 from schemas.errors import EventError
@@ -50,7 +51,7 @@ def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Findi
         yield _wrong("settings", f"{error}; set it in the environment or in {dotenv.absolute()}")
         return
     yield from _settings(settings, environ)
-    for check in (_plugins, _public_key, _private_key, _store, _port, _files, _clock):
+    for check in (_plugins, _public_key, _private_key, _store, _port, _files, _audit, _clock):
         yield from check(settings)
     if dotenv.exists() and settings.jwt_private_key:
         yield from _secret("settings", dotenv)
@@ -186,6 +187,16 @@ def _files(settings: Settings) -> Iterator[Finding]:
     what = f"raise it (ulimit -Hn {needed}, LimitNOFILE), or set MAX_CONNECTIONS={room}"
     said = f"{hard} may be open, too few for {settings.max_connections} connections; {what}"
     yield Finding("files", said, is_wrong=settings.app_env == "production")
+
+
+def _audit(settings: Settings) -> Iterator[Finding]:
+    if not settings.audit_log or settings.audit_log in STDOUT:
+        return
+    path = Path(settings.audit_log).absolute()
+    if os.access(path if path.exists() else path.parent, os.W_OK) and not path.is_dir():
+        yield Finding("audit", f"{path} can be written to")
+    else:
+        yield _wrong("audit", f"{path} cannot be written to; make its folder, or set AUDIT_LOG to another file or -")
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
