@@ -15,6 +15,7 @@ import click
 import uvicorn
 from starlette.applications import Starlette
 
+from app.auth.certificate import certificate
 from app.main import create_app
 from app.ops.logs import route_standard_logging
 from app.settings import Settings
@@ -65,6 +66,7 @@ class Server(uvicorn.Server):
 def run(settings: Settings, *, reload: bool = False) -> None:
     """Serve until told to stop; raises `SettingsError` before anything listens."""
     app = create_app(settings)
+    certificate(settings)
     route_standard_logging(settings)
     for library in ("uvicorn", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
@@ -101,11 +103,12 @@ def _spare_the_collector() -> None:
 def greeting(settings: Settings, port: int) -> str:
     """Return a few lines on where things are and how to begin."""
     host = settings.bind_host if settings.is_loopback else "localhost"
-    page = f"http://{host}:{port}/docs  " if settings.docs == "on" else ""
+    s = "s" if settings.has_tls else ""
+    page = f"http{s}://{host}:{port}/docs  " if settings.docs == "on" else ""
     return (
         f"PeerSync Dev Connect ({settings.app_env})\n"
-        f"  socket   ws://{host}:{port}{settings.ws_path}\n"
-        f"  health   http://{host}:{port}/health/live  /health/ready  /metrics\n"
+        f"  socket   ws{s}://{host}:{port}{settings.ws_path}\n"
+        f"  health   http{s}://{host}:{port}/health/live  /health/ready  /metrics\n"
         f"  docs     {page}README.md, docs/\n"
         f"  a token  bin/devtoken ann      two people talking  bin/peer ann, and in another terminal: bin/peer bob"
     )
@@ -116,6 +119,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.bind_host,
         "port": settings.port,
+        **_tls(settings),
         "http": http.HttpProtocol,
         "ws": _websocket_class(settings),
         "ws_max_size": settings.max_message_bytes,
@@ -128,6 +132,16 @@ def _options(settings: Settings) -> dict[str, Any]:
         "proxy_headers": False,
         "lifespan": "on",
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+    }
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    if not settings.has_tls:
+        return {}
+    return {
+        "ssl_certfile": settings.tls_cert_path,
+        "ssl_keyfile": settings.tls_key_path,
+        "loop": "app.cli.loops:TlsLoop",
     }
 
 
