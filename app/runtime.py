@@ -61,6 +61,14 @@ class Plan(Struct, frozen=True):
     sources: Sources = field(default_factory=Sources)
 
 
+class Stopping(Struct, frozen=True):
+    """Why the node stops, since when on the monotonic clock, and how many sockets had closed until then."""
+
+    reason: str
+    began: float
+    closed_before: int
+
+
 class Runtime:
     """One application's parts. What runs in the background runs in `tasks`, and ends with it."""
 
@@ -70,6 +78,8 @@ class Runtime:
         self.stores = stores
         self.log = log
         self.is_draining = False
+        self._monotonic = sources.monotonic
+        self._stopping: Stopping | None = None
         self._tasks = tasks
         self.key_file = KeyFile(settings, plan.keys, log)
         self.issuer = _issuer(settings, sources.monotonic, log)
@@ -174,11 +184,24 @@ class Runtime:
             self.loop_lag.observe(max(0.0, time.perf_counter() - began - TICK_SECONDS))
             await self._guarded(self.tick())
 
-    def drain(self) -> Drain:
-        """Take no new sockets from now on; return what closes those that are there."""
+    def drain(self, reason: str) -> Drain:
+        """Take no new sockets from now on, and say why in the log; return what closes those that are there."""
         self.is_draining = True
-        self.log.info("draining", sockets=len(self.gateway.connections))
+        self._stopping = Stopping(reason, self._monotonic(), self.gateway.closed.total())
+        self.log.info("draining", reason=reason, sockets=len(self.gateway.connections))
         return self.gateway.drain(self.settings.drain_seconds)
+
+    def last_words(self) -> dict[str, object]:
+        """Return what the log says of a stop: why, how many sockets it closed or cut, and how long it took."""
+        stopping = self._stopping
+        if stopping is None:  # there was no drain
+            return {"reason": None, "sockets_cut": len(self.gateway.connections)}
+        return {
+            "reason": stopping.reason,
+            "sockets_closed": self.gateway.closed.total() - stopping.closed_before,
+            "sockets_cut": len(self.gateway.connections),
+            "seconds": round(self._monotonic() - stopping.began, 3),
+        }
 
     def address(self, client: Address | None) -> bytes:
         """Return the salted hash of where a request comes from."""
@@ -235,20 +258,31 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
             tasks.start_soon(runtime.issuer.run)
         plan.log.info(
             "started",
-            store=settings.store_url,
+            version=VERSION,
+            address=f"{settings.bind_host}:{settings.port}",
+            tls=settings.has_tls,
             ws_path=settings.ws_path,
             environment=settings.app_env,
+            store=settings.store_url,
             keys=[key.thumbprint() for key in plan.keys],
             jwks_url=settings.jwt_jwks_url or None,
+            issuer=settings.jwt_issuer,
+            dev_tokens=settings.hands_out_dev_tokens,
+            admin=settings.admin == "on",
+            audit_log=settings.audit_log or None,
+            plugins=list(settings.plugins),
+            max_connections=settings.max_connections,
+            trusted_proxies=list(settings.trusted_proxies),
         )
         yield runtime
         runtime.is_draining = True
+        last_words = runtime.last_words()
         tasks.cancel_scope.cancel()
     if runtime.issuer is not None:
         await runtime.issuer.close()
     await stores.close()
     await runtime.audit.flush()
-    plan.log.info("stopped")
+    plan.log.info("stopped", version=VERSION, **last_words)
 
 
 def _issuer(settings: Settings, monotonic: Callable[[], float], log: FilteringBoundLogger) -> IssuerKeys | None:

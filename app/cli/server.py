@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ class Server(uvicorn.Server):
         super().__init__(uvicorn.Config(app, **_options(settings)))
         self._app = app
         self._settings = settings
+        self._reason = "asked to"
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start listening, then greet."""
@@ -47,7 +49,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Drain, unless told twice to stop; until that is done, it listens, so that probes are answered. Then stop."""
-        drain = self._app.state.runtime.drain()
+        drain = self._app.state.runtime.drain(self._reason)
         is_over = False
         while not (is_over or self.force_exit):
             await anyio.sleep(STEP_SECONDS)
@@ -59,6 +61,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Stop at the first signal, and at once at the second. It was asked for, so the process succeeds."""
+        self._reason = signal.Signals(sig).name
         self.force_exit = self.should_exit
         self.should_exit = True
 
