@@ -27,6 +27,7 @@ from app.ops.audit import Append, AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
 from app.ops.metrics import Parts, ServiceCollector
+from app.ops.tracing import Tracing
 from app.ops.watch import StoreWatch, WatchedStores
 from app.settings import Settings
 from app.wire.addresses import Addresses
@@ -44,6 +45,7 @@ from handlers import connections as requests
 from handlers import departures
 from handlers.ports import Limits, Services
 from handlers.table import Route
+from schemas.capabilities import CAPABILITIES
 from stores.base import Stores, StoreUnreachableError, User
 
 REQUEST_SECONDS = 30.0
@@ -58,6 +60,7 @@ class Plan(Struct, frozen=True):
     routes: dict[str, Route]
     log: FilteringBoundLogger
     audit: Append | None = None
+    tracing: Tracing | None = None
     sources: Sources = field(default_factory=Sources)
 
 
@@ -118,6 +121,7 @@ class Runtime:
             ids=sources.ids,
             limits=_limits(settings),
             version=VERSION,
+            capabilities=tuple(each for each in CAPABILITIES if each != "trace" or plan.tracing is not None),
         )
         loop = asyncio.get_running_loop()
         self.flusher = Flusher(loop.call_soon, loop.call_later, settings.outbox_total_bytes)
@@ -270,6 +274,7 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
             dev_tokens=settings.hands_out_dev_tokens,
             admin=settings.admin == "on",
             audit_log=settings.audit_log or None,
+            tracing=settings.tracing == "on",
             plugins=list(settings.plugins),
             max_connections=settings.max_connections,
             trusted_proxies=list(settings.trusted_proxies),
@@ -282,6 +287,8 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         await runtime.issuer.close()
     await stores.close()
     await runtime.audit.flush()
+    if plan.tracing is not None:
+        await plan.tracing.close()
     plan.log.info("stopped", version=VERSION, **last_words)
 
 

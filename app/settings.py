@@ -68,6 +68,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     log_level: LogLevel = "info"
     log_format: Literal["console", "json"] = "console"
     audit_log: str = ""
+    tracing: Literal["on", "off"] = "off"
     cors_origin: str = ""
     docs: Literal["on", "off"] = "on"
     allowed_origins: tuple[Origin, ...] = field(default=())

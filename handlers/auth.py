@@ -73,7 +73,7 @@ def _check_same_user(identity: Identity, ctx: Context) -> None:
 
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
     """Claim the user for this socket, and go on where its last one left off, if it asks for that and it can be."""
-    speaks = spoken(message.capabilities)
+    speaks = spoken(message.capabilities, ctx.services.capabilities)
     await _supersede(identity.user, ctx)
     ctx.socket.authenticated(identity, speaks)
     _audit(message, identity, ctx)

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from msgspec import Raw, Struct
 from schemas.auth import Resume
-from schemas.capabilities import Spoken
+from schemas.capabilities import CAPABILITIES, Capability, Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from stores.base import Holder, Peer, Revocation, Stores, User
@@ -256,3 +256,4 @@ class Services(Struct, frozen=True, kw_only=True):
     ids: Ids
     limits: Limits
     version: str
+    capabilities: tuple[Capability, ...] = CAPABILITIES
