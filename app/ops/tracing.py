@@ -6,6 +6,7 @@ What a span has is the name of the event and what came of it; never content, and
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio.to_thread
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 NO_TRACE = Raw(b"")
 LONGEST = 128
-FLUSH_MILLISECONDS = 3000
+CLOSE_SECONDS = 3.0
 
 
 class Tracing:
@@ -48,9 +49,10 @@ class Tracing:
         return {event: self._traced(route) for event, route in routes.items()}
 
     async def close(self) -> None:
-        """Export what is left, for some seconds at most, and stop."""
-        await anyio.to_thread.run_sync(self._provider.force_flush, FLUSH_MILLISECONDS)
-        await anyio.to_thread.run_sync(self._provider.shutdown)
+        """Export what is left, and stop. A collector that does not answer is waited for briefly."""
+        last = Thread(target=self._provider.shutdown, daemon=True)  # the end of the process does not wait for it
+        last.start()
+        await anyio.to_thread.run_sync(last.join, CLOSE_SECONDS)
 
     def _traced(self, route: Route) -> Route:
         call = self._later(route) if route.is_async else self._at_once(route)

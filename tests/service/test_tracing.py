@@ -1,11 +1,14 @@
 """Tracing of a real process: what clients get, and what a collector gets."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import anyio
+import anyio.to_thread
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.support.client import Client, client, until
@@ -106,6 +109,21 @@ async def test_on(keys: Keys, tmp_path: Path) -> None:
     assert b"peersync" in everything
     assert b"a secret" not in everything
     assert server.log.read_text() == ""
+
+
+async def test_a_collector_that_does_not_answer(keys: Keys, tmp_path: Path) -> None:
+    """The process ends before OpenTelemetry would give up, which takes ten seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with serving(keys, tmp_path, tracing="on", log_level="info", otel_exporter_otlp_endpoint=endpoint) as server:
+            await said(server, ["trace"])
+            server.process.terminate()
+            await anyio.to_thread.run_sync(server.process.wait, 30)
+    log = server.log.read_text()
+    assert server.process.returncode == 0
+    assert '"stopped"' in log
+    assert "Failed to export" not in log
+    assert "Traceback" not in log
 
 
 async def test_off(servers: dict[str, Server]) -> None:
