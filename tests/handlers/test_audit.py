@@ -1,5 +1,7 @@
 """What handlers note for the audit log: who, and what was done; never what was said."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from msgspec import Raw
@@ -117,9 +119,10 @@ async def test_leaving_and_ending(world: World) -> None:
     ]
 
 
-async def test_messages(world: World) -> None:
+@pytest.mark.parametrize("more", [{}, {"message_id": "m"}, {"to": ["bob"]}])
+async def test_messages(more: dict[str, Any], world: World) -> None:
     """Of messages there is not a word."""
     session_id, ann, *_ = await trio(world)
     content = Raw(msgspec.json.encode("a secret"))
-    messages.send_message(SendMessage(session_id=session_id, content=content, type="a type", message_id="m"), ann)
+    messages.send_message(SendMessage(session_id=session_id, content=content, type="a type", **more), ann)
     assert world.audit.noted == []

@@ -10,10 +10,15 @@ from typing import Any
 import anyio
 import pytest
 
+from app.auth.keys import public_keys
 from app.main import create_app
 from app.ops.audit import AuditLog, NoAudit, opened
+from app.ops.logs import make_logger
+from app.runtime import Plan, running
 from app.settings import Settings, SettingsError
+from app.tables import load_routes
 from stores.base import User
+from stores.memory import MemoryStores
 from tests.support.tokens import Keys
 
 ANN = User("ann", "acme")
@@ -124,6 +129,16 @@ async def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line.get("socket_id", line.get("lines")) for line in disk.lines()] == [1, 2, 3, 2]
     assert disk.lines()[-1]["event"] == "lost"
     assert audit.lost == 2
+
+
+async def test_the_end(keys: Keys) -> None:
+    """What is noted last is written before the application has ended."""
+    settings, disk = Settings(jwt_public_key_path=keys.public_path, log_level="critical"), Disk()
+    plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings), disk)
+    async with running(plan, MemoryStores()) as runtime:
+        runtime.audit.note("registered", ANN)
+        assert disk.lines() == []
+    assert disk.lines()[0]["user_id"] == "ann"
 
 
 @pytest.mark.parametrize("rotate", ["rename", "truncate"])
