@@ -27,6 +27,7 @@ _LEVEL_SYNONYMS = {
     "warn": "warning",
     "fatal": "critical",
 }
+MEMORY = "memory://"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -74,7 +75,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     allowed_origins: tuple[Origin, ...] = field(default=())
     trusted_proxies: tuple[str, ...] = field(default=())
 
-    store_url: Annotated[str, Meta(pattern="^memory://$")] = "memory://"
+    store_url: Annotated[str, Meta(pattern=r"^(memory://|rediss?(\+sentinel)?://.+)$")] = MEMORY
+    node_lease_seconds: Annotated[float, Meta(ge=0.3, le=60)] = 9
     session_grace_seconds: Seconds = 30
     resume_grace_seconds: Seconds = 120
     presence_everyone: Annotated[int, Meta(ge=0)] = 500
@@ -202,11 +204,11 @@ def _convert(values: dict[str, str]) -> Settings:
         problem, _, place = str(error).partition(" - at `$.")
         name = re.split(r"[\[`.]", place)[0]
         raise SettingsError(
-            f"{name} is {_without_secrets(values.get(name, ''))!r}; {_allowed(name) or problem}"
+            f"{name} is {without_secrets(values.get(name, ''))!r}; {_allowed(name) or problem}"
         ) from None
 
 
-def _without_secrets(value: str) -> str:
+def without_secrets(value: str) -> str:
     """Leave out user and password of a URL."""
     return re.sub(r"//[^/@]*@", "//...@", value)
 
@@ -239,7 +241,7 @@ def _check_together(settings: Settings) -> None:
     _check_tls(settings)
     if settings.jwt_jwks_url and not _is_safe_url(settings.jwt_jwks_url):
         raise SettingsError(
-            f"JWT_JWKS_URL is {_without_secrets(settings.jwt_jwks_url)!r}; it may be the URL of a JWK set,"
+            f"JWT_JWKS_URL is {without_secrets(settings.jwt_jwks_url)!r}; it may be the URL of a JWK set,"
             " https://... or on loopback http://..., without user and password"
         )
     for name in ("outbox_bytes", "replay_bytes"):

@@ -39,11 +39,13 @@ class WatchedStores:
     def __init__(self, stores: Stores, watch: StoreWatch) -> None:
         self.directory = stores.directory
         self.sent = stores.sent
+        self.bus = stores.bus
         self.peers = cast("PeerRecords", _Watched("peers", stores.peers, watch))
         self.requests = cast("RequestRecords", _Watched("requests", stores.requests, watch))
         self.sessions = cast("SessionRecords", _Watched("sessions", stores.sessions, watch))
         self.revocations = cast("Revocations", _Watched("revocations", stores.revocations, watch))
         self.ping = watch.timed("ping", stores.ping)
+        self.run = stores.run
         self.close = stores.close
 
 
