@@ -112,6 +112,9 @@ async def _accept(request: Request, ctx: Context) -> None:
         if refusal.code is ErrorCode.SESSION_NOT_FOUND:
             raise _request_gone() from None
         raise
+    ctx.services.audit.note(
+        "accepted", ctx.user, request_id=request.id, requester_id=requester.user.id, session_id=session.id
+    )
     accepted = ConnectionAccepted(request_id=request.id, session_id=session.id, peer=responder.card)
     ctx.send(requester.user, accepted)
     created = SessionCreated(session_id=session.id, peer=requester.card)

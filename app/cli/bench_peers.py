@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from ssl import SSLContext
 from time import perf_counter_ns
 
 import anyio
@@ -45,7 +46,8 @@ _decode = msgspec.json.Decoder(Event).decode
 class Load:
     """What all pairs share: what they send, what is counted, and the first reason to give up."""
 
-    def __init__(self, plan: Plan, give_up: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, give_up: Callable[[], None], tls: SSLContext | None = None) -> None:
+        self.tls = tls
         self.window = plan.window
         self.padding = b"x" * (plan.size - STAMP_DIGITS)
         self.capabilities = list(plan.capabilities) or None
@@ -175,7 +177,14 @@ class Peer(WSListener):
 
     async def introduce(self, url: str, token: str, source: tuple[str, int] | None) -> str:
         """Connect, authenticate and register; returns the id that the server knows the user by."""
-        await ws_connect(lambda: self, url, websocket_handshake_timeout=PATIENCE, max_redirects=0, local_addr=source)
+        await ws_connect(
+            lambda: self,
+            url,
+            ssl_context=self._load.tls,
+            websocket_handshake_timeout=PATIENCE,
+            max_redirects=0,
+            local_addr=source,
+        )
         await self._ask("AUTH_SUCCESS", _frame("AUTH", token=token, capabilities=self._load.capabilities))
         return (await self._ask("PEER_REGISTERED", _frame("PEER_REGISTER"))).id
 

@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 
 from app import VERSION
+from app.cli.address import Address
 from app.cli.peer_agent import Agent
 from app.cli.peer_commands import COMMANDS, Turn, frame, response, typed
 from app.cli.peer_lines import Conversation, Job, printable, read_frame
@@ -54,7 +55,7 @@ class Helper(NamedTuple):
 
 
 def run(
-    url: str,
+    address: Address,
     user: str,
     profile: dict[str, str | None],
     make_token: Callable[[], str],
@@ -64,7 +65,7 @@ def run(
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        reason = anyio.run(Peer(url, user, profile, make_token, helper).run)
+        reason = anyio.run(Peer(address, user, profile, make_token, helper).run)
     except KeyboardInterrupt:
         return
     except ExceptionGroup as group:
@@ -90,13 +91,13 @@ class Peer:
 
     def __init__(
         self,
-        url: str,
+        address: Address,
         user: str,
         profile: dict[str, str | None],
         make_token: Callable[[], str],
         helper: Helper | None = None,
     ) -> None:
-        self._url = url
+        self._url, self._tls = address
         self._profile = profile
         self._make_token = make_token
         self._conversation = Conversation(user, has_agent=helper is not None)
@@ -123,7 +124,7 @@ class Peer:
         while True:
             try:
                 socket = await connect(
-                    self._url, compression=None, proxy=None, max_size=None, close_timeout=CLOSE_SECONDS
+                    self._url, ssl=self._tls, compression=None, proxy=None, max_size=None, close_timeout=CLOSE_SECONDS
                 )
             except (OSError, WebSocketException, ValueError) as error:
                 if not self._has_begun.is_set():

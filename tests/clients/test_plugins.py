@@ -9,7 +9,7 @@ import anyio
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from tests.support.certificates import Authority
+from tests.support.authority import Authority
 from tests.support.client import PATIENCE, Client, client
 from tests.support.editors import (
     EMACS_PACKAGE,

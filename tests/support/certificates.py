@@ -1,46 +1,45 @@
-"""Certificates for servers on this machine."""
+"""Certificates for tests."""
 
-import ssl
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-DAY = timedelta(days=1)
+from cryptography.x509.oid import NameOID
 
 
-class Authority:
-    """A certificate authority; its certificate is in a file, which clients may trust."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name(path.stem)
-        certificate = self._begun(self._name, self._key).add_extension(x509.BasicConstraints(True, None), critical=True)
-        path.write_bytes(self._signed(certificate))
-
-    def serving(self) -> ssl.SSLContext:
-        """Return what serves TLS as `localhost`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-        certificate = self._signed(self._begun(_name("localhost"), key).add_extension(name, critical=False))
-        chain = self.path.with_suffix(".chain.pem")
-        chain.write_bytes(certificate + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(chain)
-        return context
-
-    def _begun(self, name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        builder = x509.CertificateBuilder(self._name, name, key.public_key(), x509.random_serial_number())
-        return builder.not_valid_before(now - DAY).not_valid_after(now + DAY)
-
-    def _signed(self, certificate: x509.CertificateBuilder) -> bytes:
-        return certificate.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+def make_certificate(folder: Path, name: str = "127.0.0.1", days: float = 90, password: bytes | None = None) -> None:
+    """Write `cert.pem`, signed by itself, for an address or a name, and `key.pem` into the folder."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=100))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([_general(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    (folder / "key.pem").write_bytes(private)
+    (folder / "key.pem").chmod(0o600)
 
 
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)])
+def paths(folder: Path) -> dict[str, Path]:
+    """Return the settings that name both."""
+    return {"tls_cert_path": folder / "cert.pem", "tls_key_path": folder / "key.pem"}
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

@@ -75,7 +75,7 @@ export const CloseCode = {
 export type CloseCode = (typeof CloseCode)[keyof typeof CloseCode];
 
 /** What a socket may ask for beyond version 1. */
-export type Capability = "resume" | "acks" | "sessions" | "notices";
+export type Capability = "resume" | "acks" | "sessions" | "notices" | "trace";
 
 /** The token is good; from its claims `sub`, `name` and `email`. The rest is told to clients of version 1.1. */
 export interface AuthSuccess {
@@ -194,8 +194,8 @@ export interface RetryAfter {
 export interface Ok {
 }
 
-/** A message of another participant; `messageId` is for who speaks `acks`, `to` for who speaks `sessions`. */
-export interface AddressedMessage {
+/** A message of another participant, for who speaks `trace` with the trace that it belongs to (W3C traceparent). */
+export interface TracedMessage {
   sessionId: string;
   from: string;
   content: unknown;
@@ -205,6 +205,7 @@ export interface AddressedMessage {
   timestamp: string;
   messageId?: string;
   to?: Array<string>;
+  traceparent?: string;
 }
 
 /** Tells the sender who has its message: handed to their sockets, or kept for their return. */
@@ -468,8 +469,8 @@ export interface ServerEvents {
   ERROR: Error;
   /** Answers an event with `ref` that has no other answer. */
   OK: Ok;
-  /** A message of another participant; `messageId` is for who speaks `acks`, `to` for who speaks `sessions`. */
-  MESSAGE_RECEIVED: AddressedMessage;
+  /** A message of another participant, for who speaks `trace` with the trace that it belongs to (W3C traceparent). */
+  MESSAGE_RECEIVED: TracedMessage;
   /** Tells the sender who has its message: handed to their sockets, or kept for their return. */
   MESSAGE_ACK: MessageAck;
   /** Tells a socket with the capability `notices` what is about to happen, so that it can act before. */

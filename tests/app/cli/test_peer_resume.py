@@ -53,7 +53,7 @@ def test_the_first_hello() -> None:
     data = hello(Resumption({"name": "test"}, Watch()))
     assert data == {
         "token": "token",
-        "capabilities": ["resume", "acks", "sessions", "notices"],
+        "capabilities": ["resume", "acks", "sessions", "notices", "trace"],
         "client": {"name": "test"},
     }
 
