@@ -92,7 +92,8 @@ def genkeys(private: Path | None, public: Path | None) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/contract"))
-def schema(folder: Path) -> None:
+@click.option("--python", type=click.Path(path_type=Path, dir_okay=False), help="Where the Python client's types go.")
+def schema(folder: Path, python: Path | None) -> None:
     """Write the contract to FOLDER (docs/contract): AsyncAPI, OpenAPI, a JSON Schema for each event, and events.md.
 
     The events of PLUGINS are in it. Needs no server.
@@ -101,6 +102,9 @@ def schema(folder: Path) -> None:
     contract = Contract(load_routes(settings.plugins), endpoints(settings), settings.ws_path)
     count = write(contract, f"localhost:{settings.port}", folder)
     click.echo(f"{count} files in {folder}")
+    if python is not None:
+        python.write_text(contract.python, encoding="utf-8")
+        click.echo(f"types in {python}")
 
 
 @main.command()
