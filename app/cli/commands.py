@@ -167,16 +167,19 @@ def peer(  # noqa: PLR0917 - click passes them by name
     yes: bool,
 ) -> None:
     """Be USER in this terminal: see what comes, ask others to connect, and talk."""
-    from app.cli.peer import Helper, run  # noqa: PLC0415 - a fifth of a second, for which no other command should wait
+    try:
+        from app.cli.peer import Helper, run  # noqa: PLC0415 - a fifth of a second, for which no other command waits
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is missing; bin/peer finds it in clients/python") from None
 
     settings = read_settings()
     profile = {"displayName": name, "ide": ide, "role": role}
 
     def make_token() -> str:
-        return token or _dev_token(settings, User(user), settings.jwt_expiration, name=name)
+        return _dev_token(settings, User(user), settings.jwt_expiration, name=name)
 
     helper = Helper(_words("--agent", agent), agent_seconds, yes) if agent else None
-    run(url or f"ws://127.0.0.1:{settings.port}{settings.ws_path}", user, profile, make_token, helper)
+    run(url or f"ws://127.0.0.1:{settings.port}{settings.ws_path}", user, profile, token or make_token, helper)
 
 
 @main.command()

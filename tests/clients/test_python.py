@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from peersync import (
@@ -26,6 +26,7 @@ from peersync import (
     PeerSyncError,
     RefusedError,
     UnreachableError,
+    open_socket,
 )
 from peersync.events import (
     AuthSuccess,
@@ -49,12 +50,8 @@ PACKAGE = ROOT / "clients/python"
 PROGRAM = re.findall(r"```python\n(.*?)\n```", (PACKAGE / "README.md").read_text(), re.DOTALL)[0]
 E = TypeVar("E", bound=Event)
 T = TypeVar("T")
+direct = partial(open_socket, proxy=None)
 FAR_OFF = 1e12  # for a client whose clock is so wrong that it cannot tell when a token expires
-
-
-async def direct(url: str) -> ClientConnection:
-    """Connect, whatever the environment says of proxies."""
-    return await connect(url, compression=None, max_size=None, proxy=None, close_timeout=2)
 
 
 def peer(server: Server, user: str, network: Proxy | None = None) -> Peer:

@@ -57,9 +57,9 @@ class ConnectionLost(Event):
     data: Loss
 
 
-async def open_socket(url: str) -> ClientConnection:
-    """Connect; another function can do so with a proxy, headers or certificates of its own."""
-    return await connect(url, compression=None, max_size=None, close_timeout=CLOSE_SECONDS)
+async def open_socket(url: str, **options: Any) -> ClientConnection:  # noqa: ANN401
+    """Connect, with these options of `websockets.asyncio.client.connect` besides, such as `ssl` or `proxy`."""
+    return await connect(url, compression=None, max_size=None, close_timeout=CLOSE_SECONDS, **options)
 
 
 class Peer(Requests):

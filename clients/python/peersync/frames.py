@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 
-class Json(str):
+@dataclass(frozen=True)
+class Json:
     """JSON that is passed on as it is written, where `content` is expected: with all its digits, spaces and escapes."""
 
-    __slots__ = ()
+    text: str
 
 
 @dataclass(frozen=True)
@@ -45,4 +46,4 @@ def decode(text: str, kinds: Mapping[str, type[Event]]) -> Event:
 
 
 def _json(value: object) -> str:
-    return str(value) if isinstance(value, Json) else json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return value.text if isinstance(value, Json) else json.dumps(value, allow_nan=False, separators=(",", ":"))
