@@ -72,8 +72,8 @@ class Peer(Requests):
     has come; where it is false the peer has started over, and only `session_list` can tell which sessions still stand.
 
     What nobody asked for waits in memory until it is iterated over, by one task. Iterating ends after `close`; it
-    raises `ClosedError` if the server ended it, or what the token source raised. So do all other methods then. Any of
-    them may be cancelled.
+    raises `ClosedError` if the server ended it, `RefusedError` if it does not take the profile any longer, or what the
+    token source raised. So do all other methods then. Any of them may be cancelled.
 
     `token` is an access token, or a function that returns one, or a coroutine function: asked again when a token
     expires or is refused. `program` names yours to the server.
@@ -147,7 +147,7 @@ class Peer(Requests):
         return self._outbox is not None
 
     async def close(self) -> None:
-        """Leave: what was sent before still goes out, what the server still says comes, and sessions end."""
+        """Leave: what was sent before goes out if that takes no more than some seconds, answers come, sessions end."""
         self._is_leaving = True
         if self._outbox is None:
             self._task.cancel()
@@ -275,6 +275,7 @@ class Peer(Requests):
         """Go on where the last connection was lost, or start over; then what was not acknowledged is sent again."""
         self.me = success
         self._tokens.accepted()
+        self._is_token_expiring.clear()
         if self._resumption.entered(success):
             first = encode("PING", self._resumption.report())
             self._arrived()
@@ -326,7 +327,7 @@ class Peer(Requests):
         """Raise `ClosedError` if this client may not come back after this close code."""
         if code in FINAL:
             raise ClosedError(code, FINAL[code])
-        if code in ASKING_FOR_TOKEN:
+        if self._refusal is None and code in ASKING_FOR_TOKEN:
             self._tokens.expired()
         if self._refusal is not None and not self._tokens.refused():
             raise self._not_let_in()
@@ -353,6 +354,13 @@ class Peer(Requests):
             self._begun.set_exception(self._end)
 
     async def _stop(self) -> None:
-        """End the one task that all others belong to."""
+        """End the one task that all others belong to, and wait for it even if cancelled, so that nothing is left."""
         self._task.cancel()
-        await asyncio.wait({self._task})
+        cancelled = None
+        while not self._task.done():
+            try:
+                await asyncio.wait({self._task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled

@@ -8,7 +8,8 @@ from websockets.exceptions import ConnectionClosed
 
 from peersync.events import SocketLimits
 
-SHARE = 0.9
+RATE_SHARE = 0.9
+BURST_SHARE = 0.5  # what is sent evenly may arrive in bursts
 
 
 class Pace:
@@ -38,7 +39,7 @@ class Outbox:
         self._now = now
         self._pace = None
         if limits is not None:
-            self._pace = Pace(limits["eventsPerSecond"] * SHARE, max(1.0, limits["burst"] * SHARE), now())
+            self._pace = Pace(limits["eventsPerSecond"] * RATE_SHARE, max(1.0, limits["burst"] * BURST_SHARE), now())
 
     def put(self, frame: str) -> None:
         """Send this after what is there."""
