@@ -64,7 +64,7 @@ def peer(server: Server, user: str, network: Proxy | None = None) -> Peer:
 
 def peer_at(url: str, token: Any, user: str = "ann", now: Callable[[], float] = time.time) -> Peer:
     """Return a peer that comes back almost at once."""
-    backoff = Backoff(first=0.02, longest=0.1)
+    backoff = Backoff(first=0.02, longest=0.1, random=lambda: 1.0)
     return Peer(url, token, {"displayName": user}, backoff=backoff, open_socket=direct, now=now)
 
 
@@ -201,7 +201,8 @@ async def test_a_cut_connection(alone: Server, network: Proxy) -> None:
         await network.cut()
         assert (await the(ConnectionLost, ann)).data["code"] == 1006
         for number in range(3, 150):
-            assert (await bob.send_message(sessionId=session_id, content=number))["queued"] == ["py-ann"]
+            ack = await bob.send_message(sessionId=session_id, content=number)
+            assert ack["delivered"] + ack["queued"] == ["py-ann"]
         sent = [ann.post(sessionId=session_id, content=f"from ann {number}") for number in range(5)]
         with pytest.raises(DisconnectedError):
             await ann.ping()
@@ -210,8 +211,8 @@ async def test_a_cut_connection(alone: Server, network: Proxy) -> None:
         assert await contents(ann, 147) == list(range(3, 150))
         await the(Pong, ann)
         assert await contents(bob, 5) == [f"from ann {number}" for number in range(5)]
-        for ack in sent:
-            assert (await ack)["delivered"] == ["py-bob"]
+        for answer in sent:
+            assert (await answer)["delivered"] == ["py-bob"]
 
 
 async def test_each_event_is_handed_over_once(alone: Server, network: Proxy) -> None:
@@ -291,19 +292,21 @@ async def test_a_killed_server(keys: Keys, tmp_path: Path) -> None:
             assert await contents(bob, 1) == ["new"]
 
 
-async def test_a_peer_that_starts_over_in_time_keeps_its_sessions(keys: Keys, tmp_path: Path) -> None:
+async def test_a_peer_that_starts_over_in_time_keeps_its_sessions(alone: Server, network: Proxy) -> None:
     """What it sent meanwhile is delivered once it has registered, with the last profile that it gave."""
-    with serving(keys, tmp_path, replay_events=1) as server:
-        async with proxy(server.port) as network, pair(server, network) as (ann, bob, session_id):
-            await ann.peer_register(displayName="Ann of late")
-            await network.cut()
-            await the(ConnectionLost, ann)
-            sent = ann.post(sessionId=session_id, content="hello again")
-            await within(bob.send_message(sessionId=session_id, content="one"))
-            network.mend()
-            await the(AuthSuccess, ann)
-            assert (await within(sent))["delivered"] == ["py-bob"]
-            assert await contents(bob, 1) == ["hello again"]
+    async with pair(alone, network) as (ann, bob, session_id):
+        await ann.peer_register(displayName="Ann of late")
+        await network.cut()
+        await the(ConnectionLost, ann)
+        ann._resumption._token = "res_wrong"
+        sent = ann.post(sessionId=session_id, content="hello again")
+        network.mend()
+        assert not (await the(AuthSuccess, ann)).data["recovered"]
+        assert (await the(PeerRegistered, ann)).data["profile"]["displayName"] == "Ann of late"
+        assert (await within(sent))["delivered"] == ["py-bob"]
+        assert await contents(bob, 1) == ["hello again"]
+        [session] = (await ann.session_list())["sessions"]
+        assert session["sessionId"] == session_id
 
 
 async def test_another_connection_of_the_user(alone: Server) -> None:
@@ -459,11 +462,13 @@ async def test_closes_that_are_final(code: int) -> None:
 
 
 async def test_closes_that_are_not(alone: Server) -> None:
-    """The peer comes back, with a new token where the old one may be why."""
+    """The peer comes back, with a new token where the old one may be why, and before long since all went well."""
     codes = (1001, 1011, 1012, 4001, 4003, 4008, 4029)
     source = Source(["token"])
     async with double(*codes) as (url, heard), peer_at(url, source) as ann:
-        assert [(await the(ConnectionLost, ann)).data["code"] for _ in codes] == list(codes)
+        losses = [(await the(ConnectionLost, ann)).data for _ in codes]
+        assert [loss["code"] for loss in losses] == list(codes)
+        assert [loss["pauseSeconds"] for loss in losses] == [0.02] * 6 + [0.1]
         await the(PeerRegistered, ann)
         assert heard == [["AUTH", "PEER_REGISTER"]] * 8
         assert source.asked == 3
