@@ -37,7 +37,7 @@ from peersync.tokens import Tokens, TokenSource
 
 CAPABILITIES = ("resume", "acks", "sessions", "notices")
 CLOSE_SECONDS = 2.0
-REGISTER = "register"
+REGISTER = "register with peersync"
 TRANSIENT = frozenset({"ERR_5004", "ERR_9001", "ERR_9002"})
 ASKING_FOR_TOKEN = frozenset({4001, 4003})
 OpenSocket = Callable[[str], Awaitable[ClientConnection]]
@@ -234,6 +234,7 @@ class Peer(Requests):
         token = await self._tokens.get()
         if token is None:
             raise self._not_let_in()
+        self._refusal = None
         socket = await self._connect()
         try:
             await self._converse(socket, token)

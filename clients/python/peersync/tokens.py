@@ -33,10 +33,10 @@ class Tokens:
         return None if self._token == self._refused or self._is_hopeless() else self._token
 
     async def renew(self) -> str | None:
-        """Return a new token; None if the source still has the same."""
+        """Return a new token; None if the source still has the same. It is due again before long if this fails."""
+        self._renew_at = self._now() + RETRY_SECONDS
         token = await self._ask()
         if token == self._token:
-            self._renew_at = self._now() + RETRY_SECONDS
             return None
         self._take(token)
         return token

@@ -71,6 +71,22 @@ async def test_a_renewal() -> None:
     assert await kept.renew() == jwt(exp=9000) == await kept.get()
 
 
+async def test_a_renewal_that_fails() -> None:
+    """The source is not asked over and over."""
+    tokens = iter([jwt(exp=2000)])
+
+    def source() -> str:
+        if token := next(tokens, None):
+            return token
+        raise ConnectionRefusedError
+
+    kept = Tokens(source, lambda: 1990.0)
+    await kept.get()
+    with pytest.raises(ConnectionRefusedError):
+        await kept.renew()
+    assert kept.seconds_left() == RETRY_SECONDS
+
+
 async def test_a_coroutine_function() -> None:
     async def source() -> str:
         return "token"
