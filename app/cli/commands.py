@@ -17,6 +17,7 @@ from app.auth.tokens import dev_claims, sign
 from app.cli import server
 from app.contract.contract import Contract
 from app.contract.files import write
+from app.contract.typescript import module
 from app.rest.endpoints import endpoints
 from app.settings import NOT_BUILT_YET, Settings, SettingsError, parse_duration, read_settings
 from app.tables import load_routes
@@ -36,6 +37,9 @@ class OneLineErrors(click.Group):
             return super().invoke(ctx)
         except (SettingsError, FileExistsError) as error:
             raise click.ClickException(str(error)) from None
+        except click.UsageError as error:
+            command = f"bin/{error.ctx.info_name}" if error.ctx and error.ctx.parent else "python -m app"
+            raise click.UsageError(f"{error.format_message().rstrip('.')}; {command} --help says more") from None
         except UnicodeEncodeError as error:
             raise click.ClickException(f"an argument is not text in UTF-8 ({error.reason})") from None
         except OSError as error:
@@ -92,8 +96,9 @@ def genkeys(private: Path | None, public: Path | None) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/contract"))
-@click.option("--python", type=click.Path(path_type=Path, dir_okay=False), help="Where the Python client's types go.")
-def schema(folder: Path, python: Path | None) -> None:
+@click.option("--python", type=click.Path(path_type=Path, dir_okay=False), help="A file for types in Python.")
+@click.option("--typescript", type=click.Path(path_type=Path, dir_okay=False), help="A file for types in TypeScript.")
+def schema(folder: Path, python: Path | None, typescript: Path | None) -> None:
     """Write the contract to FOLDER (docs/contract): AsyncAPI, OpenAPI, a JSON Schema for each event, and events.md.
 
     The events of PLUGINS are in it. Needs no server.
@@ -105,6 +110,9 @@ def schema(folder: Path, python: Path | None) -> None:
     if python is not None:
         python.write_text(contract.python, encoding="utf-8")
         click.echo(f"types in {python}")
+    if typescript is not None:
+        typescript.write_text(module(contract.events, contract.shapes), encoding="utf-8")
+        click.echo(f"types in {typescript}")
 
 
 @main.command()

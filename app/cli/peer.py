@@ -19,6 +19,7 @@ from anyio.lowlevel import current_token
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.patch_stdout import patch_stdout
+from websockets.exceptions import InvalidStatus, InvalidURI
 
 import peersync
 from app import VERSION
@@ -33,6 +34,8 @@ from schemas.errors import CloseCode, Error, ErrorCode
 from schemas.events import ServerEvent
 from schemas.messages import AddressedMessage, MessageAck
 from schemas.peers import PeersList
+
+NO_SUCH_PATH = 404
 
 
 class Helper(NamedTuple):
@@ -249,4 +252,8 @@ def _show(line: str) -> None:
 def _described(error: BaseException) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused; is bin/serve running?"
+    if isinstance(error, InvalidURI):
+        return "--url may be ws://HOST:PORT/PATH or wss://HOST:PORT/PATH"
+    if isinstance(error, InvalidStatus) and error.response.status_code == NO_SUCH_PATH:
+        return "no socket there; WS_PATH says where it is, /ws if not set"
     return str(error) or type(error).__name__
