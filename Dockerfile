@@ -14,6 +14,7 @@ COPY app app
 COPY handlers handlers
 COPY stores stores
 COPY schemas schemas
+COPY clients/python/peersync peersync
 ENV PATH=/opt/venv/bin:$PATH \
     APP_ENV=production \
     LOG_FORMAT=json \

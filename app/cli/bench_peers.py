@@ -12,8 +12,8 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_
 
 from app.cli.bench_latency import Histogram
 from app.cli.bench_report import Plan, closing, refusal
-from app.cli.peer_commands import frame as event_frame
-from app.cli.peer_resume import HANDLED_AT_ONCE
+from peersync.frames import encode
+from peersync.resumption import HANDLED_AT_ONCE
 from schemas.errors import CloseCode
 
 PATIENCE = 20.0
@@ -252,4 +252,4 @@ class Peer(WSListener):
 
 
 def _frame(event: str, **data: object) -> bytes:
-    return event_frame(event, **data).encode()
+    return encode(event, data).encode()

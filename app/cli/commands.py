@@ -94,8 +94,9 @@ def genkeys(private: Path | None, public: Path | None) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/contract"))
+@click.option("--python", type=click.Path(path_type=Path, dir_okay=False), help="A file for types in Python.")
 @click.option("--typescript", type=click.Path(path_type=Path, dir_okay=False), help="A file for types in TypeScript.")
-def schema(folder: Path, typescript: Path | None) -> None:
+def schema(folder: Path, python: Path | None, typescript: Path | None) -> None:
     """Write the contract to FOLDER (docs/contract): AsyncAPI, OpenAPI, a JSON Schema for each event, and events.md.
 
     The events of PLUGINS are in it. Needs no server.
@@ -104,6 +105,9 @@ def schema(folder: Path, typescript: Path | None) -> None:
     contract = Contract(load_routes(settings.plugins), endpoints(settings), settings.ws_path)
     count = write(contract, f"localhost:{settings.port}", folder)
     click.echo(f"{count} files in {folder}")
+    if python is not None:
+        python.write_text(contract.python, encoding="utf-8")
+        click.echo(f"types in {python}")
     if typescript is not None:
         typescript.write_text(module(contract.events, contract.shapes), encoding="utf-8")
         click.echo(f"types in {typescript}")
@@ -169,16 +173,19 @@ def peer(  # noqa: PLR0917 - click passes them by name
     yes: bool,
 ) -> None:
     """Be USER in this terminal: see what comes, ask others to connect, and talk."""
-    from app.cli.peer import Helper, run  # noqa: PLC0415 - a fifth of a second, for which no other command should wait
+    try:
+        from app.cli.peer import Helper, run  # noqa: PLC0415 - a fifth of a second, for which no other command waits
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is missing; bin/peer finds it in clients/python") from None
 
     settings = read_settings()
     profile = {"displayName": name, "ide": ide, "role": role}
 
     def make_token() -> str:
-        return token or _dev_token(settings, User(user), settings.jwt_expiration, name=name)
+        return _dev_token(settings, User(user), settings.jwt_expiration, name=name)
 
     helper = Helper(_words("--agent", agent), agent_seconds, yes) if agent else None
-    run(address(url, settings), user, profile, make_token, helper)
+    run(address(url, settings), user, profile, token or make_token, helper)
 
 
 @main.command()

@@ -15,6 +15,7 @@ import httpx2
 from tests.support.tokens import Keys
 
 ROOT = Path(__file__).resolve().parents[2]
+PATH = os.pathsep.join([str(ROOT), str(ROOT / "clients/python")])
 START_SECONDS = 30
 
 
@@ -50,14 +51,14 @@ class Server:
 
 
 def serving(keys: Keys, folder: Path, **settings: object) -> AbstractContextManager[Server]:
-    """Run a server with these settings, from when it is ready, and end it afterwards."""
+    """Run a server with these settings, on a port that is free if they name none, and end it afterwards."""
     return launched(keys, folder, "/health/ready", settings)
 
 
 @contextmanager
 def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object]) -> Iterator[Server]:
     """Run a server with these settings, from when this probe answers 200, and end it afterwards."""
-    port = free_port()
+    port = int(str(settings.get("port", 0))) or free_port()
     log = folder / f"server-{port}.log"
     environment = {
         **os.environ,
@@ -67,7 +68,7 @@ def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object
         "LOG_FORMAT": "json",
         "LOG_LEVEL": "warning",
         "AUTH_FAILURES_PER_MINUTE": "0",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": PATH,
         **{name.upper(): str(value) for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "app", "serve"]
