@@ -37,6 +37,11 @@ class Peer(WSListener):
         self.seen: Counter[str] = Counter()
         self.is_gone = anyio.Event()
 
+    @property
+    def code(self) -> int:
+        """What the server closed with; 1006 if it has not."""
+        return self._code
+
     async def connect(self, url: str, source: str = "127.0.0.1") -> "Peer":
         """Connect from this address of the loopback network; raises `OSError` or `picows.WSError`."""
         await ws_connect(
