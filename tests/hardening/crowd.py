@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx2
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from tests.support.server import Server
@@ -172,7 +171,7 @@ def metric(server: Server, name: str) -> float:
 
 def metrics(server: Server) -> str:
     """Return /metrics."""
-    return httpx2.get(f"{server.http}/metrics").text
+    return server.get("/metrics").text
 
 
 def registries(server: Server) -> dict[str, float]:
