@@ -6,7 +6,7 @@ records are asynchronous and authoritative: a change is made there, atomically, 
 the call returns. Every method of a record raises `StoreUnreachableError` while its server cannot be asked.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -305,6 +305,13 @@ class Stores(Protocol):
     @property
     def revocations(self) -> Revocations:
         """Revoked tokens."""
+        ...
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Do the store's work in the background, until cancelled or until there is none.
+
+        `started` is called, once at least, when the directory is right or turned out not to be had for now.
+        """
         ...
 
     async def ping(self) -> None:

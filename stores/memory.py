@@ -1,6 +1,6 @@
 """The stores of a single process: dictionaries, forgotten when it ends."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from itertools import chain, count
 from typing import TypeVar
 
@@ -13,15 +13,15 @@ _Entry = TypeVar("_Entry", Request, Session)
 
 
 class MemoryDirectory:
-    """The dictionaries themselves, and reading from them."""
+    """The dictionaries themselves: reading from them, as `Directory` has it, and writing."""
 
     def __init__(self) -> None:
         self.rosters: dict[str | None, Roster] = {}
-        self.places = count(1)
+        self.away: dict[User, float] = {}
         self.requests: dict[str, Request] = {}
-        self.requests_by_user: dict[User, dict[str, Request]] = {}
         self.sessions: dict[str, Session] = {}
-        self.sessions_by_user: dict[User, dict[str, Session]] = {}
+        self._requests_by_user: dict[User, dict[str, Request]] = {}
+        self._sessions_by_user: dict[User, dict[str, Session]] = {}
 
     def peer(self, user: User) -> Peer | None:
         """See `Directory`."""
@@ -53,7 +53,7 @@ class MemoryDirectory:
 
     def requests_of(self, user: User) -> Collection[Request]:
         """See `Directory`."""
-        return list(self.requests_by_user.get(user, {}).values())
+        return list(self._requests_by_user.get(user, {}).values())
 
     def session(self, session_id: str) -> Session | None:
         """See `Directory`."""
@@ -61,7 +61,7 @@ class MemoryDirectory:
 
     def sessions_of(self, user: User) -> Collection[Session]:
         """See `Directory`."""
-        return list(self.sessions_by_user.get(user, {}).values())
+        return list(self._sessions_by_user.get(user, {}).values())
 
     def all_sessions(self) -> Iterator[Session]:
         """See `Directory`."""
@@ -71,6 +71,65 @@ class MemoryDirectory:
         """See `Directory`."""
         return Sizes(sum(len(roster.peers) for roster in self.rosters.values()), len(self.requests), len(self.sessions))
 
+    def put_peer(self, peer: Peer, place: int) -> None:
+        """Add or replace a peer; a new one gets this place, higher than any before."""
+        self.rosters.setdefault(peer.user.org, Roster()).put(peer, place)
+        self.away.pop(peer.user, None)
+        if peer.lapses_at is not None:
+            self.away[peer.user] = peer.lapses_at
+
+    def remove_peer(self, user: User) -> Peer | None:
+        """Forget a peer and return it; None if there was none."""
+        self.away.pop(user, None)
+        roster = self.rosters.get(user.org)
+        if roster is None:
+            return None
+        peer = roster.remove(user)
+        if not roster.peers:
+            del self.rosters[user.org]
+        return peer
+
+    def lapsed(self, now: float) -> list[User]:
+        """Return the users whose time to come back is up."""
+        return [user for user, lapses_at in self.away.items() if lapses_at <= now]
+
+    def put_request(self, request: Request) -> None:
+        """Add a request."""
+        self.requests[request.id] = request
+        for user in (request.requester, request.target):
+            self._requests_by_user.setdefault(user, {})[request.id] = request
+
+    def remove_request(self, request_id: str) -> Request | None:
+        """Remove a request and return it; None if it was not there."""
+        request = self.requests.pop(request_id, None)
+        if request is not None:
+            _unlist(self._requests_by_user, (request.requester, request.target), request_id)
+        return request
+
+    def expired(self, now: float) -> list[Request]:
+        """Return the requests whose time is up, oldest first."""
+        return [request for request in self.requests.values() if request.expires_at <= now]
+
+    def put_session(self, session: Session) -> list[User]:
+        """Add or replace a session; return who is out of it by that."""
+        gone = self._leave(session.id, session.participants)
+        self.sessions[session.id] = session
+        for user in session.participants:
+            self._sessions_by_user.setdefault(user, {})[session.id] = session
+        return gone
+
+    def remove_session(self, session_id: str) -> list[User]:
+        """Remove a session; return who was in it."""
+        gone = self._leave(session_id, ())
+        self.sessions.pop(session_id, None)
+        return gone
+
+    def _leave(self, session_id: str, staying: Container[User]) -> list[User]:
+        before = self.sessions.get(session_id)
+        gone = [] if before is None else [user for user in before.participants if user not in staying]
+        _unlist(self._sessions_by_user, gone, session_id)
+        return gone
+
 
 class MemoryPeers:
     """See `PeerRecords`."""
@@ -78,7 +137,7 @@ class MemoryPeers:
     def __init__(self, directory: MemoryDirectory) -> None:
         self._directory = directory
         self._holders: dict[User, Holder] = {}
-        self._away: dict[User, float] = {}
+        self._places = count(1)
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`."""
@@ -102,29 +161,15 @@ class MemoryPeers:
 
     async def put(self, peer: Peer) -> None:
         """See `PeerRecords`."""
-        roster = self._directory.rosters.setdefault(peer.user.org, Roster())
-        roster.put(peer, next(self._directory.places))
-        self._away.pop(peer.user, None)
-        if peer.lapses_at is not None:
-            self._away[peer.user] = peer.lapses_at
+        self._directory.put_peer(peer, next(self._places))
 
     async def remove(self, user: User) -> Peer | None:
         """See `PeerRecords`."""
-        self._away.pop(user, None)
-        roster = self._directory.rosters.get(user.org)
-        if roster is None:
-            return None
-        peer = roster.remove(user)
-        if not roster.peers:
-            del self._directory.rosters[user.org]
-        return peer
+        return self._directory.remove_peer(user)
 
     async def take_lapsed(self, now: float) -> list[Peer]:
         """See `PeerRecords`."""
-        lapsed = [user for user, lapses_at in self._away.items() if lapses_at <= now]
-        taken = [self._directory.peer(user) for user in lapsed]
-        for user in lapsed:
-            await self.remove(user)
+        taken = [self._directory.remove_peer(user) for user in self._directory.lapsed(now)]
         return [peer for peer in taken if peer is not None]
 
 
@@ -136,22 +181,17 @@ class MemoryRequests:
 
     async def add(self, request: Request) -> None:
         """See `RequestRecords`."""
-        self._directory.requests[request.id] = request
-        for user in (request.requester, request.target):
-            self._directory.requests_by_user.setdefault(user, {})[request.id] = request
+        self._directory.put_request(request)
 
     async def take(self, request_id: str) -> Request | None:
         """See `RequestRecords`."""
-        request = self._directory.requests.pop(request_id, None)
-        if request is not None:
-            _unlist(self._directory.requests_by_user, (request.requester, request.target), request_id)
-        return request
+        return self._directory.remove_request(request_id)
 
     async def take_expired(self, now: float) -> list[Request]:
         """See `RequestRecords`."""
-        expired = [request for request in self._directory.requests.values() if request.expires_at <= now]
+        expired = self._directory.expired(now)
         for request in expired:
-            await self.take(request.id)
+            self._directory.remove_request(request.id)
         return expired
 
 
@@ -205,20 +245,14 @@ class MemorySessions:
 
     async def put(self, session: Session) -> None:
         """See `SessionRecords`."""
-        self._directory.sessions[session.id] = session
-        for user in session.participants:
-            self._directory.sessions_by_user.setdefault(user, {})[session.id] = session
+        self._sent.forget(session.id, self._directory.put_session(session))
 
     async def swap(self, before: Session, after: Session | None) -> bool:
         """See `SessionRecords`."""
         if self._directory.sessions.get(before.id) != before:
             return False
-        staying = () if after is None else after.participants
-        gone = [user for user in before.participants if user not in staying]
-        _unlist(self._directory.sessions_by_user, gone, before.id)
-        self._sent.forget(before.id, gone)
         if after is None:
-            del self._directory.sessions[before.id]
+            self._sent.forget(before.id, self._directory.remove_session(before.id))
         else:
             await self.put(after)
         return True
@@ -259,6 +293,10 @@ class MemoryStores:
         self.sent = MemorySent()
         self.sessions = MemorySessions(self.directory, self.sent)
         self.revocations = MemoryRevocations()
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """See `Stores`; memory has no work."""
+        started()
 
     async def ping(self) -> None:
         """See `Stores`; memory always answers."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import Server, serving
+from tests.support.redis import REDIS_SERVER, RedisServer, redis_server
+from tests.support.server import Server, free_port, serving
 from tests.support.tokens import Keys
 
 
@@ -42,6 +43,15 @@ def servers(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         serving(keys, folder, session_grace_seconds=1, ws_implementation="websockets-sansio") as uvicorns,
     ):
         yield {"peersync": ours, "websockets-sansio": uvicorns}
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server; each test uses a namespace of its own."""
+    if REDIS_SERVER is None:
+        pytest.skip("redis-server was not found (Debian: apt-get install redis-server)")
+    with redis_server(free_port(), tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture

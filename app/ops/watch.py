@@ -44,6 +44,7 @@ class WatchedStores:
         self.sessions = cast("SessionRecords", _Watched("sessions", stores.sessions, watch))
         self.revocations = cast("Revocations", _Watched("revocations", stores.revocations, watch))
         self.ping = watch.timed("ping", stores.ping)
+        self.run = stores.run
         self.close = stores.close
 
 

@@ -48,7 +48,7 @@ async def revoke(request: Request) -> Response:
 
 
 async def get_overview(request: Request) -> Response:
-    """Return what there is on this node, and the latest of its peers and sessions.
+    """Return how much there is, and the latest of the peers and sessions.
 
     An operator's token is not needed in development on a loopback `HOST`, for whoever asks by a loopback name.
     """

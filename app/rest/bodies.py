@@ -69,7 +69,7 @@ class Token(Struct, frozen=True, rename="camel"):
 
 
 class OverviewCounts(Struct, frozen=True):
-    """How many there are: sockets, peers here or away, sessions, pending requests."""
+    """How many there are: sockets of this node; peers here or away, sessions and pending requests of all."""
 
     sockets: int
     peers: int
@@ -80,8 +80,8 @@ class OverviewCounts(Struct, frozen=True):
 class SeenPeer(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """A peer as an operator sees it.
 
-    `connected` is false while its return is waited for; `sessions` says in how many it is, `kept` how many events are
-    kept for it.
+    `connected` is false while its return is waited for; `sessions` says in how many it is. What it speaks, and how many
+    events are `kept` for it, only the node knows that it is connected to, or was.
     """
 
     id: str
@@ -115,7 +115,7 @@ class SeenSession(Struct, frozen=True, rename="camel", omit_defaults=True, kw_on
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """What there is on this node, all orgs together, and the latest of its peers and sessions."""
+    """How much there is, all orgs together, and the latest of the peers and sessions."""
 
     version: str
     draining: bool

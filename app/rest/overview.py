@@ -1,4 +1,4 @@
-"""The overview: what there is on this node, for an operator's eyes."""
+"""The overview: who is there, for an operator's eyes."""
 
 from collections.abc import Callable, Iterable
 from typing import Annotated, TypeVar
@@ -63,8 +63,8 @@ def _names_session(part: str, session: Session) -> bool:
 
 def _seen_peer(peer: Peer, runtime: Runtime) -> SeenPeer:
     user, profile = peer.user, peer.profile
-    link, box = runtime.presence.links.get(user), runtime.mail.boxes.get(user)
-    receiver = link or box
+    box = runtime.mail.boxes.get(user)
+    receiver = runtime.presence.links.get(user) or box
     spoken = VERSION_1 if receiver is None else receiver.spoken
     return SeenPeer(
         id=user.id,
@@ -74,7 +74,7 @@ def _seen_peer(peer: Peer, runtime: Runtime) -> SeenPeer:
         role=profile.role,
         status=peer.status,
         hidden=peer.is_hidden,
-        connected=link is not None,
+        connected=peer.lapses_at is None,
         capabilities=sorted(spoken - {VERSION_1_1}),
         sessions=len(runtime.stores.directory.sessions_of(user)),
         kept=0 if box is None else len(box.frames),
@@ -93,4 +93,5 @@ def _seen_session(session: Session, runtime: Runtime) -> SeenSession:
 
 
 def _is_connected(user: User, runtime: Runtime) -> bool:
-    return user in runtime.presence.links
+    peer = runtime.stores.directory.peer(user)
+    return peer is not None and peer.lapses_at is None

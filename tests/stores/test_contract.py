@@ -1,8 +1,9 @@
 """What `stores.base` promises, kept by every implementation of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import islice
 from typing import TypeVar
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -25,6 +26,8 @@ from stores.base import (
     User,
 )
 from stores.memory import MemoryStores
+from stores.redis.stores import RedisStores
+from tests.support.redis import RedisServer
 
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
 FAR_ANN = User("ann", "acme")
@@ -35,11 +38,21 @@ CALLERS = 5
 T = TypeVar("T")
 
 
-@pytest.fixture(params=[MemoryStores], ids=["memory"])
-async def stores(request: pytest.FixtureRequest) -> Stores:
+@pytest.fixture(params=["memory", "redis"])
+async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     """Empty stores of each kind."""
-    made: Stores = request.param()
-    return made
+    if request.param == "memory":
+        yield MemoryStores()
+        return
+    redis: RedisServer = request.getfixturevalue("redis")
+    made = RedisStores(redis.namespace(uuid4().hex), "node")
+    async with anyio.create_task_group() as tasks:
+        started = anyio.Event()
+        tasks.start_soon(made.run, started.set)
+        await started.wait()
+        yield made
+        tasks.cancel_scope.cancel()
+    await made.close()
 
 
 def peer(user: User, lapses_at: float | None = None) -> Peer:

@@ -1,0 +1,157 @@
+"""The records: changed by scripts in Redis, and in the replica by the time the call returns."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from stores.base import Holder, Peer, Request, Revocation, Session, User
+from stores.memory import MemoryDirectory
+from stores.redis import scripts
+from stores.redis.client import Argument, Client
+from stores.redis.replica import Replica
+from stores.redis.rows import holder_of, json, peer_of, request_of, row
+
+AT_ONCE = 1000
+_Item = TypeVar("_Item")
+
+
+class _Records:
+    """What all records share."""
+
+    def __init__(self, client: Client, replica: Replica, patience: float) -> None:
+        self._client = client
+        self._replica = replica
+        self._patience = patience
+
+    @property
+    def _directory(self) -> MemoryDirectory:
+        return self._replica.directory
+
+    async def _change(self, script: str, org: str | None, *arguments: Argument) -> list[Any]:
+        """Run a script that answers with the org's version first; return the rest, once the replica is as far."""
+        version, *answer = await self._client.change(script, org, *arguments)
+        await self._replica.reached(org, version, self._patience)
+        return answer
+
+
+class RedisPeers(_Records):
+    """See `PeerRecords`."""
+
+    async def claim(self, user: User, holder: Holder) -> Holder | None:
+        """See `PeerRecords`. It makes this node the user's home, and moves its fence."""
+        (before,) = await self._change(scripts.CLAIM, user.org, user.id, row(holder))
+        previous = None if before is None else holder_of(before)
+        return None if previous == holder else previous
+
+    async def release(self, user: User, holder: Holder) -> bool:
+        """See `PeerRecords`."""
+        (released,) = await self._client.change(scripts.RELEASE, user.org, user.id, row(holder))
+        return bool(released)
+
+    async def register(self, peer: Peer, holder: Holder) -> bool:
+        """See `PeerRecords`."""
+        (done,) = await self._change(scripts.REGISTER, peer.user.org, peer.user.id, row(holder), row(peer))
+        return bool(done)
+
+    async def put(self, peer: Peer) -> None:
+        """See `PeerRecords`."""
+        await self._change(scripts.PUT_PEER, peer.user.org, peer.user.id, row(peer))
+
+    async def remove(self, user: User) -> Peer | None:
+        """See `PeerRecords`."""
+        removed = await self._change(scripts.REMOVE_PEER, user.org, user.id)
+        return peer_of(removed[0]) if removed else None
+
+    async def take_lapsed(self, now: float) -> list[Peer]:
+        """See `PeerRecords`. Asks only if the replica has such peers."""
+        taken: list[bytes] = []
+        for org, users in _by_org(self._directory.lapsed(now)):
+            taken += await self._change(scripts.TAKE_LAPSED, org, now, *(user.id for user in users))
+        return [peer_of(peer) for peer in taken]
+
+
+class RedisRequests(_Records):
+    """See `RequestRecords`."""
+
+    async def add(self, request: Request) -> None:
+        """See `RequestRecords`."""
+        await self._change(scripts.ADD_REQUEST, request.requester.org, request.id, row(request))
+
+    async def take(self, request_id: str) -> Request | None:
+        """See `RequestRecords`."""
+        known = self._directory.request(request_id)
+        if known is None:
+            return None
+        taken = await self._change(scripts.TAKE_REQUESTS, known.requester.org, request_id)
+        return request_of(taken[0]) if taken else None
+
+    async def take_expired(self, now: float) -> list[Request]:
+        """See `RequestRecords`. Asks only if the replica has such requests."""
+        expired = self._directory.expired(now)
+        taken: list[bytes] = []
+        for org, _ in _by_org(request.requester for request in expired):
+            ids = [request.id for request in expired if request.requester.org == org]
+            for some in _slices(ids):
+                taken += await self._change(scripts.TAKE_REQUESTS, org, *some)
+        return sorted(map(request_of, taken), key=lambda request: request.expires_at)
+
+
+class RedisSessions(_Records):
+    """See `SessionRecords`."""
+
+    async def put(self, session: Session) -> None:
+        """See `SessionRecords`."""
+        await self._change(scripts.PUT_SESSION, session.host.org, session.id, row(session))
+
+    async def swap(self, before: Session, after: Session | None) -> bool:
+        """See `SessionRecords`."""
+        changed = b"" if after is None else row(after)
+        (done,) = await self._change(scripts.SWAP_SESSION, before.host.org, before.id, row(before), changed)
+        return bool(done)
+
+
+class RedisRevocations(_Records):
+    """See `Revocations`. Each is a key that expires with it; the other nodes are told to enforce it."""
+
+    async def add(self, revocation: Revocation, now: float) -> None:
+        """See `Revocations`."""
+        told = b'["revoked",%b,%b]' % (json(self._client.node), row(revocation))
+        await self._client.run(
+            scripts.REVOKE,
+            self._key(revocation.user, revocation.token_id),
+            self._client.space.changes,
+            told,
+            revocation.expires_at,
+            revocation.issued_before,
+            int((revocation.expires_at - now) * 1000) + 1,
+        )
+
+    async def cover(self, user: User, token_id: str | None, issued_at: float, now: float) -> bool:
+        """See `Revocations`."""
+        of_user, of_token = await self._client.hashes(self._key(user, None), self._key(None, token_id))
+        return any(
+            revocation.expires_at > now and revocation.covers(user, token_id, issued_at)
+            for revocation in (*_revocations(of_user, user, None), *_revocations(of_token, None, token_id))
+        )
+
+    def _key(self, user: User | None, token_id: str | None) -> str:
+        if user is None:
+            return self._client.space.revoked(token_id or "")
+        return f"{self._client.space.org(user.org)}revoked:{user.id}"
+
+
+def _revocations(times: dict[bytes, bytes], user: User | None, token_id: str | None) -> list[Revocation]:
+    if not times:
+        return []
+    return [Revocation(float(times[b"expires_at"]), token_id, user, float(times[b"issued_before"]))]
+
+
+def _by_org(users: Iterable[User]) -> list[tuple[str | None, list[User]]]:
+    """Return the users of each org, so many at once as a script takes."""
+    orgs: dict[str | None, list[User]] = {}
+    for user in users:
+        orgs.setdefault(user.org, []).append(user)
+    return [(org, list(some)) for org, all_of in orgs.items() for some in _slices(all_of)]
+
+
+def _slices(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    return (items[at : at + AT_ONCE] for at in range(0, len(items), AT_ONCE))

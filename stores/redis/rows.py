@@ -1,0 +1,44 @@
+"""Records as they are written in Redis: JSON, for scripts look into some of it."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from schemas.fields import Role
+
+from stores.base import Holder, Peer, Request, Revocation, Session, User
+
+_encode = msgspec.json.Encoder().encode
+peer_of = msgspec.json.Decoder(Peer).decode
+request_of = msgspec.json.Decoder(Request).decode
+revocation_of = msgspec.json.Decoder(Revocation).decode
+holder_of = msgspec.json.Decoder(Holder).decode
+
+
+class SessionRow(Struct, frozen=True):
+    """A session; JSON has no maps by user, so the participants stand in a list, in the order of joining."""
+
+    id: str
+    host: User
+    participants: list[tuple[User, Role]]
+
+
+_session_row_of = msgspec.json.Decoder(SessionRow).decode
+
+
+def row(record: Holder | Peer | Request | Revocation | Session) -> bytes:
+    """Return the record as JSON, the same for equal records."""
+    if isinstance(record, Session):
+        return _encode(SessionRow(record.id, record.host, list(record.participants.items())))
+    return _encode(record)
+
+
+def session_of(data: bytes | msgspec.Raw) -> Session:
+    """Return the session that was written so."""
+    read = _session_row_of(data)
+    return Session(read.id, read.host, dict(read.participants))
+
+
+def json(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
+    """Return a value as JSON."""
+    return _encode(value)

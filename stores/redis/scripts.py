@@ -1,0 +1,201 @@
+"""Changes of records, each one Lua script and so atomic. Told to all nodes in the order in which they were made.
+
+`KEYS[1]` is what all keys of the org begin with. `ARGV` begins with the channel of changes, the org as JSON, and the id
+of the node that asks. A change is told as a JSON array: its kind, the node, the org, the org's version by it, and what
+it is about. The version grows by one with each change, so that who missed one notices.
+"""
+
+_PRELUDE = """
+local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local function tell(kind, about)
+  local version = redis.call('INCR', k .. 'version')
+  local told = kind .. '","' .. node .. '",' .. org .. ',' .. string.format('%d', version) .. ',' .. about
+  redis.call('PUBLISH', channel, '["' .. told .. ']')
+  return version
+end
+local function version()
+  return tonumber(redis.call('GET', k .. 'version') or '0')
+end
+local function put_peer(user, peer)
+  local place = redis.call('HGET', k .. 'places', user)
+  if not place then
+    place = string.format('%d', redis.call('INCR', k .. 'placed'))
+    redis.call('HSET', k .. 'places', user, place)
+  end
+  redis.call('HSET', k .. 'peers', user, peer)
+  return tell('peer', place .. ',' .. peer)
+end
+local function remove_peer(user)
+  redis.call('HDEL', k .. 'peers', user)
+  redis.call('HDEL', k .. 'places', user)
+  return tell('gone', cjson.encode(user))
+end
+local function home(user, at)
+  local fence = string.format('%d', redis.call('INCR', k .. 'fenced'))
+  redis.call('HSET', k .. 'homes', user, at .. ' ' .. fence)
+  return tell('home', cjson.encode(user) .. ',"' .. at .. '",' .. fence)
+end
+"""
+
+CLAIM = (
+    _PRELUDE
+    + """
+local user, holder = ARGV[4], ARGV[5]
+local before = redis.call('HGET', k .. 'holders', user)
+redis.call('HSET', k .. 'holders', user, holder)
+return {home(user, node), before}
+"""
+)
+
+RELEASE = (
+    _PRELUDE
+    + """
+local user, holder = ARGV[4], ARGV[5]
+if redis.call('HGET', k .. 'holders', user) ~= holder then return 0 end
+return redis.call('HDEL', k .. 'holders', user)
+"""
+)
+
+ADOPT = (
+    _PRELUDE
+    + """
+local user, fence = ARGV[4], ARGV[5]
+local at = redis.call('HGET', k .. 'homes', user)
+if not at or string.match(at, ' (%d+)$') ~= fence then return {version(), 0} end
+return {home(user, node), 1}
+"""
+)
+
+REGISTER = (
+    _PRELUDE
+    + """
+local user, holder, peer = ARGV[4], ARGV[5], ARGV[6]
+if redis.call('HGET', k .. 'holders', user) ~= holder then return {version(), 0} end
+return {put_peer(user, peer), 1}
+"""
+)
+
+PUT_PEER = (
+    _PRELUDE
+    + """
+return {put_peer(ARGV[4], ARGV[5])}
+"""
+)
+
+REMOVE_PEER = (
+    _PRELUDE
+    + """
+local peer = redis.call('HGET', k .. 'peers', ARGV[4])
+if not peer then return {version()} end
+return {remove_peer(ARGV[4]), peer}
+"""
+)
+
+TAKE_LAPSED = (
+    _PRELUDE
+    + """
+local now, taken = tonumber(ARGV[4]), {}
+for at = 5, #ARGV do
+  local peer = redis.call('HGET', k .. 'peers', ARGV[at])
+  local lapses_at = peer and cjson.decode(peer)['lapses_at']
+  if type(lapses_at) == 'number' and lapses_at <= now then
+    remove_peer(ARGV[at])
+    table.insert(taken, peer)
+  end
+end
+return {version(), unpack(taken)}
+"""
+)
+
+ADD_REQUEST = (
+    _PRELUDE
+    + """
+redis.call('HSET', k .. 'requests', ARGV[4], ARGV[5])
+return {tell('request', ARGV[5])}
+"""
+)
+
+TAKE_REQUESTS = (
+    _PRELUDE
+    + """
+local taken = {}
+for at = 4, #ARGV do
+  local request = redis.call('HGET', k .. 'requests', ARGV[at])
+  if request then
+    redis.call('HDEL', k .. 'requests', ARGV[at])
+    tell('taken', cjson.encode(ARGV[at]))
+    table.insert(taken, request)
+  end
+end
+return {version(), unpack(taken)}
+"""
+)
+
+PUT_SESSION = (
+    _PRELUDE
+    + """
+redis.call('HSET', k .. 'sessions', ARGV[4], ARGV[5])
+return {tell('session', ARGV[5])}
+"""
+)
+
+SWAP_SESSION = (
+    _PRELUDE
+    + """
+local id, before, after = ARGV[4], ARGV[5], ARGV[6]
+if redis.call('HGET', k .. 'sessions', id) ~= before then return {version(), 0} end
+if after == '' then
+  redis.call('HDEL', k .. 'sessions', id)
+  return {tell('ended', cjson.encode(id)), 1}
+end
+redis.call('HSET', k .. 'sessions', id, after)
+return {tell('session', after), 1}
+"""
+)
+
+REVOKE = """
+local revoked, channel, told, milliseconds = KEYS[1], ARGV[1], ARGV[2], ARGV[5]
+for at, name in ipairs({'expires_at', 'issued_before'}) do
+  local known = redis.call('HGET', revoked, name)
+  if not known or tonumber(known) < tonumber(ARGV[2 + at]) then redis.call('HSET', revoked, name, ARGV[2 + at]) end
+end
+if redis.call('PTTL', revoked) < tonumber(milliseconds) then redis.call('PEXPIRE', revoked, milliseconds) end
+redis.call('PUBLISH', channel, told)
+return 1
+"""
+
+SNAPSHOT = """
+local k = KEYS[1]
+return {
+  tonumber(redis.call('GET', k .. 'version') or '0'),
+  redis.call('HGETALL', k .. 'peers'),
+  redis.call('HGETALL', k .. 'places'),
+  redis.call('HGETALL', k .. 'homes'),
+  redis.call('HVALS', k .. 'requests'),
+  redis.call('HVALS', k .. 'sessions'),
+}
+"""
+
+KEEP = """
+local k, user, fence, first, last = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local at = redis.call('HGET', k .. 'homes', user)
+if not at or string.match(at, ' (%d+)$') ~= fence then return 0 end
+for n = 5, #ARGV do redis.call('RPUSH', k .. 'mail:' .. user, ARGV[n]) end
+redis.call('LTRIM', k .. 'mail:' .. user, -(tonumber(last) - first + 1), -1)
+redis.call('HSET', k .. 'box:' .. user, 'last', last)
+return 1
+"""
+
+OPEN_BOX = """
+local user, fence = ARGV[1], ARGV[2]
+local at = redis.call('HGET', KEYS[1] .. 'homes', user)
+if not at or string.match(at, ' (%d+)$') ~= fence then return 0 end
+if ARGV[4] == '1' then redis.call('DEL', KEYS[1] .. 'mail:' .. user, KEYS[1] .. 'box:' .. user) end
+redis.call('HSET', KEYS[1] .. 'box:' .. user, 'tokens', ARGV[3])
+return 1
+"""
+
+FORGET_BOX = """
+redis.call('DEL', KEYS[1] .. 'mail:' .. ARGV[1], KEYS[1] .. 'box:' .. ARGV[1])
+return 1
+"""
