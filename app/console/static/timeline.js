@@ -86,7 +86,7 @@ export class Timeline {
       make("span", { class: "way", "aria-label": `${peer.name} ${direction === "out" ? "sends" : "gets"}` }, direction === "out" ? "▲" : "▼"),
       make("b", {}, frame.event ?? "?"),
       how && latency(how),
-      frame.ref !== undefined && make("span", { class: "chip" }, `ref ${frame.ref}`),
+      frame.ref !== undefined && make("span", { class: "chip", title: "ref" }, String(frame.ref)),
       frame.offset !== undefined && make("span", { class: "chip", title: "offset" }, `№ ${frame.offset}`),
       make("span", { class: "summary" }, summary(frame)),
     );
@@ -129,13 +129,14 @@ function latency({ kind, ms, from }) {
 }
 
 const FIRST = ["content", "code", "message", "change", "reason", "targetId"];
+const SELF_TOLD = new Set(["content", "code", "message"]);
 
 /** Says in one line what a frame holds, the telling first and ids last; a token is left out. */
 function summary({ data }) {
   if (data === undefined || data === null || typeof data !== "object") return "";
   const fields = Object.entries(data).filter(([name]) => name !== "token");
   const rank = ([name]) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + name.endsWith("Id"));
-  const parts = fields.sort((one, other) => rank(one) - rank(other)).map(([name, value]) => `${name} ${brief(value)}`);
+  const parts = fields.sort((one, other) => rank(one) - rank(other)).map(([name, value]) => (SELF_TOLD.has(name) ? brief(value) : `${name} ${brief(value)}`));
   return parts.join(" · ").slice(0, 200);
 }
 
