@@ -8,10 +8,10 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
-PATIENCE_MS = 10_000
+PATIENCE_MS = 20_000
 
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None and "CI" not in os.environ, reason="no chromium; bin/_setup_chromium installs Debian's"
@@ -22,6 +22,7 @@ needs_chromium = pytest.mark.skipif(
 def chromium() -> Iterator[Browser]:
     """Run Chromium, as a child of this process."""
     assert CHROMIUM is not None, "Debian's package chromium is needed"
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         try:
@@ -47,7 +48,7 @@ def visiting(
     errors: list[str] = []
 
     def on_console(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not any(f"status of {status}" in message.text for status in fails):
+        if message.type in {"error", "warning"} and not any(f" {status}" in message.text for status in fails):
             errors.append(message.text)
 
     def on_request(request: Request) -> None:

@@ -3,6 +3,7 @@
 export const CAPABILITIES = ["resume", "acks", "sessions", "notices"];
 const DROP = 3000; // any code but 1000, 1001 and none counts as a drop; a page may close with 3000 to 4999
 const LEAVE = 1000;
+const UNOPENED = "it never opened: the server is away, or refuses this page's origin (ALLOWED_ORIGINS)";
 
 export class Peer extends EventTarget {
   /** Dispatches `frame` {direction, text, frame, at}, `note` {text, kind} and `change`. `now` is in milliseconds. */
@@ -165,7 +166,7 @@ export class Peer extends EventTarget {
 
   _closed({ code, reason }) {
     this._socket = null;
-    this._end(code, reason, true);
+    this._end(code, this.state === "connecting" ? UNOPENED : reason, true);
   }
 
   _end(code, reason, byServer = false) {

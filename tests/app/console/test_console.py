@@ -19,6 +19,7 @@ pytestmark = needs_chromium
 
 SENT_WHILE_AWAY = 3
 DARK = 60
+BURST, KEPT = 700, 500
 NAMED = {"button", "checkbox", "combobox", "link", "radio", "searchbox", "textbox"}
 
 
@@ -38,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(keys: Keys, folder: Path) -> Iterator[Server]:
     """A developer's server."""
-    with serving(keys, folder) as running:
+    with serving(keys, folder, rate_limit_burst=2 * BURST) as running:
         yield running
 
 
@@ -244,6 +245,32 @@ def test_fields_and_edit_anew(page: Page) -> None:
     expect(page.locator("#timeline li")).to_have_count(0)
 
 
+FLOOD = """async ([module, url, token, count]) => {
+  const { Peer } = await import(module);
+  const peer = new Peer("C", () => 0);
+  peer.connect(url, token, {});
+  let asked = false;
+  peer.addEventListener("change", () => {
+    if (peer.state === "registered" && !asked) peer.sendEvent("CONNECTION_REQUEST", { targetId: "ann" });
+    asked ||= peer.state === "registered";
+    for (const sessionId of peer.sessions) {
+      for (let sent = 0; sent < count; sent += 1) peer.sendEvent("SEND_MESSAGE", { sessionId, content: sent });
+    }
+  });
+}"""
+
+
+def test_many_frames(page: Page, server: Server) -> None:
+    """However many come, the timeline holds the latest of them, and the page goes on."""
+    connect(page, "A", "ann")
+    seat(page, "A").get_by_label("accepts requests").check()
+    page.evaluate(FLOOD, [f"{page.url}/static/peer.js", server.url, server.keys.token("flood"), BURST])
+    expect(row(page, "A", "MESSAGE_RECEIVED").last.locator(".summary")).to_contain_text(str(BURST - 1))
+    expect(page.locator("#timeline li")).to_have_count(KEPT)
+    send(page, "DISCOVER_PEERS")
+    expect(row(page, "A", "PEERS_LIST")).to_have_count(1)
+
+
 def test_other_peers(page: Page, server: Server, browser: Browser) -> None:
     """A peer that is chosen in the list is the one that frames are addressed to; the list can be searched."""
     with visiting(browser, f"{server.http}/console") as other:
@@ -262,7 +289,7 @@ def test_other_peers(page: Page, server: Server, browser: Browser) -> None:
 def test_in_production(browser: Browser, keys: Keys, folder: Path) -> None:
     """There the overview needs an operator's token, and peers need tokens that are pasted."""
     with (
-        serving(keys, folder, app_env="production", admin="on") as server,
+        serving(keys, folder, app_env="production", admin="on", allowed_origins="*") as server,
         visiting(browser, f"{server.http}/console", fails=(401, 403, 404)) as page,
     ):
         token = page.get_by_label("Operator's token")
@@ -276,6 +303,19 @@ def test_in_production(browser: Browser, keys: Keys, folder: Path) -> None:
         expect(page.locator("#peer-count")).to_have_text("0")
         press(page, "A", "Connect")
         expect(seat(page, "A").get_by_role("alert")).to_contain_text("paste a token")
+        seat(page, "A").get_by_text("Token and capabilities").click()
+        seat(page, "A").get_by_label("Token", exact=True).fill(keys.token("ann"))
+        connect(page, "A", "ann")
+
+
+def test_refused_origin(browser: Browser, keys: Keys, folder: Path) -> None:
+    """A page whose sockets the server refuses is told what to look at."""
+    with (
+        serving(keys, folder, allowed_origins="https://elsewhere.example") as server,
+        visiting(browser, f"{server.http}/console", fails=(403,)) as page,
+    ):
+        press(page, "A", "Connect")
+        expect(page.locator("#timeline .note.a")).to_contain_text("ALLOWED_ORIGINS")
 
 
 def test_with_a_pasted_token(page: Page, keys: Keys) -> None:
