@@ -31,13 +31,11 @@ export class Choices {
     this._list.replaceChildren(...found.map((value, at) => option(value, at)));
     this._list.hidden = false;
     this._put();
-    this._field.setAttribute("aria-expanded", "true");
     this._choose(0);
   }
 
   hide() {
     this._list.hidden = true;
-    this._field.setAttribute("aria-expanded", "false");
     this._field.removeAttribute("aria-activedescendant");
   }
 

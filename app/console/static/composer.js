@@ -76,8 +76,9 @@ export class Composer {
   /** Shows what a frame that the speaker got says of the one it sent last. */
   answered(peer, frame, how) {
     if (this._sent === null || peer !== this._sent.peer || frame.ref !== this._sent.ref) return;
-    const time = how ? ` after ${inWords(how.ms)}` : "";
     const isBad = frame.event === "ERROR" || frame.event === "AUTH_FAILED";
+    if (frame.ref === undefined && !isBad) return; // it may be anything, and no answer
+    const time = how ? ` after ${inWords(how.ms)}` : "";
     const text = isBad ? `the server: ${frame.data.code} ${frame.data.message}` : `${frame.event}${time}`;
     this._say(text, isBad ? "bad" : "good");
   }

@@ -73,7 +73,7 @@ class Meter {
     this._also = make("small");
     this._path = makeSvg("path", { d: "" });
     const line = makeSvg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, this._path);
-    this.element = make("div", { class: "meter", "data-meter": meter.name }, make("dt", {}, meter.name), make("dd", {}, this._number, this._also), line);
+    this.element = make("div", { class: "meter", "data-meter": meter.name }, make("dt", {}, meter.name), make("dd", {}, this._number, this._also), make("dd", { class: "line" }, line));
   }
 
   add(metrics, before, seconds) {

@@ -47,7 +47,8 @@ export class Peer extends EventTarget {
   }
 
   /** Opens a socket that goes on where the last one was cut. */
-  resume(url) {
+  resume(url, token) {
+    this.token = token;
     this._open(url);
   }
 

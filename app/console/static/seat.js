@@ -14,23 +14,11 @@ export class Seat {
     this.show();
   }
 
-  connect = async () => {
-    this._problem.textContent = "";
-    const name = this._name.value.trim();
-    if (!name) return this._complain("A name, please");
-    try {
-      const token = this._token.value.trim() || (await devToken(name));
-      this._peer.connect(this._url, token, this._options());
-    } catch (error) {
-      this._complain(error.message);
-    }
-  };
+  connect = () => this._withToken((token) => this._peer.connect(this._url, token, this._options()));
 
   drop = () => this._peer.drop();
 
-  resume = () => {
-    if (this._peer.canResume) this._peer.resume(this._url);
-  };
+  resume = () => this._peer.canResume && this._withToken((token) => this._peer.resume(this._url, token));
 
   show() {
     const { state, id, sessions } = this._peer;
@@ -41,6 +29,18 @@ export class Seat {
     this._buttons.connect.disabled = !this._peer.isAway;
     this._buttons.drop.disabled = this._buttons.leave.disabled = this._peer.isAway;
     this._buttons.resume.disabled = !this._peer.canResume;
+  }
+
+  /** Gets the token that was pasted, or a fresh one for the name, and uses it. */
+  async _withToken(use) {
+    this._complain("");
+    const name = this._name.value.trim();
+    if (!name) return this._complain("A name, please");
+    try {
+      use(this._token.value.trim() || (await devToken(name)));
+    } catch (error) {
+      this._complain(error.message);
+    }
   }
 
   _options() {

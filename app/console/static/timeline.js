@@ -83,7 +83,8 @@ export class Timeline {
     const head = make(
       "button",
       { type: "button", class: "head", "aria-expanded": "false", tabindex: "-1" },
-      make("span", { class: "way", "aria-label": `${peer.name} ${direction === "out" ? "sends" : "gets"}` }, direction === "out" ? "▲" : "▼"),
+      make("span", { class: "unseen" }, `${peer.name} ${direction === "out" ? "sends" : "gets"} `),
+      make("span", { class: "way", "aria-hidden": "true" }, direction === "out" ? "▲" : "▼"),
       make("b", {}, frame.event ?? "?"),
       how && latency(how),
       frame.ref !== undefined && make("span", { class: "chip", title: "ref" }, String(frame.ref)),

@@ -159,6 +159,21 @@ def test_what_does_not_fit_is_not_sent(page: Page) -> None:
     expect(verdict).to_contain_text('event there is no event "NOTHING"')
 
 
+def test_without_ref(page: Page) -> None:
+    """Without a ref nothing but an error can be an answer, and the frame goes out as it was typed."""
+    connect(page, "A", "ann")
+    page.get_by_label("add ref").uncheck()
+    frame, verdict = page.get_by_label("The frame, in JSON"), page.locator("#verdict")
+    frame.fill('{"event":"PING"  }')
+    frame.press("Control+Enter")
+    expect(row(page, "A", "PONG")).to_have_count(1)
+    expect(verdict).to_have_text("sent")
+    row(page, "A", "PING").locator(".head").click()
+    expect(row(page, "A", "PING").locator("pre")).not_to_contain_text("ref")
+    send(page, "SESSION_END", sessionId="ses_none")
+    expect(verdict).to_contain_text("ERR_3001")
+
+
 def test_keyboard_only(page: Page) -> None:
     """Two peers meet and exchange a message without a pointer."""
     keys = page.keyboard

@@ -159,6 +159,16 @@ def test_overview_without_a_token(headers: dict[str, str], status: int, client: 
     assert ask(client, "GET", OVERVIEW, headers=headers) == status
 
 
+def test_console_page(client: TestClient) -> None:
+    """The page and its parts are asked for anew each time; the page may load nothing from elsewhere, nor run text."""
+    page, part = client.get("/console"), client.get("/console/static/console.js")
+    assert page.headers["cache-control"] == part.headers["cache-control"] == "no-cache"
+    policy = page.headers["content-security-policy"]
+    assert ("default-src 'none'" in policy, "unsafe" in policy, "http" in policy) == (True, False, False)
+    again = client.get("/console/static/console.js", headers={"If-None-Match": part.headers["etag"]})
+    assert (again.status_code, again.headers["cache-control"]) == (304, "no-cache")
+
+
 def test_overview_in_production(settings: Settings, keys: Keys) -> None:
     """Only an operator's token opens it, wherever it is asked from."""
     with TestClient(create_app(replace(settings, app_env="production", admin="on"))) as client:
