@@ -18,7 +18,7 @@ from app.rest import console, docs
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
 from app.rest.endpoints import endpoints
 from app.runtime import Plan, Runtime, running
-from app.settings import Settings, read_settings
+from app.settings import MEMORY, Settings, read_settings
 from app.tables import load_routes
 from app.wire import asgi
 from app.wire.addresses import as_seen
@@ -27,6 +27,7 @@ from app.wire.http import LOBBY
 from schemas.errors import EventError
 from stores.base import Stores, StoreUnreachableError
 from stores.memory import MemoryStores
+from stores.redis.stores import RedisStores
 
 
 def create_app(settings: Settings | None = None, stores: Stores | None = None) -> Starlette:
@@ -39,7 +40,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
-        async with running(plan, MemoryStores() if stores is None else stores) as runtime:
+        async with running(plan, make_stores(plan) if stores is None else stores) as runtime:
             app.state.runtime = runtime
             yield {LOBBY: runtime.lobby}
 
@@ -56,6 +57,14 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     )
     app.state.contract = Contract(plan.routes, endpoints(chosen), chosen.ws_path)
     return app
+
+
+def make_stores(plan: Plan) -> Stores:
+    """Return the stores that `STORE_URL` names."""
+    settings = plan.settings
+    if settings.store_url == MEMORY:
+        return MemoryStores()
+    return RedisStores(settings.store_url, plan.sources.ids("node_"), lease=settings.node_lease_seconds)
 
 
 async def _socket(websocket: WebSocket) -> None:

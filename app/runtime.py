@@ -18,9 +18,10 @@ from app.auth.issuer import Fetcher, IssuerKeys
 from app.auth.keyfile import KeyFile
 from app.auth.keyring import KeyRing
 from app.auth.tokens import TokenVerifier
-from app.clock import Sources
+from app.clock import Sources, SystemClock
 from app.delivery.hub import Hub
 from app.delivery.mail import Mail
+from app.delivery.nodes import Nodes
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
 from app.ops.histogram import Histogram
@@ -43,7 +44,8 @@ from handlers import connections as requests
 from handlers import departures
 from handlers.ports import Limits, Services
 from handlers.table import Route
-from stores.base import Stores, StoreUnreachableError, User
+from schemas.errors import CloseCode
+from stores.base import Home, Revocation, Stores, StoreUnreachableError, User
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1
@@ -87,14 +89,15 @@ class Runtime:
             clock=sources.clock,
         )
         endpoints: dict[int, Connection] = {}
-        self.presence = Presence(stores.directory, settings.presence_everyone)
+        self.nodes = None if stores.bus is None else Nodes(stores.bus, stores.directory, self.spawn)
+        self.presence = Presence(stores.directory, settings.presence_everyone, has_nodes=self.nodes is not None)
         self.mail = Mail(
             events=settings.replay_events,
             size=settings.replay_bytes,
             total_size=settings.replay_total_bytes,
             on_overflow=self._overflow,
         )
-        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids)
+        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids, nodes=self.nodes)
         self.services = Services(
             stores=watched,
             delivery=self.hub,
@@ -110,7 +113,7 @@ class Runtime:
         self._trimmer = Trimmer(lambda: self.flusher.held + self.mail.held, malloc_trim)
         self.dispatcher = Dispatcher(plan.routes, log, self.refusals.note, is_tracing=settings.log_level == "debug")
         self.gateway = Gateway(
-            node=sources.ids("node_"),
+            node=sources.ids("node_") if stores.bus is None else stores.bus.node,
             services=self.services,
             dispatcher=self.dispatcher,
             hub=self.hub,
@@ -145,12 +148,45 @@ class Runtime:
             )
         )
 
+        if self.nodes is not None:
+            self._meet(self.nodes)
+
+    def _meet(self, nodes: Nodes) -> None:
+        """Have what happens on other nodes take effect on this one."""
+        nodes.house = self.hub
+        nodes.adopt, nodes.reassert, nodes.enforce = self._adopt, self._reassert, self._enforce
+        nodes.bus.watcher = nodes
+
+    async def _adopt(self, user: User, home: Home) -> None:
+        """Take over a user whose node is gone, unless another node does."""
+        bus = self.stores.bus
+        if bus is not None and await bus.adopt(user, home):
+            peer = self.stores.directory.peer(user)
+            if peer is not None:
+                self.hub.adopt(user, peer.spoken, await bus.load(user))
+            await departures.abandon(user, self.services)
+
+    async def _reassert(self, user: User) -> None:
+        """Take back a user whose socket is here, whom another node took over since it took this one for gone."""
+        bus, socket, written = self.stores.bus, self.hub.endpoint(user), self.hub.written(user)
+        if bus is None or not isinstance(socket, Connection):
+            return
+        if await departures.reassert(user, socket, self.services):
+            self.hub.merge(user, await bus.load(user), written)
+        else:
+            socket.close(CloseCode.RESTART, "This node was cut off; connect again")
+
+    async def _enforce(self, revocation: Revocation) -> None:
+        await departures.enforce(revocation, self.services)
+
     def spawn(self, work: Awaitable[None]) -> None:
         """Run something in a task of the application; what it raises is logged and ends nothing else."""
         self._tasks.start_soon(self._guarded, work)
 
     async def tick(self) -> None:
         """Do what has become due: expire requests and absences, look after sockets."""
+        if self.stores.bus is not None and isinstance(self.services.clock, SystemClock):
+            self.services.clock.ahead = self.stores.bus.ahead
         self.gateway.sweep()
         self.lobby.sweep()
         self.failures.forget()
@@ -174,6 +210,10 @@ class Runtime:
         self.is_draining = True
         self.log.info("draining", sockets=len(self.gateway.connections))
         return self.gateway.drain(self.settings.drain_seconds)
+
+    def share_addresses(self, salt: bytes) -> None:
+        """Hash addresses as all nodes do."""
+        self._addresses.salt = salt
 
     def address(self, client: Address | None) -> bytes:
         """Return the salted hash of where a request comes from."""
@@ -222,6 +262,11 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
     async with anyio.create_task_group() as tasks:
         settings = plan.settings
         runtime = Runtime(plan, stores, tasks)
+        started = anyio.Event()
+        tasks.start_soon(stores.run, started.set)
+        await started.wait()
+        if stores.bus is not None and stores.bus.salt:
+            runtime.share_addresses(stores.bus.salt)
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
         tasks.start_soon(runtime.key_file.run)
@@ -237,6 +282,8 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         )
         yield runtime
         runtime.is_draining = True
+        if runtime.nodes is not None:
+            runtime.hub.rewrite()
         tasks.cancel_scope.cancel()
     if runtime.issuer is not None:
         await runtime.issuer.close()

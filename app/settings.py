@@ -27,6 +27,7 @@ _LEVEL_SYNONYMS = {
     "warn": "warning",
     "fatal": "critical",
 }
+MEMORY = "memory://"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -78,7 +79,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     allowed_origins: tuple[Origin, ...] = field(default=())
     trusted_proxies: tuple[str, ...] = field(default=())
 
-    store_url: Annotated[str, Meta(pattern="^memory://$")] = "memory://"
+    store_url: Annotated[str, Meta(pattern=r"^(memory://|rediss?(\+sentinel)?://.+)$")] = MEMORY
+    node_lease_seconds: Annotated[float, Meta(ge=0.3, le=60)] = 9
     session_grace_seconds: Seconds = 30
     resume_grace_seconds: Seconds = 120
     presence_everyone: Annotated[int, Meta(ge=0)] = 500

@@ -106,7 +106,7 @@ async def _recover(message: Auth, ctx: Context) -> str | None:
 
 async def _restore(peer: Peer, ctx: Context) -> None:
     """Register the peer as it was, over this socket; what was kept for it follows."""
-    back = replace(peer, lapses_at=None, is_resumable=False, address=ctx.socket.address)
+    back = replace(peer, lapses_at=None, is_resumable=False, address=ctx.socket.address, spoken=ctx.socket.spoken)
     if await ctx.stores.peers.register(back, ctx.socket.holder):
         ctx.socket.registered()
         ctx.delivery.attach(back.user, ctx.socket)

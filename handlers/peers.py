@@ -31,6 +31,7 @@ async def register(message: PeerRegister, ctx: Context) -> None:
         status=_status(before),
         address=ctx.socket.address,
         is_hidden=message.visibility == "hidden",
+        spoken=ctx.socket.spoken,
     )
     if not await ctx.stores.peers.register(peer, ctx.socket.holder):
         return  # superseded meanwhile: nothing more of this socket is handled

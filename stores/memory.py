@@ -286,6 +286,8 @@ class MemoryRevocations:
 class MemoryStores:
     """See `Stores`."""
 
+    bus = None
+
     def __init__(self) -> None:
         self.directory = MemoryDirectory()
         self.peers = MemoryPeers(self.directory)

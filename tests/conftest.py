@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.redis import REDIS_SERVER, RedisServer, redis_server
 from tests.support.server import Server, free_port, serving
 from tests.support.tokens import Keys
+
+
+settings.register_profile("shared", deadline=None)  # a busy machine is no failure
+settings.load_profile("shared")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
