@@ -10,7 +10,6 @@ from tests.support.redis import REDIS_SERVER, RedisServer, redis_server
 from tests.support.server import Server, free_port, serving
 from tests.support.tokens import Keys
 
-
 settings.register_profile("shared", deadline=None)  # a busy machine is no failure
 settings.load_profile("shared")
 
