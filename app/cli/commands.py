@@ -36,6 +36,9 @@ class OneLineErrors(click.Group):
             return super().invoke(ctx)
         except (SettingsError, FileExistsError) as error:
             raise click.ClickException(str(error)) from None
+        except click.UsageError as error:
+            command = f"bin/{error.ctx.info_name}" if error.ctx and error.ctx.parent else "python -m app"
+            raise click.UsageError(f"{error.format_message().rstrip('.')}; {command} --help says more") from None
         except UnicodeEncodeError as error:
             raise click.ClickException(f"an argument is not text in UTF-8 ({error.reason})") from None
         except OSError as error:

@@ -1,7 +1,6 @@
 """The doctor: what is wrong with a set-up, and what to do about it; changes nothing."""
 
 import os
-import socket
 import stat
 import sys
 import time
@@ -18,6 +17,7 @@ from msgspec import Struct
 
 from app.auth.keys import private_key, public_keys
 from app.auth.tokens import TokenVerifier, dev_claims, sign
+from app.cli.port import try_port
 from app.clock import SystemClock
 from app.settings import NOT_BUILT_YET, Settings, SettingsError, read_settings
 from app.tables import load_routes
@@ -147,11 +147,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
 def _port(settings: Settings) -> Iterator[Finding]:
     where = f"{settings.bind_host}:{settings.port}"
     try:
-        family, _, _, _, address = socket.getaddrinfo(settings.bind_host, settings.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
-            if sys.platform != "win32":
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        try_port(settings)
     except OSError as error:
         if _is_alive(settings):
             yield Finding("port", f"a server answers on {where} already")

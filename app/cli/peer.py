@@ -18,7 +18,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.patch_stdout import patch_stdout
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 
 from app import VERSION
 from app.cli.peer_agent import Agent
@@ -34,6 +34,7 @@ from schemas.peers import PeersList
 
 LONGEST_PAUSE = 15.0
 CLOSE_SECONDS = 2.0
+NO_SUCH_PATH = 404
 _BYE = {CloseCode.NORMAL, CloseCode.GOING_AWAY}
 _FINAL = {
     CloseCode.PROTOCOL_ERROR: "the server found a breach of the WebSocket protocol",
@@ -287,4 +288,8 @@ def _show(line: str) -> None:
 def _described(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused; is bin/serve running?"
+    if isinstance(error, InvalidURI):
+        return "--url may be ws://HOST:PORT/PATH or wss://HOST:PORT/PATH"
+    if isinstance(error, InvalidStatus) and error.response.status_code == NO_SUCH_PATH:
+        return "no socket there; WS_PATH says where it is, /ws if not set"
     return str(error) or type(error).__name__

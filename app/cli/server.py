@@ -15,9 +15,10 @@ import click
 import uvicorn
 from starlette.applications import Starlette
 
+from app.cli.port import try_port
 from app.main import create_app
 from app.ops.logs import route_standard_logging
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.wire import http
 from app.wire.protocol import WebSocketProtocol
 
@@ -64,6 +65,7 @@ class Server(uvicorn.Server):
 
 def run(settings: Settings, *, reload: bool = False) -> None:
     """Serve until told to stop; raises `SettingsError` before anything listens."""
+    _check_port(settings)
     app = create_app(settings)
     route_standard_logging(settings)
     for library in ("uvicorn", "httpx2"):
@@ -79,6 +81,17 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     server.run()
     if not server.started:
         raise SystemExit(1)
+
+
+def _check_port(settings: Settings) -> None:
+    """Refuse a port that cannot be listened on: uvicorn would say so in several lines, and not what to do."""
+    try:
+        try_port(settings)
+    except OSError as error:
+        raise SettingsError(
+            f"PORT {settings.port} of HOST {settings.bind_host} cannot be listened on ({error.strerror});"
+            " stop what does, or set another, such as PORT=3001"
+        ) from None
 
 
 def _allow_many_files() -> None:
@@ -102,11 +115,12 @@ def greeting(settings: Settings, port: int) -> str:
     """Return a few lines on where things are and how to begin."""
     host = settings.bind_host if settings.is_loopback else "localhost"
     page = f"http://{host}:{port}/docs  " if settings.docs == "on" else ""
+    console = f"  console  http://{host}:{port}/console\n" if settings.has_console else ""
     return (
         f"PeerSync Dev Connect ({settings.app_env})\n"
         f"  socket   ws://{host}:{port}{settings.ws_path}\n"
         f"  health   http://{host}:{port}/health/live  /health/ready  /metrics\n"
-        f"  docs     {page}README.md, docs/\n"
+        f"  docs     {page}README.md, docs/\n{console}"
         f"  a token  bin/devtoken ann      two people talking  bin/peer ann, and in another terminal: bin/peer bob"
     )
 

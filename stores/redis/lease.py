@@ -29,6 +29,7 @@ class Lease:
         self._steady_since: float | None = None
         self._renewed_at = 0.0
         self._monotonic: Callable[[], float] = time.monotonic
+        self._time: Callable[[], float] = time.time
         self.nodes: frozenset[str] = frozenset()
 
     async def run(self) -> None:
@@ -43,15 +44,22 @@ class Lease:
 
     async def renew(self) -> None:
         """Renew the lease, set the clock by the store's, and report users of nodes that are gone."""
-        client = self._client
+        client, asked_at = self._client, self._time()
         now, _, nodes = await client.run(scripts.RENEW, client.space.nodes, client.node, self._seconds)
         renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
-        self._bus.ahead = float(now) - time.time()
+        self._compare(float(now), asked_at, self._time())
         self.nodes = frozenset(node.decode() for node in nodes)
         if self._steady_since is None or self._renewed_at - renewed_at > self._seconds:
             self._steady_since = self._renewed_at
         elif self._renewed_at - self._steady_since >= self._seconds:
             self._report_orphans()
+
+    def _compare(self, now: float, asked_at: float, answered_at: float) -> None:
+        """Go by the store's clock; how far it is off is known up to half the time that the answer took."""
+        doubt = (answered_at - asked_at) / 2
+        ahead = now - asked_at - doubt
+        if abs(ahead - self._bus.ahead) > doubt:
+            self._bus.ahead = ahead
 
     async def give_up(self) -> None:
         """Let the others take over at once."""

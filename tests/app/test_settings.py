@@ -228,7 +228,7 @@ def test_bad_jwks_url(url: str) -> None:
 def documented() -> list[str]:
     """Return the settings of each provider in docs/identity.md."""
     text = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
-    return [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if block.startswith("JWT_")]
+    return re.findall(r"```ini\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.mark.parametrize("lines", documented(), ids=["Keycloak", "Auth0", "Supabase"])

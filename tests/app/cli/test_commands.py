@@ -1,6 +1,7 @@
 """The commands, as a person types them. What goes wrong is one line on standard error."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,31 @@ def test_mistakes(arguments: tuple[str, ...], environment: dict[str, str], says:
     done = run(keys, *arguments, **environment)
     assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
     assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("peer",), "Missing argument 'USER'; bin/peer --help says more"),
+        (("devtoken", "ann", "--til", "1h"), "; bin/devtoken --help says more"),
+        (("nonsense",), "No such command 'nonsense'; python -m app --help says more"),
+    ],
+)
+def test_a_mistake_on_the_command_line(arguments: tuple[str, ...], says: str, keys: Keys) -> None:
+    """It is one line, too, and names the command as it was typed."""
+    done = run(keys, *arguments)
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+    assert says in done.stderr
+
+
+def test_a_port_that_is_taken(keys: Keys) -> None:
+    """It is told in one line, before anything starts."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(keys, "serve", PORT=str(port))
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert f"PORT {port} of HOST 127.0.0.1 cannot be listened on" in done.stderr
+    assert "PORT=3001" in done.stderr
 
 
 @pytest.mark.parametrize(("app_env", "is_made"), [("development", True), ("production", False)])

@@ -527,6 +527,19 @@ async def test_two_peers_talk(keys: Keys, alone: Server) -> None:
         await ann.exits(0)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "path", "says"),
+    [("http", "/ws", "--url may be ws://HOST:PORT/PATH"), ("ws", "/", "WS_PATH says where it is, /ws if not set")],
+)
+async def test_a_url_that_is_wrong(scheme: str, path: str, says: str, keys: Keys, alone: Server) -> None:
+    """What may be is told in one line."""
+    done = await anyio.run_process(
+        command(f"{scheme}://127.0.0.1:{alone.port}{path}", "ann"), env=environment(keys), check=False
+    )
+    (line,) = done.stderr.decode().splitlines()
+    assert (done.returncode, says in line) == (1, True), line
+
+
 async def test_what_was_piped_is_answered_before_the_end(keys: Keys, alone: Server) -> None:
     """The peer leaves when its input ends, but not before the server has answered."""
     async with running(keys, alone.url, "pia") as pia:
