@@ -17,6 +17,7 @@ from app.auth.tokens import dev_claims, sign
 from app.cli import server
 from app.contract.contract import Contract
 from app.contract.files import write
+from app.contract.typescript import module
 from app.rest.endpoints import endpoints
 from app.settings import NOT_BUILT_YET, Settings, SettingsError, parse_duration, read_settings
 from app.tables import load_routes
@@ -95,7 +96,8 @@ def genkeys(private: Path | None, public: Path | None) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/contract"))
-def schema(folder: Path) -> None:
+@click.option("--typescript", type=click.Path(path_type=Path, dir_okay=False), help="A file for types in TypeScript.")
+def schema(folder: Path, typescript: Path | None) -> None:
     """Write the contract to FOLDER (docs/contract): AsyncAPI, OpenAPI, a JSON Schema for each event, and events.md.
 
     The events of PLUGINS are in it. Needs no server.
@@ -104,6 +106,9 @@ def schema(folder: Path) -> None:
     contract = Contract(load_routes(settings.plugins), endpoints(settings), settings.ws_path)
     count = write(contract, f"localhost:{settings.port}", folder)
     click.echo(f"{count} files in {folder}")
+    if typescript is not None:
+        typescript.write_text(module(contract.events, contract.shapes), encoding="utf-8")
+        click.echo(f"types in {typescript}")
 
 
 @main.command()

@@ -14,7 +14,7 @@ CHROMIUM = shutil.which("chromium")
 PATIENCE_MS = 20_000
 
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None and "CI" not in os.environ, reason="no chromium; bin/_setup_chromium installs Debian's"
+    CHROMIUM is None and "CI" not in os.environ, reason="no chromium; bin/_setup_debian installs Debian's"
 )
 
 
