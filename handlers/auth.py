@@ -86,8 +86,8 @@ async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
             return
     token = await ctx.delivery.admit(identity.user, ctx.socket)
     if peer is not None and peer.is_present:
-        await ctx.stores.peers.put(_dropped(peer, ctx))
-        membership.tell_dropped(ctx.services, peer)
+        if await ctx.stores.peers.register(_dropped(peer, ctx), ctx.socket.holder):
+            membership.tell_dropped(ctx.services, peer)
     is_modern = VERSION_1_1 in speaks
     ctx.answer(_success_1_1(identity, speaks, token, ctx) if is_modern else _success(identity))
 

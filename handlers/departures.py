@@ -16,11 +16,11 @@ from handlers.table import Context
 async def leave(ctx: Context) -> None:
     """Give the user up at once: the client said goodbye. Does nothing if another socket is the user's by now."""
     if await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
-        peer = await ctx.stores.peers.remove(ctx.user)
-        if peer is None:
-            ctx.delivery.forget(ctx.user)
-        else:
+        peer = await ctx.stores.peers.remove_released(ctx.user)
+        if peer is not None:
             await _give_up(peer, "left", ctx.services)
+        elif ctx.directory.peer(ctx.user) is None:
+            ctx.delivery.forget(ctx.user)
 
 
 async def drop(ctx: Context) -> None:
@@ -105,22 +105,24 @@ async def _revoke(user: User, services: Services) -> None:
 
 async def _await(peer: Peer, services: Services) -> None:
     """Wait for a peer that has lost its connection, and tell its sessions."""
-    await (_await_resume if "resume" in peer.spoken else _await_return)(peer, services)
-    membership.tell_dropped(services, peer)
+    if await (_await_resume if "resume" in peer.spoken else _await_return)(peer, services):
+        membership.tell_dropped(services, peer)
 
 
-async def _await_resume(peer: Peer, services: Services) -> None:
-    """Keep the peer as it is for a while: nothing is lost to it."""
+async def _await_resume(peer: Peer, services: Services) -> bool:
+    """Keep the peer as it is for a while: nothing is lost to it. False if it is back by now."""
     lapses_at = services.clock.now() + services.limits.resume_grace
-    await services.stores.peers.put(replace(peer, lapses_at=lapses_at, is_resumable=True))
+    return await services.stores.peers.put_released(replace(peer, lapses_at=lapses_at, is_resumable=True))
 
 
-async def _await_return(peer: Peer, services: Services) -> None:
-    """Keep the peer's sessions for a while; to others it is offline."""
+async def _await_return(peer: Peer, services: Services) -> bool:
+    """Keep the peer's sessions for a while; to others it is offline. False if it is back by now."""
     lapses_at = peer.lapses_at or services.clock.now() + services.limits.session_grace
     away = replace(peer, status="offline", lapses_at=lapses_at)
-    await services.stores.peers.put(away)
-    services.delivery.announce(away)
+    is_away = await services.stores.peers.put_released(away)
+    if is_away:
+        services.delivery.announce(away)
+    return is_away
 
 
 async def _give_up(peer: Peer, reason: EndReason, services: Services) -> None:

@@ -219,8 +219,16 @@ class PeerRecords(Protocol):
         """Add or replace the peer; one that was there keeps its place in the order."""
         ...
 
+    async def put_released(self, peer: Peer) -> bool:
+        """Do so if nobody holds the user's connection; False, changing nothing, if somebody does by now."""
+        ...
+
     async def remove(self, user: User) -> Peer | None:
         """Forget the peer and return it; None if there was none."""
+        ...
+
+    async def remove_released(self, user: User) -> Peer | None:
+        """Do so if nobody holds the user's connection; None, changing nothing, if somebody does by now."""
         ...
 
     async def take_lapsed(self, now: float) -> list[Peer]:

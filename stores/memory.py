@@ -163,6 +163,17 @@ class MemoryPeers:
         """See `PeerRecords`."""
         self._directory.put_peer(peer, next(self._places))
 
+    async def put_released(self, peer: Peer) -> bool:
+        """See `PeerRecords`."""
+        if peer.user in self._holders:
+            return False
+        await self.put(peer)
+        return True
+
+    async def remove_released(self, user: User) -> Peer | None:
+        """See `PeerRecords`."""
+        return None if user in self._holders else self._directory.remove_peer(user)
+
     async def remove(self, user: User) -> Peer | None:
         """See `PeerRecords`."""
         return self._directory.remove_peer(user)

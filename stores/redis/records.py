@@ -56,6 +56,16 @@ class RedisPeers(_Records):
         """See `PeerRecords`."""
         await self._change(scripts.PUT_PEER, peer.user.org, peer.user.id, row(peer))
 
+    async def put_released(self, peer: Peer) -> bool:
+        """See `PeerRecords`."""
+        (done,) = await self._change(scripts.PUT_RELEASED_PEER, peer.user.org, peer.user.id, row(peer))
+        return bool(done)
+
+    async def remove_released(self, user: User) -> Peer | None:
+        """See `PeerRecords`."""
+        removed = await self._change(scripts.REMOVE_RELEASED_PEER, user.org, user.id)
+        return peer_of(removed[0]) if removed else None
+
     async def remove(self, user: User) -> Peer | None:
         """See `PeerRecords`."""
         removed = await self._change(scripts.REMOVE_PEER, user.org, user.id)

@@ -83,6 +83,23 @@ return {put_peer(ARGV[4], ARGV[5])}
 """
 )
 
+PUT_RELEASED_PEER = (
+    _PRELUDE
+    + """
+if redis.call('HEXISTS', k .. 'holders', ARGV[4]) == 1 then return {version(), 0} end
+return {put_peer(ARGV[4], ARGV[5]), 1}
+"""
+)
+
+REMOVE_RELEASED_PEER = (
+    _PRELUDE
+    + """
+local peer = redis.call('HGET', k .. 'peers', ARGV[4])
+if not peer or redis.call('HEXISTS', k .. 'holders', ARGV[4]) == 1 then return {version()} end
+return {remove_peer(ARGV[4]), peer}
+"""
+)
+
 REMOVE_PEER = (
     _PRELUDE
     + """

@@ -7,13 +7,21 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.redis import RedisServer
-from tests.support.server import Server, serving
+from tests.support.redis import RedisServer, redis_server
+from tests.support.server import Server, free_port, serving
 from tests.support.tokens import Keys
 
-LEASE = 0.6
+LEASE = 0.9
 
 Nodes = Callable[..., Server]
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path, redis: RedisServer) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be broken; `redis` is asked for since it says if there is none to be had."""
+    assert redis.port
+    with redis_server(free_port(), tmp_path) as server:
+        yield server
 
 
 @pytest.fixture
@@ -22,9 +30,9 @@ def node(redis: RedisServer, keys: Keys, tmp_path: Path) -> Iterator[Nodes]:
     name = uuid4().hex
     with ExitStack() as running:
 
-        def start(*, port: int = redis.port, **settings: object) -> Server:
-            url = f"redis://127.0.0.1:{port}/0?namespace={name}"
-            chosen = {"store_url": url, "node_lease_seconds": LEASE, "log_level": "info", **settings}
+        def start(*, store_port: int = redis.port, **settings: object) -> Server:
+            url = f"redis://127.0.0.1:{store_port}/0?namespace={name}"
+            chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": 1, **settings}
             return running.enter_context(serving(keys, tmp_path, **chosen))
 
         yield start

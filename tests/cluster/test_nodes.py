@@ -67,8 +67,17 @@ async def test_claims_at_once(node: Nodes) -> None:
                     await who.send("PEER_REGISTER")
                     await who.send("PING")
                 (left,) = await outlasting(one, other)
+                await sees(ann, "bob")
                 await ann.send("CONNECTION_REQUEST", targetId="bob")
                 assert (await left.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "ann"
+
+
+async def sees(who: Client, peer: str) -> None:
+    """Wait until news from other nodes have come to this one."""
+    found: list[str] = []
+    while peer not in found:
+        await who.send("DISCOVER_PEERS")
+        found = [each["id"] for each in (await who.until("PEERS_LIST"))["peers"]]
 
 
 async def outlasting(*sockets: Client) -> list[Client]:

@@ -254,6 +254,21 @@ async def churn(stores: Stores, user: User, what: str) -> None:
         await stores.peers.put(replace(changed, is_resumable=what == "l"))
 
 
+async def test_released(stores: Stores) -> None:
+    """What is done for a user whose connection is gone is not done once there is another."""
+    await stores.peers.put(peer(ANN))
+    assert await stores.peers.put_released(peer(ANN, lapses_at=5))
+    assert stores.directory.peer(ANN) == peer(ANN, lapses_at=5)
+    await stores.peers.claim(ANN, FIRST)
+    assert await stores.peers.put_released(peer(ANN)) is False
+    assert await stores.peers.remove_released(ANN) is None
+    assert stores.directory.peer(ANN) == peer(ANN, lapses_at=5)
+    await stores.peers.release(ANN, FIRST)
+    assert await stores.peers.remove_released(ANN) == peer(ANN, lapses_at=5)
+    assert await stores.peers.remove_released(ANN) is None
+    assert stores.directory.peer(ANN) is None
+
+
 async def test_a_peer_is_not_its_claim(stores: Stores) -> None:
     """Forgetting a peer leaves the claim as it is, and the other way round."""
     await stores.peers.claim(ANN, FIRST)

@@ -1,6 +1,7 @@
 """A real Redis for tests."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -34,6 +35,15 @@ class RedisServer:
         self.process.kill()
         self.process.wait()
         self.process = self._launch()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have it answer nobody for a while."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def _launch(self) -> "subprocess.Popen[bytes]":
         where = ["--port", str(self.port), "--bind", "127.0.0.1"]

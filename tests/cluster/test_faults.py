@@ -1,0 +1,110 @@
+"""What may break between nodes, and what must not be lost by it: real processes, killed, cut off and frozen."""
+
+import anyio
+import anyio.to_thread
+
+from tests.cluster.conftest import Nodes
+from tests.cluster.talker import Talker, talking
+from tests.support.client import client, pair, until
+from tests.support.proxy import proxy
+from tests.support.redis import RedisServer
+from tests.support.server import Server
+
+COUNT = 60
+PAUSE = 0.02
+
+
+async def test_a_node_is_killed(node: Nodes) -> None:
+    """Who was on it resumes on another; what was acknowledged is there, and nothing is there twice."""
+    first, second = node(), node()
+    ann, bob = Talker("ann", [first]), Talker("bob", [second, first])
+    async with talking(ann, bob):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ann.say, range(COUNT), PAUSE)
+            tasks.start_soon(bob.say, range(COUNT), PAUSE)
+            await bob.has_heard(COUNT // 3)
+            second.process.kill()
+        assert await bob.has_heard(COUNT) == list(range(COUNT))
+        assert await ann.has_heard(COUNT) == list(range(COUNT))
+    assert (bob.starts, bob.over) == (1, [])
+
+
+async def test_a_rolling_restart(node: Nodes) -> None:
+    """Three nodes are replaced one after the other: nothing is lost, no session ends, and nobody starts over."""
+    nodes = [node() for _ in range(3)]
+    ann, bob = Talker("ann", [nodes[0]]), Talker("bob", [nodes[1]])
+    async with talking(ann, bob):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ann.say, range(5 * COUNT), PAUSE)
+            tasks.start_soon(bob.say, range(5 * COUNT), PAUSE)
+            for old in nodes:
+                new = await anyio.to_thread.run_sync(node)
+                for who in (ann, bob):
+                    who.nodes = [new, *who.nodes]
+                await anyio.to_thread.run_sync(stop, old)
+        assert await bob.has_heard(5 * COUNT) == list(range(5 * COUNT))
+        assert await ann.has_heard(5 * COUNT) == list(range(5 * COUNT))
+    assert (ann.starts, bob.starts, ann.over, bob.over) == (1, 1, [], [])
+
+
+def stop(server: Server) -> None:
+    """Have a node drain and end."""
+    server.process.terminate()
+    assert server.process.wait(20) == 0
+
+
+async def test_redis_is_restarted(node: Nodes, own_redis: RedisServer) -> None:
+    """All that it knew is gone, and comes back from the nodes: sessions go on, and nobody notices."""
+    first, second = node(store_port=own_redis.port), node(store_port=own_redis.port)
+    ann, bob = Talker("ann", [first]), Talker("bob", [second])
+    async with talking(ann, bob):
+        await ann.say(range(5))
+        await anyio.to_thread.run_sync(own_redis.restart)
+        await ann.say(range(5, 10))
+        await bob.say(range(10))
+        assert await bob.has_heard(10) == list(range(10))
+        assert await ann.has_heard(10) == list(range(10))
+        await until(lambda: second.get("/health/ready").status_code == 200)
+    assert (ann.starts, bob.starts, ann.over, bob.over) == (1, 1, [], [])
+
+
+async def test_redis_is_frozen(node: Nodes, own_redis: RedisServer) -> None:
+    """Those on one node talk on; what needs the store is refused, readiness says so, and all heals by itself."""
+    first, second = node(store_port=own_redis.port), node(store_port=own_redis.port)
+    async with client(first) as ann, client(first) as bob, client(second) as cat:
+        session = await pair(ann, bob)
+        await cat.join("cat")
+        with own_redis.frozen():
+            await ann.send("SEND_MESSAGE", sessionId=session, content="still")
+            assert (await bob.until("MESSAGE_RECEIVED"))["content"] == "still"
+            await ann.send("CONNECTION_REQUEST", targetId="cat")
+            assert (await ann.until("ERROR"))["code"] == "ERR_9002"
+            await until(lambda: first.get("/health/ready").status_code == 503)
+            assert first.get("/health/live").status_code == 200
+        await until(lambda: all(each.get("/health/ready").status_code == 200 for each in (first, second)))
+        await ann.send("CONNECTION_REQUEST", targetId="cat")
+        assert (await cat.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "ann"
+        await bob.send("SEND_MESSAGE", sessionId=session, content="and on")
+        assert (await ann.until("MESSAGE_RECEIVED"))["content"] == "and on"
+
+
+async def test_a_node_is_cut_off(node: Nodes, own_redis: RedisServer) -> None:
+    """One that is cut off from Redis, but not from its clients, is taken for gone; on healing it has them back."""
+    async with proxy(own_redis.port) as wire:
+        first, second = node(store_port=own_redis.port), await anyio.to_thread.run_sync(cut_off, node, wire.port)
+        ann, bob = Talker("ann", [first]), Talker("bob", [second])
+        async with talking(ann, bob):
+            await ann.say(range(5))
+            await wire.cut()
+            await anyio.sleep(4)
+            await ann.say(range(5, 10))
+            wire.mend()
+            await bob.say(range(10))
+            assert await bob.has_heard(10) == list(range(10))
+            assert await ann.has_heard(10) == list(range(10))
+        assert (ann.starts, bob.starts, ann.over, bob.over) == (1, 1, [], [])
+
+
+def cut_off(node: Nodes, port: int) -> Server:
+    """Start a node that reaches Redis by this port."""
+    return node(store_port=port)
