@@ -85,9 +85,8 @@ async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
             await _restore(peer, ctx)
             return
     token = await ctx.delivery.admit(identity.user, ctx.socket)
-    if peer is not None and peer.is_present:
-        if await ctx.stores.peers.register(_dropped(peer, ctx), ctx.socket.holder):
-            membership.tell_dropped(ctx.services, peer)
+    if peer is not None and peer.is_present and await _drop(peer, ctx):
+        membership.tell_dropped(ctx.services, peer)
     is_modern = VERSION_1_1 in speaks
     ctx.answer(_success_1_1(identity, speaks, token, ctx) if is_modern else _success(identity))
 
@@ -137,9 +136,10 @@ async def _restore(peer: Peer, ctx: Context) -> None:
         membership.tell_returned(ctx.services, peer)
 
 
-def _dropped(peer: Peer, ctx: Context) -> Peer:
-    """Return the peer as one that lost its connection, until it registers."""
-    return replace(peer, lapses_at=ctx.clock.now() + ctx.limits.session_grace, is_resumable=False)
+async def _drop(peer: Peer, ctx: Context) -> bool:
+    """Keep the peer as one that lost its connection, until it registers; False if the user is elsewhere by now."""
+    dropped = replace(peer, lapses_at=ctx.clock.now() + ctx.limits.session_grace, is_resumable=False)
+    return await ctx.stores.peers.register(dropped, ctx.socket.holder)
 
 
 def _success(identity: Identity) -> AuthSuccess:

@@ -50,7 +50,8 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
     if sent is not None:
         return _acknowledge(sent, message_id, session, ctx, is_duplicate=True)
     received, receipt = _addressed(message, message_id, session, ctx), Receipt()
-    ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt)
+    mark = f"{session.id} {ctx.user.id} {message_id}"
+    ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt, mark=mark)
     if not receipt.pending:
         sent = _concluded(now, received.timestamp, receipt)
         log.add(message_id, sent)

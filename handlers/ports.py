@@ -203,13 +203,15 @@ class Delivery(Protocol):
         names: Collection[User] = (),
         ref: Raw | None = None,
         receipt: Receipt | None = None,
+        mark: str = "",
     ) -> None:
         """Hand the event to each user's socket, or keep it for one who is away; others do not get it.
 
         `about` is the peer that the event names: a pending presence update of it goes out before, and if it is among
         the users, it does not get the event itself. `names` are peers that it names besides, who do get it. `ref` is
         that of the event that this answers. What becomes of it is written into `receipt`, at once or, where other
-        nodes or a store have a part in it, some time later.
+        nodes or a store have a part in it, some time later. To whom a message of this `mark` was sent before, as far as
+        that is known here or at the user's node, it is not sent again.
         """
         ...
 

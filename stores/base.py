@@ -318,6 +318,9 @@ class Watcher:
     def arrived(self, node: str, parcel: bytes) -> None:
         """Another node sent something; each parcel arrives once, those of one node in the order of sending."""
 
+    def gone(self, node: str) -> None:
+        """Take note that a node is gone."""
+
     def orphaned(self, user: User, home: Home) -> None:
         """Take note of a user whose home is a node that is gone; until it is adopted, this is called again."""
 

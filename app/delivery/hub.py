@@ -79,10 +79,11 @@ class Hub:
         names: Collection[User] = (),
         ref: Raw | None = None,
         receipt: Receipt | None = None,
+        mark: str = "",
     ) -> None:
         """See `Delivery`. What is the same for all and needs no receipt takes the short way, as most does."""
         if event.has_variants or ref is not None or receipt is not None or names:
-            self._send_each(users, event, about, names=names, ref=ref, receipt=receipt or Receipt())
+            self._send_each(users, event, about, names=names, ref=ref, receipt=receipt or Receipt(), mark=mark)
             return
         payload = encode(event)
         links = self._links
@@ -201,6 +202,7 @@ class Hub:
             self._mail.take(user)
             if self._nodes is not None:
                 self._nodes.bus.forget(user)
+                self._nodes.forget(user)
 
     def supersede(self, holder: Holder) -> None:
         """Close the socket that another one took the place of; one of another node closes as the user's home moves."""
@@ -227,6 +229,10 @@ class Hub:
         link, box = self._links.get(user), self._boxes.get(user)
         if message.offset and (box is None or box.base is None or message.offset <= box.base):
             return
+        if message.is_again and box is not None and not self._was_missed(message, box, receipt):
+            return
+        if self._was_sent(user, message.mark, receipt):
+            return
         if link is None:
             self._keep(user, message.frame, message.about, names=message.names, receipt=receipt)
             return
@@ -235,10 +241,35 @@ class Hub:
         if receipt is not None:
             receipt.delivered.append(user.id)
 
+    def _was_missed(self, message: Message, box: Mailbox, receipt: Receipt | None) -> bool:
+        """Whether an event that a gone node did not confirm has not come to the client, nor waits for it.
+
+        Of what its client had from that node besides what was written it is not known what it was: so much of what is
+        sent again is neither sent twice nor said to have arrived.
+        """
+        if hash(message.frame) in box.past:
+            if receipt is not None:
+                receipt.queued.append(message.user.id)
+            return False
+        if box.phantoms:
+            box.phantoms -= 1
+            return False
+        return True
+
+    def _was_sent(self, user: User, mark: str, receipt: Receipt | None) -> bool:
+        """Whether a message was sent to a user of this node before, which is noted in the receipt."""
+        if not mark or self._nodes is None or self._nodes.is_new(user, mark):
+            return False
+        if receipt is not None:
+            receipt.delivered.append(user.id)
+        return True
+
     def moved(self, user: User, socket: int, *, is_claimed: bool) -> None:
         """See `app.delivery.nodes.House`. What was kept and is not written goes on to the user's new home."""
         endpoint, box = self._endpoints.get(socket), self._boxes.get(user)
         self._presence.forget(user)
+        if self._nodes is not None:
+            self._nodes.forget(user)
         frames = self._mail.take(user)
         if endpoint is not None and is_claimed:
             endpoint.supersede()
@@ -337,6 +368,7 @@ class Hub:
         names: Collection[User],
         ref: Raw | None,
         receipt: Receipt,
+        mark: str,
     ) -> None:
         """Send to each user the variant that it speaks, encoded once, and write down what became of it."""
         variants: dict[Spoken, bytes] = {}
@@ -351,14 +383,15 @@ class Hub:
             payload = variants.get(spoken)
             if payload is None:
                 payload = variants[spoken] = _encode_variant(event, spoken)
-            if not payload:
+            is_here = link is not None or user in self._boxes
+            if not payload or (is_here and self._was_sent(user, mark, receipt)):
                 continue
             if link is not None:
                 self._settle(names, link)
                 self._hand_over(link, payload, about, ref, receipt)
                 receipt.delivered.append(user.id)
             else:
-                self._keep(user, payload, about, names=names, receipt=receipt)
+                self._keep(user, payload, about, names=names, receipt=receipt, mark=mark)
 
     def _spoken(self, user: User, link: Link | None) -> Spoken | None:
         """Return what a user speaks that is here, is away from here, or is elsewhere; None if it is nowhere."""
@@ -390,14 +423,11 @@ class Hub:
         *,
         names: Collection[User] = (),
         receipt: Receipt | None = None,
+        mark: str = "",
     ) -> None:
         """Keep a frame for a user who is away from here, or send it on to where its home is."""
         box, nodes = self._boxes.get(user), self._nodes
-        if (
-            box is None
-            and nodes is not None
-            and nodes.forward(user, payload, about=about, names=names, receipt=receipt)
-        ):
+        if box is None and self._forward(user, payload, about, names=names, receipt=receipt, mark=mark):
             return
         is_kept = box is not None and self._mail.keep(box, payload)
         self.kept += is_kept
@@ -409,6 +439,19 @@ class Hub:
                 nodes.write_down(box, payload, receipt)
             else:
                 nodes.bus.forget(user)
+
+    def _forward(
+        self,
+        user: User,
+        payload: bytes,
+        about: User | None,
+        *,
+        names: Collection[User],
+        receipt: Receipt | None,
+        mark: str,
+    ) -> bool:
+        nodes = self._nodes
+        return nodes is not None and nodes.forward(user, payload, about=about, names=names, receipt=receipt, mark=mark)
 
     def _settle(self, names: Collection[User], link: Link) -> None:
         for peer in names:

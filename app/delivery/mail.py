@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from secrets import compare_digest
 
-from app.wire.codec import with_offset
+from app.wire.codec import with_offset, without_offset
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from stores.base import Box, User
@@ -19,9 +19,11 @@ class Mailbox:
 
     In a numbered one the last of `frames` has the offset `last`; `sent` is the last offset that a socket was handed
     before the user went away, `tokens` are those good for resuming, newest last, and `socket` is the number of the
-    user's last socket. Up to `written` it stands in a store, too; `base` is where this node began to number, None if
-    the client does not go on from another node. One that lost something that its user was still to get is broken, and
-    empty.
+    user's last socket. One that lost something that its user was still to get is broken, and empty.
+
+    Up to `written` it stands in a store, too. Where the client goes on from another node, `base` is where this one
+    began to number (else None), `past` are hashes of the events that the other node wrote, and `phantoms` is how many more
+    the client had from it that were not written.
     """
 
     __slots__ = (
@@ -31,6 +33,8 @@ class Mailbox:
         "is_live",
         "is_numbered",
         "last",
+        "past",
+        "phantoms",
         "sent",
         "size",
         "socket",
@@ -50,6 +54,8 @@ class Mailbox:
         self.sent = 0
         self.written = 0
         self.base: int | None = None
+        self.past: frozenset[int] = frozenset()
+        self.phantoms = 0
         self.socket = 0
         self.tokens: tuple[str, ...] = ()
         self.is_live = False
@@ -110,7 +116,9 @@ class Mail:
         came = self.take(user)
         box = self.boxes[user] = Mailbox(user, spoken)
         box.tokens, box.last, box.written = kept.tokens, kept.last, kept.last
+        box.past = frozenset(hash(without_offset(frame)) for frame in kept.frames)
         if offset > box.last:
+            box.phantoms = offset - box.last
             box.last = box.written = offset
         else:
             box.frames.extend(kept.frames)

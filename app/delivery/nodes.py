@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.delivery.mail import Mailbox
 from handlers.ports import Receipt
@@ -18,12 +19,14 @@ from schemas.capabilities import Spoken
 from stores.base import Bus, Directory, Home, Peer, Revocation, User, Watcher
 
 LONGEST_WAIT = 10_000
+MARKS = 1000
 
 
 class Message(Struct, array_like=True, tag=1, frozen=True):
     """An encoded event for a user, as `Delivery.send` has it; `receipt` is 0 if nobody waits for one.
 
-    One that the user may have got already, from a node that is its home no more, has the `offset` that it had there.
+    One that the user may have got already, from a node that is its home no more, has the `offset` that it had there, or
+    `is_again` if that node is gone and did not say.
     """
 
     user: User
@@ -32,6 +35,8 @@ class Message(Struct, array_like=True, tag=1, frozen=True):
     names: tuple[User, ...]
     receipt: int = 0
     offset: int = 0
+    mark: str = ""
+    is_again: bool = False
 
 
 class Confirmation(Struct, array_like=True, tag=2, frozen=True):
@@ -77,6 +82,26 @@ class House(Protocol):
         ...
 
 
+class Marks:
+    """The last `MARKS` marks at least, in two generations, so that nothing has to be looked for to make room."""
+
+    __slots__ = ("_old", "_young")
+
+    def __init__(self) -> None:
+        self._young: set[int] = set()
+        self._old: set[int] = set()
+
+    def add(self, mark: str) -> bool:
+        """Add a mark; False if it was there."""
+        number = hash(mark)
+        if number in self._young or number in self._old:
+            return False
+        if len(self._young) == MARKS:
+            self._old, self._young = self._young, set()
+        self._young.add(number)
+        return True
+
+
 class Waiting(Struct):
     """A message whose receipt has not come."""
 
@@ -95,6 +120,8 @@ class Nodes(Watcher):
         self._numbers = count(1)
         self._waiting: dict[int, Waiting] = {}
         self._adopting: set[User] = set()
+        self._gone: set[str] = set()
+        self._seen: dict[User, Marks] = {}
         self.house: House
         self.adopt: Callable[[User, Home], Awaitable[None]]
         self.reassert: Callable[[User], Awaitable[None]]
@@ -122,13 +149,15 @@ class Nodes(Watcher):
         names: Collection[User] = (),
         receipt: Receipt | None = None,
         offset: int = 0,
+        mark: str = "",
+        is_again: bool = False,
     ) -> bool:
         """Send an encoded event to the user's home; False if that is no other node."""
         node = self.elsewhere(user)
         if node is None:
             return False
         number = 0 if receipt is None else next(self._numbers)
-        message = Message(user, frame, about, tuple(names), number, offset)
+        message = Message(user, frame, about, tuple(names), number, offset, mark, is_again)
         if receipt is not None:
             receipt.hold()
             self._waiting[number] = Waiting(message, node, receipt)
@@ -137,6 +166,17 @@ class Nodes(Watcher):
         self.forwarded += 1
         self.bus.post(node, _encode(message))
         return True
+
+    def is_new(self, user: User, mark: str) -> bool:
+        """Whether no message of this mark was sent to a user of this node lately; from now on one was."""
+        marks = self._seen.get(user)
+        if marks is None:
+            marks = self._seen[user] = Marks()
+        return marks.add(mark)
+
+    def forget(self, user: User) -> None:
+        """Forget what was sent to a user."""
+        self._seen.pop(user, None)
 
     def write_down(self, box: Mailbox, payload: bytes, receipt: Receipt | None) -> None:
         """Write the latest event of a mailbox; it goes on to the user's next home if this is it no more."""
@@ -180,8 +220,13 @@ class Nodes(Watcher):
             return
         if before.node == self.bus.node:
             self._lost(user, before, after)
-        elif not after.socket:
-            self._send_again(user, before.node)
+        elif before.node in self._gone:
+            self._send_again(before.node)
+
+    def gone(self, node: str) -> None:
+        """See `Watcher`."""
+        self._gone.add(node)
+        self._send_again(node)
 
     def _lost(self, user: User, before: Home, after: Home) -> None:
         if not after.socket and self.house.is_here(user):
@@ -219,16 +264,24 @@ class Nodes(Watcher):
             waiting.receipt.queued += confirmation.queued
             waiting.receipt.settle()
 
-    def _send_again(self, user: User, gone: str) -> None:
-        """Send what a node that is gone did not confirm to the user's new home, or keep it if that is this node."""
-        again = [(n, each) for n, each in self._waiting.items() if each.node == gone and each.message.user == user]
-        for number, each in again:
-            del self._waiting[number]
-            self._deliver_again(each)
+    def _send_again(self, gone: str) -> None:
+        """Send what a node that is gone did not confirm to the new homes of its users, as far as they have one."""
+        for number, each in list(self._waiting.items()):
+            home = self.bus.home(each.message.user)
+            if each.node == gone and home is not None and home.node != gone:
+                del self._waiting[number]
+                self._deliver_again(each.message, each.receipt)
 
-    def _deliver_again(self, waiting: Waiting) -> None:
-        message, receipt = waiting.message, waiting.receipt
-        is_sent = self.forward(message.user, message.frame, about=message.about, names=message.names, receipt=receipt)
+    def _deliver_again(self, message: Message, receipt: Receipt) -> None:
+        is_sent = self.forward(
+            message.user,
+            message.frame,
+            about=message.about,
+            names=message.names,
+            receipt=receipt,
+            mark=message.mark,
+            is_again=True,
+        )
         if not is_sent:
-            self.house.deliver(message, receipt)
+            self.house.deliver(replace(message, is_again=True), receipt)
         receipt.settle()

@@ -211,12 +211,16 @@ class RedisBus:
         for node, incoming in self._incoming.items():
             self._ask_again(node, incoming)
 
-    def lose(self, nodes: Collection[str]) -> None:
-        """Forget nodes that are gone; what waits for them cannot arrive."""
-        for node in nodes:
-            self._incoming.pop(node, None)
-            self._outgoing.pop(node, None)
-            self._ready.pop(node, None)
+    @property
+    def partners(self) -> set[str]:
+        """The nodes to which something was sent."""
+        return set(self._outgoing)
+
+    def lose(self, node: str) -> None:
+        """Forget a node that is gone; what waits for it cannot arrive."""
+        self._incoming.pop(node, None)
+        self._outgoing.pop(node, None)
+        self._ready.pop(node, None)
 
     async def run(self) -> None:
         """Send and write what is put down here, until cancelled. While Redis is away it waits."""

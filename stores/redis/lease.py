@@ -30,6 +30,7 @@ class Lease:
         self._renewed_at = 0.0
         self._monotonic: Callable[[], float] = time.monotonic
         self._time: Callable[[], float] = time.time
+        self._gone: set[str] = set()
         self.nodes: frozenset[str] = frozenset()
 
     async def run(self) -> None:
@@ -52,7 +53,7 @@ class Lease:
         if self._steady_since is None or self._renewed_at - renewed_at > self._seconds:
             self._steady_since = self._renewed_at
         elif self._renewed_at - self._steady_since >= self._seconds:
-            self._report_orphans()
+            self._report_gone()
 
     def _compare(self, now: float, asked_at: float, answered_at: float) -> None:
         """Go by the store's clock; how far it is off is known up to half the time that the answer took."""
@@ -65,11 +66,13 @@ class Lease:
         """Let the others take over at once."""
         await self._client.run(scripts.LEAVE, self._client.space.nodes, self._client.node)
 
-    def _report_orphans(self) -> None:
+    def _report_gone(self) -> None:
+        """Report nodes that are gone, each once, and whose users they were, as long as these have no other home."""
         gone = self._replica.nodes - self.nodes
-        if not gone:
-            return
-        self._bus.lose(gone)
+        for node in (gone | self._bus.partners) - self.nodes - self._gone:
+            self._gone.add(node)
+            self._bus.lose(node)
+            self._bus.watcher.gone(node)
         orphans = [(user, home) for user, home in self._replica.homes.items() if home.node in gone]
         for user, home in orphans:
             self._bus.watcher.orphaned(user, home)

@@ -1,4 +1,4 @@
-"""A user that loses nothing: it goes to whichever node lets it in, resumes, and sends anew what was not acknowledged."""
+"""A user that loses nothing: it goes to whichever node lets it in, resumes, and sends what it must again."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress

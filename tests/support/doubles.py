@@ -134,6 +134,7 @@ class RecordingDelivery:
         names: Collection[User] = (),
         ref: msgspec.Raw | None = None,
         receipt: Receipt | None = None,
+        mark: str = "",
     ) -> None:
         receivers = [user for user in users if user != about]
         variants = [(user, event.variant(self.spoken.get(user, VERSION_1))) for user in receivers]
