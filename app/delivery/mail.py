@@ -22,8 +22,8 @@ class Mailbox:
     user's last socket. One that lost something that its user was still to get is broken, and empty.
 
     Up to `written` it stands in a store, too. Where the client goes on from another node, `base` is where this one
-    began to number (else None), `past` are hashes of the events that the other node wrote, and `phantoms` is how many more
-    the client had from it that were not written.
+    began to number (else None), `past` are hashes of the events that the other node wrote, and `phantoms` is how many
+    more the client had from it that were not written.
     """
 
     __slots__ = (

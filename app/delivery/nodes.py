@@ -222,6 +222,8 @@ class Nodes(Watcher):
             self._lost(user, before, after)
         elif before.node in self._gone:
             self._send_again(before.node)
+        if after.socket:
+            self._gone.discard(after.node)
 
     def gone(self, node: str) -> None:
         """See `Watcher`."""

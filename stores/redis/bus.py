@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Collection
+from itertools import count
 from typing import Any
 
 import anyio
@@ -24,18 +25,23 @@ _encode_tokens = msgspec.json.Encoder().encode
 
 
 class Batch(Struct, array_like=True, tag=1):
-    """What one node sends to another at once, by its serial number; those before `first` are not to be had any more."""
+    """What one node sends to another at once, by its serial number; those before `first` are not to be had any more.
+
+    Numbers begin anew with each `stream`, as when the other was taken for gone and came back.
+    """
 
     node: str
+    stream: int
     serial: int
     first: int
     parcels: list[bytes]
 
 
 class Again(Struct, array_like=True, tag=2):
-    """Asks for what was sent from this serial number on."""
+    """Asks for what was sent in a stream from this serial number on."""
 
     node: str
+    stream: int
     serial: int
 
 
@@ -54,8 +60,9 @@ class Write(Struct):
 class Outgoing:
     """What goes to one node: what is yet to go, and what went lately, in case it has to go again."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, stream: int) -> None:
         self._node = node
+        self._stream = stream
         self._serial = 0
         self._sent: deque[tuple[int, list[bytes], int]] = deque()
         self._size = 0
@@ -74,19 +81,23 @@ class Outgoing:
         self._size += size
         while len(self._sent) > 1 and (self._size > RETAINED_BYTES or len(self._sent) > RETAINED_BATCHES):
             self._size -= self._sent.popleft()[2]
-        return _encode(Batch(self._node, self._serial, self._first, parcels))
+        return self._batch(self._serial, parcels)
 
-    def again(self, serial: int) -> list[bytes]:
-        """Return what was sent from this serial number on, as far as it is retained."""
-        return [
-            _encode(Batch(self._node, sent, self._first, parcels)) for sent, parcels, _ in self._sent if sent >= serial
-        ]
+    def again(self, asked: Again) -> list[bytes]:
+        """Return what is asked for, as far as it is retained."""
+        if asked.stream != self._stream:
+            return []
+        return [self._batch(serial, parcels) for serial, parcels, _ in self._sent if serial >= asked.serial]
+
+    def _batch(self, serial: int, parcels: list[bytes]) -> bytes:
+        return _encode(Batch(self._node, self._stream, serial, self._first, parcels))
 
 
 class Incoming:
-    """What comes from one node, each batch once and in order."""
+    """What comes from one node in one stream, each batch once and in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: int) -> None:
+        self.stream = stream
         self._early: dict[int, Batch] = {}
         self.expected = 1
         self.lost = 0
@@ -117,6 +128,7 @@ class RedisBus:
         self._client = client
         self._replica = replica
         self._due = anyio.Event()
+        self._streams = count(1)
         self._outgoing: dict[str, Outgoing] = {}
         self._incoming: dict[str, Incoming] = {}
         self._ready: dict[str, Outgoing] = {}
@@ -154,7 +166,7 @@ class RedisBus:
         """See `Bus`."""
         outgoing = self._ready.get(node)
         if outgoing is None:
-            outgoing = self._outgoing.setdefault(node, Outgoing(self.node))
+            outgoing = self._outgoing.setdefault(node, Outgoing(self.node, next(self._streams)))
             self._ready[node] = outgoing
             self._due.set()
         outgoing.waiting.append(parcel)
@@ -197,10 +209,14 @@ class RedisBus:
         if isinstance(message, Again):
             outgoing = self._outgoing.get(message.node)
             if outgoing is not None:
-                self._resent += ((message.node, batch) for batch in outgoing.again(message.serial))
+                self._resent += ((message.node, batch) for batch in outgoing.again(message))
                 self._due.set()
             return
-        incoming = self._incoming.setdefault(message.node, Incoming())
+        incoming = self._incoming.get(message.node)
+        if incoming is None or incoming.stream < message.stream:
+            incoming = self._incoming[message.node] = Incoming(message.stream)
+        elif incoming.stream > message.stream:
+            return
         for parcel in incoming.take(message):
             self.watcher.arrived(message.node, parcel)
         if incoming.has_gap:
@@ -217,8 +233,7 @@ class RedisBus:
         return set(self._outgoing)
 
     def lose(self, node: str) -> None:
-        """Forget a node that is gone; what waits for it cannot arrive."""
-        self._incoming.pop(node, None)
+        """Forget what was sent to a node that is gone; should it come back, what is sent then begins anew."""
         self._outgoing.pop(node, None)
         self._ready.pop(node, None)
 
@@ -269,5 +284,5 @@ class RedisBus:
         return write
 
     def _ask_again(self, node: str, incoming: Incoming) -> None:
-        self._resent.append((node, _encode(Again(self.node, incoming.expected))))
+        self._resent.append((node, _encode(Again(self.node, incoming.stream, incoming.expected))))
         self._due.set()

@@ -69,6 +69,7 @@ class Lease:
     def _report_gone(self) -> None:
         """Report nodes that are gone, each once, and whose users they were, as long as these have no other home."""
         gone = self._replica.nodes - self.nodes
+        self._gone -= self.nodes
         for node in (gone | self._bus.partners) - self.nodes - self._gone:
             self._gone.add(node)
             self._bus.lose(node)
