@@ -13,7 +13,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.auth.keys import public_keys
 from app.contract.contract import Contract
+from app.ops.audit import opened
 from app.ops.logs import make_logger
+from app.ops.tracing import opened_tracing
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
 from app.rest.docs import static_files
 from app.rest.endpoints import endpoints
@@ -36,7 +38,9 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     Raises `SettingsError` for a setting, key or plugin that cannot be used.
     """
     chosen = read_settings() if settings is None else settings
-    plan = Plan(chosen, public_keys(chosen), load_routes(chosen.plugins), make_logger(chosen))
+    routes, tracing = load_routes(chosen.plugins), opened_tracing(chosen)
+    traced = routes if tracing is None else tracing.traced(routes)
+    plan = Plan(chosen, public_keys(chosen), traced, make_logger(chosen), opened(chosen.audit_log), tracing)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
@@ -55,7 +59,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
         },
         lifespan=lifespan,
     )
-    app.state.contract = Contract(plan.routes, endpoints(chosen), chosen.ws_path)
+    app.state.contract = Contract(routes, endpoints(chosen), chosen.ws_path)
     return app
 
 

@@ -24,11 +24,13 @@ from app.delivery.mail import Mail
 from app.delivery.nodes import Nodes
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.ops.audit import Append, AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
 from app.ops.metrics import Parts, ServiceCollector
+from app.ops.tracing import Tracing
 from app.ops.watch import StoreWatch, WatchedStores
-from app.settings import Settings
+from app.settings import Settings, without_secrets
 from app.wire.addresses import Addresses
 from app.wire.connection import Connection
 from app.wire.dispatch import Dispatcher
@@ -44,6 +46,7 @@ from handlers import connections as requests
 from handlers import departures
 from handlers.ports import Limits, Services
 from handlers.table import Route
+from schemas.capabilities import CAPABILITIES
 from schemas.errors import CloseCode
 from stores.base import Home, Revocation, Stores, StoreUnreachableError, User
 
@@ -58,7 +61,17 @@ class Plan(Struct, frozen=True):
     keys: tuple[RSAKey, ...]
     routes: dict[str, Route]
     log: FilteringBoundLogger
+    audit: Append | None = None
+    tracing: Tracing | None = None
     sources: Sources = field(default_factory=Sources)
+
+
+class Stopping(Struct, frozen=True):
+    """Why the node stops, since when on the monotonic clock, and how many sockets had closed until then."""
+
+    reason: str
+    began: float
+    closed_before: int
 
 
 class Runtime:
@@ -70,6 +83,8 @@ class Runtime:
         self.stores = stores
         self.log = log
         self.is_draining = False
+        self._monotonic = sources.monotonic
+        self._stopping: Stopping | None = None
         self._tasks = tasks
         self.key_file = KeyFile(settings, plan.keys, log)
         self.issuer = _issuer(settings, sources.monotonic, log)
@@ -98,15 +113,18 @@ class Runtime:
             on_overflow=self._overflow,
         )
         self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids, nodes=self.nodes)
+        self.audit = NoAudit() if plan.audit is None else AuditLog(plan.audit, log)
         self.services = Services(
             stores=watched,
             delivery=self.hub,
             tokens=tokens,
             failures=self.failures,
+            audit=self.audit,
             clock=sources.clock,
             ids=sources.ids,
             limits=_limits(settings),
             version=VERSION,
+            capabilities=tuple(each for each in CAPABILITIES if each != "trace" or plan.tracing is not None),
         )
         loop = asyncio.get_running_loop()
         self.flusher = Flusher(loop.call_soon, loop.call_later, settings.outbox_total_bytes)
@@ -143,6 +161,7 @@ class Runtime:
                 presence=self.presence,
                 failures=self.failures,
                 stores=self.store_watch,
+                audit=self.audit,
                 loop_lag=self.loop_lag,
                 registries=self._registries,
             )
@@ -205,11 +224,24 @@ class Runtime:
             self.loop_lag.observe(max(0.0, time.perf_counter() - began - TICK_SECONDS))
             await self._guarded(self.tick())
 
-    def drain(self) -> Drain:
-        """Take no new sockets from now on; return what closes those that are there."""
+    def drain(self, reason: str) -> Drain:
+        """Take no new sockets from now on, and say why in the log; return what closes those that are there."""
         self.is_draining = True
-        self.log.info("draining", sockets=len(self.gateway.connections))
+        self._stopping = Stopping(reason, self._monotonic(), self.gateway.closed.total())
+        self.log.info("draining", reason=reason, sockets=len(self.gateway.connections))
         return self.gateway.drain(self.settings.drain_seconds)
+
+    def last_words(self) -> dict[str, object]:
+        """Return what the log says of a stop: why, how many sockets it closed or cut, and how long it took."""
+        stopping = self._stopping
+        if stopping is None:  # there was no drain
+            return {"reason": None, "sockets_cut": len(self.gateway.connections)}
+        return {
+            "reason": stopping.reason,
+            "sockets_closed": self.gateway.closed.total() - stopping.closed_before,
+            "sockets_cut": len(self.gateway.connections),
+            "seconds": round(self._monotonic() - stopping.began, 3),
+        }
 
     def share_addresses(self, salt: bytes) -> None:
         """Hash addresses as all nodes do."""
@@ -270,25 +302,41 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
         tasks.start_soon(runtime.key_file.run)
+        tasks.start_soon(runtime.audit.run)
         if runtime.issuer is not None:
             tasks.start_soon(runtime.issuer.run)
         plan.log.info(
             "started",
-            store=settings.store_url,
+            version=VERSION,
+            address=f"{settings.bind_host}:{settings.port}",
+            tls=settings.has_tls,
             ws_path=settings.ws_path,
             environment=settings.app_env,
+            store=without_secrets(settings.store_url),
             keys=[key.thumbprint() for key in plan.keys],
             jwks_url=settings.jwt_jwks_url or None,
+            issuer=settings.jwt_issuer,
+            dev_tokens=settings.hands_out_dev_tokens,
+            admin=settings.admin == "on",
+            audit_log=settings.audit_log or None,
+            tracing=settings.tracing == "on",
+            plugins=list(settings.plugins),
+            max_connections=settings.max_connections,
+            trusted_proxies=list(settings.trusted_proxies),
         )
         yield runtime
         runtime.is_draining = True
         if runtime.nodes is not None:
             runtime.hub.rewrite()
+        last_words = runtime.last_words()
         tasks.cancel_scope.cancel()
     if runtime.issuer is not None:
         await runtime.issuer.close()
     await stores.close()
-    plan.log.info("stopped")
+    await runtime.audit.flush()
+    if plan.tracing is not None:
+        await plan.tracing.close()
+    plan.log.info("stopped", version=VERSION, **last_words)
 
 
 def _issuer(settings: Settings, monotonic: Callable[[], float], log: FilteringBoundLogger) -> IssuerKeys | None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Raw, Struct
 from schemas.auth import Resume
-from schemas.capabilities import Spoken
+from schemas.capabilities import CAPABILITIES, Capability, Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from stores.base import Holder, Peer, Revocation, Stores, User
@@ -92,6 +92,23 @@ class Failures(Protocol):
 
     def failed(self, address: bytes) -> None:
         """Count one."""
+        ...
+
+
+Audited = Literal[
+    "authenticated", "renewed", "registered", "superseded", "accepted", "parted", "kicked", "ended", "revoked", "closed"
+]
+AuditDetail = str | int | bytes | None
+
+
+class Audit(Protocol):
+    """The record of who did what, for those who have to account for it."""
+
+    def note(self, event: Audited, user: User, **details: AuditDetail) -> None:
+        """Write down what a user did, or what was done to it; never what anybody said. Waits for nothing.
+
+        A detail in bytes is the salted hash of an address; one of None is left out.
+        """
         ...
 
 
@@ -258,7 +275,9 @@ class Services(Struct, frozen=True, kw_only=True):
     delivery: Delivery
     tokens: Tokens
     failures: Failures
+    audit: Audit
     clock: Clock
     ids: Ids
     limits: Limits
     version: str
+    capabilities: tuple[Capability, ...] = CAPABILITIES

@@ -41,7 +41,9 @@ async def revoke(request: Request) -> Response:
         seconds=runtime.settings.revocation_seconds,
     )
     closed = await departures.revoke(revocation, runtime.services)
-    runtime.log.warning("tokens revoked", by=operator.user.id, sockets=closed, **_named(revocation))
+    named = _named(revocation)
+    runtime.log.warning("tokens revoked", by=operator.user.id, sockets=closed, **named)
+    runtime.audit.note("revoked", operator.user, sockets=closed, **{f"revoked_{key}": named[key] for key in named})
     return json({"closedSockets": closed, "keptUntil": iso(revocation.expires_at)})
 
 

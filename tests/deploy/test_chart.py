@@ -22,7 +22,7 @@ RELEASE = "dev"
 NAME = "dev-peersync"
 BYTES = {"Mi": 1 << 20, "Gi": 1 << 30}
 OF_THE_CHART = {"APP_ENV", "DEV_TOKENS", "HOST", "JWT_PRIVATE_KEY", "JWT_PRIVATE_KEY_PATH", "JWT_PUBLIC_KEY"} | {
-    *("JWT_PUBLIC_KEY_PATH", "LOG_FORMAT", "PORT", "STORE_URL")
+    *("JWT_PUBLIC_KEY_PATH", "LOG_FORMAT", "PORT", "STORE_URL", "TLS_CERT_PATH", "TLS_KEY_PATH")
 }
 
 VALUES: dict[str, Manifest] = {

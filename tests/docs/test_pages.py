@@ -81,7 +81,7 @@ def test_every_setting_is_listed() -> None:
     assert sorted(row[0].strip("`") for row in listed) == sorted(name.upper() for name in Settings.__struct_fields__)
     read = read_settings({row[0].strip("`"): row[1].strip("`") for row in listed}, dotenv=None)
     assert read == Settings()
-    unset = [name for name in Settings.__struct_fields__ if getattr(Settings(), name) in {"", ()}]
+    unset = [name for name in Settings.__struct_fields__ if getattr(Settings(), name) in {"", (), None}]
     assert sorted(row[0].strip("`") for row in listed if not row[1]) == sorted(name.upper() for name in unset)
 
 

@@ -120,11 +120,15 @@ def test_genkeys(tmp_path: Path) -> None:
 
 def test_schema(keys: Keys, tmp_path: Path) -> None:
     """The contract is written to the folder, with the events of plugins; a file in its place is told of in one line."""
-    result = run(keys, "schema", str(tmp_path / "contract"), PLUGINS="docs.examples.shout", PORT="4000")
+    types, python = tmp_path / "events.ts", tmp_path / "events.py"
+    arguments = (str(tmp_path / "contract"), "--typescript", str(types), "--python", str(python))
+    result = run(keys, "schema", *arguments, PLUGINS="docs.examples.shout", PORT="4000")
     assert result.exit_code == 0, result.output
+    assert "interface Shout " in types.read_text()
     document = json.loads((tmp_path / "contract/asyncapi.json").read_text())
     assert document["servers"]["here"]["host"] == "localhost:4000"
     assert (tmp_path / "contract/schemas/SHOUT.json").is_file()
+    assert "async def shout(" in python.read_text()
     (tmp_path / "file").touch()
     for folder in ("file", "file/within"):
         result = run(keys, "schema", str(tmp_path / folder))

@@ -1,14 +1,12 @@
 """What a peer in a terminal keeps over a lost connection, alone and between a real server and another peer."""
 
-import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
-from app.cli.peer_resume import CATCH_UP, HANDLED_AT_ONCE, Resumption
-from schemas.auth import AuthSuccess
-from schemas.auth import Resumption as Granted
+from app.cli.peer_absence import Absence
+from schemas.auth import AuthSuccess, Resumption
 from tests.app.cli.test_peer import running
 from tests.support.proxy import proxy
 from tests.support.server import Server, serving
@@ -31,73 +29,47 @@ def watch() -> Watch:
 
 
 @pytest.fixture
-def resumption(watch: Watch) -> Resumption:
-    """That of a peer whose first connection was granted the token `res_1`."""
-    resumption = Resumption({"name": "test"}, watch)
-    assert resumption.entered(success("res_1")) is None
-    return resumption
+def absence(watch: Watch) -> Absence:
+    """That of a peer whose first connection can be resumed."""
+    absence = Absence(watch)
+    assert absence.returned(success()) == ""
+    return absence
 
 
-def success(token: str | None, *, recovered: bool = False) -> AuthSuccess:
-    granted = Granted(token=token, grace_seconds=120) if token else None
-    return AuthSuccess(user_id="ann", display_name="Ann", resume=granted, recovered=recovered if token else None)
+def success(*, recovered: bool = False, version_1: bool = False) -> AuthSuccess:
+    granted = None if version_1 else Resumption(token="res_1", grace_seconds=120)
+    return AuthSuccess(user_id="ann", display_name="Ann", resume=granted, recovered=None if version_1 else recovered)
 
 
-def hello(resumption: Resumption) -> dict[str, object]:
-    data: dict[str, object] = json.loads(resumption.hello("token"))["data"]
-    return data
-
-
-def test_the_first_hello() -> None:
-    """It asks for every capability, and for nothing to be resumed."""
-    data = hello(Resumption({"name": "test"}, Watch()))
-    assert data == {
-        "token": "token",
-        "capabilities": ["resume", "acks", "sessions", "notices"],
-        "client": {"name": "test"},
-    }
-
-
-def test_a_return(resumption: Resumption, watch: Watch) -> None:
-    """It resumes from the last event handled, with the latest token; what came twice is taken once."""
-    assert [resumption.takes(offset) for offset in (1, 2, None, 2, 3)] == [True, True, True, False, True]
-    resumption.lost()
+@pytest.mark.parametrize(("count", "events"), [(0, "no events"), (1, "1 event"), (2, "2 events")])
+def test_a_return(absence: Absence, watch: Watch, count: int, events: str) -> None:
+    """What was kept is counted, and only that."""
+    absence.missed(1)
+    absence.began()
     watch.time = 2.5
-    assert hello(resumption)["resume"] == {"token": "res_1", "offset": 3}
-    assert resumption.entered(success("res_2", recovered=True)) is None
-    assert resumption.takes(4)
-    assert json.loads(resumption.ping(CATCH_UP)) == {"event": "PING", "data": {"offset": 4}, "ref": CATCH_UP}
-    assert resumption.caught_up() == "back after 2.5 s: nothing was lost, 1 event caught up"
-    resumption.lost()
-    assert hello(resumption)["resume"] == {"token": "res_2", "offset": 4}
+    assert absence.returned(success(recovered=True)) == ""
+    for offset in range(2, 2 + count):
+        absence.missed(offset)
+        absence.missed(None)
+    assert absence.ended() == f"back after 2.5 s: nothing was lost, {events} caught up"
+    assert absence.ended() == ""
 
 
-def test_a_return_that_starts_over(resumption: Resumption, watch: Watch) -> None:
-    """If it cannot be resumed that is told, and offsets begin anew."""
-    resumption.takes(7)
-    resumption.lost()
+def test_a_return_that_starts_over(absence: Absence, watch: Watch) -> None:
+    absence.began()
     watch.time = 60
-    told = resumption.entered(success("res_2"))
+    absence.began()
+    told = absence.returned(success())
     assert told == "back after 60.0 s, but starting over: the server no longer had what was sent meanwhile"
-    assert resumption.takes(1)
-    assert hello(resumption)["resume"] == {"token": "res_2", "offset": 1}
+    assert absence.ended() == ""
 
 
-def test_a_server_of_version_1(resumption: Resumption) -> None:
-    """One that grants no token is asked for nothing the next time."""
-    resumption.lost()
-    assert resumption.entered(success(None)) is not None
-    resumption.lost()
-    assert "resume" not in hello(resumption)
-    assert resumption.entered(success(None)) is None
-
-
-def test_reports(resumption: Resumption) -> None:
-    """The server is told what it can let go of, once in a while."""
-    assert [offset for offset in range(1, 251) if resumption.takes(offset) and resumption.report()] == [
-        HANDLED_AT_ONCE,
-        2 * HANDLED_AT_ONCE,
-    ]
+def test_a_server_of_version_1() -> None:
+    """One that keeps nothing has lost nothing."""
+    absence = Absence(Watch())
+    assert absence.returned(success(version_1=True)) == ""
+    absence.began()
+    assert absence.returned(success(version_1=True)) == ""
 
 
 @pytest.fixture
