@@ -16,8 +16,8 @@ from app.contract.contract import Contract
 from app.ops.audit import opened
 from app.ops.logs import make_logger
 from app.ops.tracing import opened_tracing
+from app.rest import console, docs
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
-from app.rest.docs import static_files
 from app.rest.endpoints import endpoints
 from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, STORE_URLS, Settings, SettingsError, read_settings, without_secrets
@@ -108,7 +108,8 @@ async def _no_socket(websocket: WebSocket) -> None:
 
 def _rest(settings: Settings) -> list[Route | Mount]:
     routes = [Route(each.path, each.call, methods=[each.method]) for each in endpoints(settings)]
-    return [*routes, *(static_files() if settings.docs == "on" else [])]
+    docs_files = docs.static_files() if settings.docs == "on" else []
+    return [*routes, *docs_files, *(console.static_files() if settings.has_console else [])]
 
 
 def _proxies(settings: Settings) -> list[Middleware]:

@@ -120,6 +120,21 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
         return self.tls_cert_path is not None
 
     @property
+    def is_private(self) -> bool:
+        """Whether this is a developer's own server: in development, and only this machine can connect."""
+        return self.app_env == "development" and self.is_loopback
+
+    @property
+    def shows_overview(self) -> bool:
+        """Whether `GET /api/v1/admin/overview` exists."""
+        return self.is_private or self.admin == "on"
+
+    @property
+    def has_console(self) -> bool:
+        """Whether `/console` exists: it needs the overview, and the documents of the contract."""
+        return self.docs == "on" and self.shows_overview
+
+    @property
     def max_http_connections(self) -> int:
         """How many connections may be there that are no sockets (yet): a quarter of MAX_CONNECTIONS, 100 at least."""
         return max(100, self.max_connections // 4)
@@ -128,7 +143,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     def hands_out_dev_tokens(self) -> bool:
         """Whether `POST /api/v1/auth/dev-token` exists (protocol.md section 6)."""
         if self.dev_tokens == "auto":
-            return self.app_env == "development" and self.is_loopback
+            return self.is_private
         return self.dev_tokens == "on"
 
 

@@ -167,6 +167,10 @@ class Directory(Protocol):
         """
         ...
 
+    def everybody(self) -> Iterator[Peer]:
+        """Return the peers of all orgs, here or away, of each org the latest registered first; for operators only."""
+        ...
+
     def place(self, user: User) -> int:
         """Return the peer's place in the order of registration, 1 or more; 0 if there is no such peer."""
         ...
@@ -185,6 +189,10 @@ class Directory(Protocol):
 
     def sessions_of(self, user: User) -> Collection[Session]:
         """Return the sessions the user is in, in the order of joining; empty if there are none."""
+        ...
+
+    def all_sessions(self) -> Iterator[Session]:
+        """Return the sessions of all orgs, the latest made first; for operators only."""
         ...
 
     def sizes(self) -> Sizes:

@@ -121,11 +121,12 @@ def greeting(settings: Settings, port: int) -> str:
     host = settings.bind_host if settings.is_loopback else "localhost"
     s = "s" if settings.has_tls else ""
     page = f"http{s}://{host}:{port}/docs  " if settings.docs == "on" else ""
+    console = f"  console  http{s}://{host}:{port}/console\n" if settings.has_console else ""
     return (
         f"PeerSync Dev Connect ({settings.app_env})\n"
         f"  socket   ws{s}://{host}:{port}{settings.ws_path}\n"
         f"  health   http{s}://{host}:{port}/health/live  /health/ready  /metrics\n"
-        f"  docs     {page}README.md, docs/\n"
+        f"  docs     {page}README.md, docs/\n{console}"
         f"  a token  bin/devtoken ann      two people talking  bin/peer ann, and in another terminal: bin/peer bob"
     )
 

@@ -75,8 +75,8 @@ async def outlasting(*sockets: Client) -> list[Client]:
     """Return those that are still open once all are let in, and one of them is superseded."""
     left = [who for who in sockets if await answers(who)]
     while len(left) == len(sockets):
-        with suppress(ConnectionClosed):
-            for who in sockets:
+        for who in sockets:
+            with suppress(ConnectionClosed):
                 await who.send("PING")
         left = [who for who in sockets if await answers(who)]
     return left

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx2
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from tests.support.server import Server
@@ -36,6 +35,11 @@ class Peer(WSListener):
         self._code = 1006
         self.seen: Counter[str] = Counter()
         self.is_gone = anyio.Event()
+
+    @property
+    def code(self) -> int:
+        """What the server closed with; 1006 if it has not."""
+        return self._code
 
     async def connect(self, url: str, source: str = "127.0.0.1") -> "Peer":
         """Connect from this address of the loopback network; raises `OSError` or `picows.WSError`."""
@@ -167,7 +171,7 @@ def metric(server: Server, name: str) -> float:
 
 def metrics(server: Server) -> str:
     """Return /metrics."""
-    return httpx2.get(f"{server.http}/metrics").text
+    return server.get("/metrics").text
 
 
 def registries(server: Server) -> dict[str, float]:

@@ -29,19 +29,23 @@ async def _talk(keys: Keys, folder: Path, **settings: str) -> tuple[str, str]:
 
 
 async def test_json(keys: Keys, tmp_path: Path) -> None:
-    """At debug level every event is a JSON line that binds socket, user, session and event name."""
+    """At debug level every event is a JSON line that binds socket, user, session and event name; and no secrets."""
     log, session_id = await _talk(keys, tmp_path, log_level="debug", log_format="json")
     lines = [json.loads(line) for line in log.splitlines()]
     (sent,) = [line for line in lines if line.get("event_name") == "SEND_MESSAGE"]
     assert {"event", "level", "timestamp", "socket_id", "user_id", "session_id", "event_name"} <= set(sent)
     assert (sent["user_id"], sent["session_id"]) == ("ann", session_id)
+    _check_no_secrets(log, keys)
 
 
-@pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_no_secrets(log_format: str, keys: Keys, tmp_path: Path) -> None:
-    """Even at debug level neither a token nor content is logged."""
-    log, _ = await _talk(keys, tmp_path, log_level="debug", log_format=log_format)
+async def test_console(keys: Keys, tmp_path: Path) -> None:
+    """For people, too, neither a token nor content is logged at debug level."""
+    log, _ = await _talk(keys, tmp_path, log_level="debug", log_format="console")
     assert "SEND_MESSAGE" in log
+    _check_no_secrets(log, keys)
+
+
+def _check_no_secrets(log: str, keys: Keys) -> None:
     assert "secret between" not in log
     assert keys.token("ann").split(".")[0] not in log
 
@@ -74,7 +78,7 @@ async def test_start_and_stop(reason: signal.Signals, keys: Keys, tmp_path: Path
 
 
 def test_a_start_that_fails(keys: Keys, tmp_path: Path) -> None:
-    """A server that cannot listen has no last words about sockets, and no traceback."""
+    """A server that cannot listen says so in a line: no last words about sockets, and no traceback."""
     with serving(keys, tmp_path) as first:
         again = {**os.environ, **keys.environment(), "PORT": str(first.port), "LOG_FORMAT": "json"}
         command = [sys.executable, "-m", "app", "serve"]
@@ -82,4 +86,4 @@ def test_a_start_that_fails(keys: Keys, tmp_path: Path) -> None:
         done = subprocess.run(command, check=False, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert '"stopped"' in done.stderr
+    assert done.stderr.count("\n") == 1

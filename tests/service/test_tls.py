@@ -14,7 +14,7 @@ from app.cli import loops
 from app.cli.doctor import examine
 from tests.support.certificates import make_certificate, paths
 from tests.support.client import client, pair
-from tests.support.server import ROOT, Server, serving
+from tests.support.server import PATH, Server, serving
 from tests.support.tokens import Keys
 
 HASTY = """
@@ -44,7 +44,7 @@ def server(keys: Keys, folder: Path) -> Iterator[Server]:
 def environment(server: Server, folder: Path) -> dict[str, str]:
     """Return the settings of the server, for commands beside it."""
     tls = {name.upper(): str(path) for name, path in paths(folder).items()}
-    return {**os.environ, **server.keys.environment(), **tls, "PORT": str(server.port), "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **server.keys.environment(), **tls, "PORT": str(server.port), "PYTHONPATH": PATH}
 
 
 def test_https(server: Server) -> None:
@@ -108,7 +108,7 @@ def test_a_wrong_pair(keys: Keys, tmp_path: Path) -> None:
     make_certificate(tmp_path)
     (tmp_path / "key.pem").write_bytes(keys.private_path.read_bytes())
     tls = {name.upper(): str(path) for name, path in paths(tmp_path).items()}
-    env = {**os.environ, **keys.environment(), **tls, "PYTHONPATH": str(ROOT), "PORT": "0"}
+    env = {**os.environ, **keys.environment(), **tls, "PYTHONPATH": PATH, "PORT": "0"}
     command = [sys.executable, "-m", "app", "serve"]
     done = subprocess.run(command, check=False, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

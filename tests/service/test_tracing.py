@@ -1,4 +1,4 @@
-"""Tracing of a real process: what clients get, and what a collector gets."""
+"""Tracing of a real process: what clients get, and what a collector gets (docs/tracing.md)."""
 
 import socket
 from collections.abc import Iterator
