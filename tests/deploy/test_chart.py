@@ -216,6 +216,18 @@ async def test_bundled_valkey(library: Helm) -> None:
     assert config["dir"] == "/data"
 
 
+async def test_password_is_made_once(library: Helm) -> None:
+    """An upgrade keeps the password that the first installation made; another installation makes another."""
+    (first, other) = [(await rendered(library, "defaults")).get("Secret", f"{NAME}-store") for _ in range(2)]
+    assert first["stringData"]["password"] != other["stringData"]["password"]
+    library.cluster.hold(first, RELEASE)
+    try:
+        again = (await rendered(library, "defaults")).get("Secret", f"{NAME}-store")
+    finally:
+        library.cluster.held.clear()
+    assert again["stringData"] == first["stringData"]
+
+
 @pytest.mark.parametrize("name", ["external", "secrets"])
 async def test_no_valkey_beside_another_store(library: Helm, name: str) -> None:
     """With a store of one's own there is no other."""

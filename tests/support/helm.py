@@ -1,5 +1,6 @@
 """Helm for tests: its own library installs a chart into a stand-in for a cluster, which says yes to everything."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,14 +35,35 @@ current-context: only
 Manifest = dict[str, Any]
 
 
-class Cluster(BaseHTTPRequestHandler):
-    """Knows the kinds that charts here have, holds nothing, and answers what it is given with that."""
+class Cluster(ThreadingHTTPServer):
+    """On 127.0.0.1. It holds only what a test puts into `held`, by path."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.held: dict[str, Manifest] = {}
+
+    def hold(self, secret: Manifest, release: str) -> None:
+        """Have a secret there already, as an earlier version of a release left it."""
+        data = {name: b64encode(value.encode()).decode() for name, value in secret["stringData"].items()}
+        metadata = secret["metadata"] | {
+            "namespace": "default",
+            "annotations": {"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": "default"},
+        }
+        held = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data}
+        self.held[f"/api/v1/namespaces/default/secrets/{metadata['name']}"] = held
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Knows the kinds that charts here have, and answers what it is given with that."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # an answer goes out whole
 
     def do_GET(self) -> None:
-        found = _discovery().get(self.path.partition("?")[0])
+        assert isinstance(self.server, Cluster)
+        found = (_discovery() | self.server.held).get(self.path.partition("?")[0])
         self._answer(404 if found is None else 200, "application/json", msgspec.json.encode(found or NOWHERE))
 
     def do_POST(self) -> None:
@@ -49,6 +71,10 @@ class Cluster(BaseHTTPRequestHandler):
         self._answer(201, self.headers["Content-Type"], body)
 
     do_PUT = do_POST  # noqa: N815 - as the library calls it
+
+    def do_PATCH(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -86,9 +112,10 @@ def _discovery() -> dict[str, Manifest]:
 class Helm:
     """Renders charts. Only where its library is to be had: Python 3.12 or newer on Linux, x86-64."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
         self._library = pytest.importorskip("helm_sdkpy", reason="helm-sdkpy needs Python 3.12 on Linux, x86-64")
-        self._cluster = KUBECONFIG % port
+        self._kubeconfig = KUBECONFIG % cluster.server_port
 
     @property
     def error(self) -> type[Exception]:
@@ -98,7 +125,7 @@ class Helm:
 
     async def render(self, chart: Path, release: str, values: Manifest) -> list[Manifest]:
         """Return the objects that are installed with these values."""
-        install = self._library.Install(self._library.Configuration("default", self._cluster))
+        install = self._library.Install(self._library.Configuration("default", self._kubeconfig))
         installed = await install.run(release, str(chart), values=values, wait=False, timeout=TIMEOUT_SECONDS)
         return [manifest for manifest in yaml.safe_load_all(installed["manifest"]) if manifest]
 
@@ -106,12 +133,11 @@ class Helm:
 @contextmanager
 def helm() -> Iterator[Helm]:
     """Run a stand-in for a cluster, and return Helm that is connected to it."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Cluster) as server:
-        server.daemon_threads = True
-        thread = Thread(target=server.serve_forever, args=(0.01,))
+    with Cluster() as cluster:
+        thread = Thread(target=cluster.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield Helm(server.server_port)
+            yield Helm(cluster)
         finally:
-            server.shutdown()
+            cluster.shutdown()
             thread.join()
