@@ -20,7 +20,7 @@ from app.rest import console, docs
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
 from app.rest.endpoints import endpoints
 from app.runtime import Plan, Runtime, running
-from app.settings import MEMORY, Settings, read_settings
+from app.settings import MEMORY, STORE_URLS, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from app.wire import asgi
 from app.wire.addresses import as_seen
@@ -29,6 +29,7 @@ from app.wire.http import LOBBY
 from schemas.errors import EventError
 from stores.base import Stores, StoreUnreachableError
 from stores.memory import MemoryStores
+from stores.redis.client import check_url
 from stores.redis.stores import RedisStores
 
 
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     Raises `SettingsError` for a setting, key or plugin that cannot be used.
     """
     chosen = read_settings() if settings is None else settings
+    check_store_url(chosen.store_url)
     routes, tracing = load_routes(chosen.plugins), opened_tracing(chosen)
     traced = routes if tracing is None else tracing.traced(routes)
     plan = Plan(chosen, public_keys(chosen), traced, make_logger(chosen), opened(chosen.audit_log), tracing)
@@ -61,6 +63,15 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     )
     app.state.contract = Contract(routes, endpoints(chosen), chosen.ws_path)
     return app
+
+
+def check_store_url(url: str) -> None:
+    """Raise `SettingsError` for a `STORE_URL` that cannot be understood; nothing is connected to."""
+    try:
+        if url != MEMORY:
+            check_url(url)
+    except ValueError as error:
+        raise SettingsError(f"STORE_URL is {without_secrets(url)!r} ({error}); it may be {STORE_URLS}") from None
 
 
 def make_stores(plan: Plan) -> Stores:

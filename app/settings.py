@@ -28,6 +28,7 @@ _LEVEL_SYNONYMS = {
     "fatal": "critical",
 }
 MEMORY = "memory://"
+STORE_URLS = "memory://, redis://HOST:PORT/0, rediss://HOST:PORT/0 or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/0"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -242,7 +243,7 @@ def _allowed(name: str) -> str:
     if name == "ALLOWED_ORIGINS":
         return "it may be * or origins such as https://ide.example.com, comma-separated"
     if name == "STORE_URL":
-        return "it may be memory:// (Redis is not built in yet)"
+        return f"it may be {STORE_URLS}"
     return "it may not be empty" if name != "WS_PATH" else "it may be a path such as /ws"
 
 

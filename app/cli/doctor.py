@@ -5,6 +5,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from ssl import SSLContext
@@ -15,22 +16,26 @@ import anyio
 import click
 from joserfc.jwk import RSAKey
 from msgspec import Struct
+from redis.exceptions import RedisError
 
 from app.auth.certificate import certificate
 from app.auth.keys import private_key, public_keys
 from app.auth.tokens import TokenVerifier, dev_claims, sign
 from app.cli.port import try_port
 from app.clock import SystemClock
+from app.main import check_store_url
 from app.ops.audit import STDOUT
-from app.settings import Settings, SettingsError, read_settings
+from app.settings import MEMORY, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from schemas.errors import EventError
 from stores.base import StoreUnreachableError, User
 from stores.memory import MemoryStores
+from stores.redis.client import Client
 
 SPARE_FILES = 100
 CERTIFICATE_DAYS = 14
 PATIENCE_SECONDS = 3.0
+NO_EVICTION = "noeviction"
 DOTENV = Path(".env")
 
 
@@ -158,12 +163,37 @@ def _tls(settings: Settings) -> Iterator[Finding]:
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
-    try:
-        anyio.run(MemoryStores().ping)
-    except StoreUnreachableError as error:
-        yield _wrong("store", f"{settings.store_url} cannot be reached ({error}); is it started, and the URL right?")
+    url = without_secrets(settings.store_url)
+    if settings.store_url == MEMORY:
+        yield Finding("store", f"{url} answers; one process only, and what it holds ends with it")
         return
-    yield Finding("store", f"{settings.store_url} answers; one process only, and what it holds ends with it")
+    try:
+        check_store_url(settings.store_url)
+        policy = anyio.run(_eviction_policy, settings.store_url)
+    except SettingsError as error:
+        yield _wrong("store", str(error))
+    except StoreUnreachableError as error:
+        why = str(error).partition(" : ")[0]
+        yield _wrong("store", f"{url} cannot be reached ({why}); is it started, and the URL right?")
+    else:
+        yield Finding("store", f"{url} answers; all nodes with this URL serve as one")
+        if policy != NO_EVICTION:
+            yield _wrong(
+                "store", f"when full it forgets what is needed; set maxmemory-policy {NO_EVICTION}, not {policy}"
+            )
+
+
+async def _eviction_policy(url: str) -> str:
+    """Ask Redis what it forgets when it is full; if it does not tell us, take it for nothing."""
+    client = Client(url, "doctor", PATIENCE_SECONDS)
+    try:
+        await client.ping()
+        with suppress(RedisError):
+            memory = await client.redis.info("memory")
+            return str(memory["maxmemory_policy"])
+        return NO_EVICTION
+    finally:
+        await client.close()
 
 
 def _port(settings: Settings) -> Iterator[Finding]:

@@ -132,6 +132,14 @@ async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, bytes]]:  # noqa: A
             yield message["channel"].decode(), message["data"]
 
 
+def check_url(url: str) -> None:
+    """Raise `ValueError` for a URL that cannot be understood, or has an option that redis-py does not know."""
+    try:
+        _ = Client(url, "", 1).redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    except TypeError as error:
+        raise ValueError(str(error).rpartition("() ")[2]) from None
+
+
 def _connect(url: str, patience: float) -> Redis:
     options: dict[str, Any] = {
         "socket_timeout": patience,

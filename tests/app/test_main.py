@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -71,3 +72,11 @@ def test_no_key(tmp_path: Path) -> None:
     """Without a public key the start stops with a line that says what to do."""
     with pytest.raises(SettingsError, match="bin/genkeys"):
         create_app(Settings(jwt_public_key_path=tmp_path / "none.pem"))
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@h:x/0", "redis://:secret@h/0?no_such=1", "redis+sentinel://h:x/main"])
+def test_a_store_url_that_cannot_be_understood(keys: Keys, url: str) -> None:
+    """It stops the start, and the password in it is not shown."""
+    with pytest.raises(SettingsError, match=r"STORE_URL is .*it may be memory://, redis://") as refused:
+        create_app(replace(settings(keys), store_url=url))
+    assert "secret" not in str(refused.value)

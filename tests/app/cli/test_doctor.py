@@ -11,12 +11,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import anyio
 import pytest
 from click.testing import CliRunner
+from redis.asyncio import Redis
 
 from app.cli import doctor
 from app.cli.commands import main
 from app.cli.doctor import Finding, examine
+from tests.support.redis import RedisServer
 from tests.support.server import Server, free_port
 from tests.support.tokens import Keys
 
@@ -76,6 +79,58 @@ def test_an_audit_log(environ: dict[str, str], tmp_path: Path) -> None:
     assert wrong({**environ, "AUDIT_LOG": str(path)}) == []
     assert wrong({**environ, "AUDIT_LOG": "-"}) == []
     assert not path.exists()
+
+
+def _store(environ: dict[str, str], url: str) -> list[tuple[bool, str]]:
+    found = examine({**environ, "STORE_URL": url}, Path("no such file"))
+    return [(finding.is_wrong, finding.text) for finding in found if finding.subject == "store"]
+
+
+def test_redis(environ: dict[str, str], redis: RedisServer) -> None:
+    """A Redis that answers is fine, and no password is shown."""
+    ((is_wrong, text),) = _store(environ, redis.url)
+    assert (is_wrong, text) == (False, f"{redis.url} answers; all nodes with this URL serve as one")
+    ((is_wrong, text),) = _store(environ, redis.url.replace("//", "//ann:secret@"))
+    assert is_wrong
+    assert "secret" not in text
+    assert "is it started, and the URL right?" in text
+
+
+def test_redis_that_forgets(environ: dict[str, str], redis: RedisServer) -> None:
+    """A Redis that evicts keys when it is full is wrong; one that does not tell may be right."""
+    silent = ["ACL", "SETUSER", "silent", "on", ">x", "+@all", "-info"]
+
+    async def ask(*command: str) -> None:
+        client = Redis.from_url(redis.url)
+        await client.execute_command(*command)  # type: ignore[no-untyped-call]
+        await client.aclose()
+
+    anyio.run(ask, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        (_, (is_wrong, text)) = _store(environ, redis.url)
+        assert (is_wrong, "set maxmemory-policy noeviction, not allkeys-lru" in text) == (True, True)
+        anyio.run(ask, *silent)
+        assert [is_wrong for is_wrong, _ in _store(environ, redis.url.replace("//", "//silent:x@"))] == [False]
+    finally:
+        anyio.run(ask, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://127.0.0.1:1/0", "cannot be reached (Redis: "),
+        ("redis+sentinel://127.0.0.1:1/main/0", "cannot be reached (Redis: No master found for 'main')"),
+        ("redis://127.0.0.1:x", "it may be memory://"),
+        ("redis://127.0.0.1:1/0?no_such=1", "unexpected keyword argument 'no_such'"),
+        ("redis+sentinel://127.0.0.1:x/main", "it may be memory://"),
+    ],
+)
+def test_no_redis(environ: dict[str, str], url: str, says: str) -> None:
+    """A Redis that cannot be reached, and a URL that cannot be understood, are told in one line."""
+    ((is_wrong, text),) = _store(environ, url)
+    assert is_wrong
+    assert says in text
+    assert "\n" not in text
 
 
 def test_dev_tokens_in_public(environ: dict[str, str]) -> None:

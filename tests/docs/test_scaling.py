@@ -1,0 +1,88 @@
+"""What docs/scaling.md says of Redis is so: the keys, and what a user of an ACL needs."""
+
+import re
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from redis import Redis
+
+from schemas.peers import Profile
+from stores.base import Holder, Peer, Request, Revocation, Session, User
+from stores.redis.stores import RedisStores
+from tests.support.redis import RedisServer, redis_server
+from tests.support.server import free_port
+
+PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+ANN, HOLDER = User("ann", "acme"), Holder("node_1", 1)
+
+
+@pytest.fixture(scope="module")
+def server(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis of its own, for users of the ACL are the server's and the page's keys have the usual name."""
+    with redis_server(free_port(), tmp_path_factory.mktemp("redis")) as own:
+        yield own
+
+
+@pytest.fixture
+def admin(server: RedisServer) -> Iterator[Redis]:
+    with Redis.from_url(server.url, decode_responses=True) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def stores(server: RedisServer, admin: Redis) -> AsyncIterator[RedisStores]:
+    """Stores that log in as the page says."""
+    needs = re.search(r"needs `(.*)` on the keys `(.*)` and the channels `(.*)`", PAGE)
+    assert needs is not None
+    rules = ["on", ">secret", *needs[1].split(), needs[2], needs[3]]
+    admin.execute_command("ACL", "SETUSER", "app", *rules)  # type: ignore[no-untyped-call]
+    made = RedisStores(server.url.replace("//", "//app:secret@"), HOLDER.node)
+    async with anyio.create_task_group() as tasks:
+        started = anyio.Event()
+        tasks.start_soon(made.run, started.set)
+        await started.wait()
+        yield made
+        tasks.cancel_scope.cancel()
+    await made.close()
+
+
+async def test_keys(stores: RedisStores, admin: Redis) -> None:
+    """A user of the ACL may do all that is done, and each key that comes of it stands on the page with its type."""
+    profile = Profile(display_name="Ann", role="guest", ide="vim")
+    await stores.peers.claim(ANN, HOLDER)
+    assert await stores.peers.register(Peer(user=ANN, profile=profile, status="online", address=b"a"), HOLDER)
+    await stores.requests.add(Request("req_1", ANN, User("bob", "acme"), 1e12))
+    await stores.sessions.put(Session("ses_1", ANN, {ANN: "host"}))
+    for user, token in ((ANN, None), (None, "token")):
+        await stores.revocations.add(Revocation(time.time() + 60, token, user), time.time())
+    stores.bus.open(ANN, ["res_1"], is_new=True)
+    stores.bus.keep(ANN, b"{}", 1, 1)
+    await stores.bus.flush()
+    await stores.ping()
+    assert {_as_on_the_page(key): admin.type(key) for key in admin.scan_iter()} == _told()
+
+
+def _as_on_the_page(key: str) -> str:
+    key = key.replace("{=acme}", "{ORG}")
+    return re.sub(r":ann$", ":USER", re.sub(r":token$", ":TOKEN", key))
+
+
+def _told() -> dict[str, str]:
+    """Return the keys of the page's table, with their types."""
+    kinds: dict[str, str] = {}
+    for line in PAGE.partition("### Keys")[2].partition("### Channels")[0].splitlines():
+        if line.startswith("| `"):
+            names, kind = line.split("|")[1:3]
+            found = [name.replace("…", "peersync:{ORG}") for name in re.findall("`(.*?)`", names)]
+            kinds |= dict.fromkeys(found, kind.strip().replace("sorted set", "zset"))
+    return kinds
+
+
+@pytest.mark.parametrize("option", ["maxmemory-policy", "appendonly", "appendfsync", "save", "maxmemory"])
+def test_options(admin: Redis, option: str) -> None:
+    """The options that the page names are Redis's."""
+    assert f"| `{option}` |" in PAGE
+    assert admin.config_get(option)
