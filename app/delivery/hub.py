@@ -104,6 +104,8 @@ class Hub:
 
     async def admit(self, user: User, socket: Socket) -> str | None:
         """See `Delivery`."""
+        if not self._is_home(user):
+            return None
         old, spoken = self._boxes.get(user), socket.spoken
         self._presence.restart(user)
         if "resume" in spoken:
@@ -123,6 +125,8 @@ class Hub:
         box = self._boxes.get(user)
         if self._nodes is not None and (box is None or not box.is_numbered):
             kept = await self._nodes.bus.load(user)
+            if not self._is_home(user):
+                return None
             box = self._mail.restore(user, socket.spoken, kept, resume.offset)
             self._presence.recall(user)
         if box is None or not box.can_resume(resume):
@@ -164,6 +168,8 @@ class Hub:
 
     def attach(self, user: User, socket: Socket) -> None:
         """Deliver what was kept, then what comes; if the socket is gone already, keep on keeping."""
+        if not self._is_home(user):
+            return
         endpoint = self._endpoints.get(socket.holder.socket)
         if endpoint is None:
             self._keep_for(user, socket.spoken)
@@ -457,7 +463,13 @@ class Hub:
         for peer in names:
             self._presence.settle(peer, link)
 
+    def _is_home(self, user: User) -> bool:
+        """Whether what comes for the user is for this node to keep; not if another socket, elsewhere, is its by now."""
+        return self._nodes is None or self._nodes.elsewhere(user) is None
+
     def _keep_for(self, user: User, spoken: Spoken) -> None:
+        if not self._is_home(user):
+            return
         box = self._boxes.get(user)
         if box is None:
             self._mail.open(user, spoken)

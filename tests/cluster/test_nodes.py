@@ -70,12 +70,13 @@ async def test_claims_at_once(node: Nodes) -> None:
                 await sees(ann, "bob")
                 await ann.send("CONNECTION_REQUEST", targetId="bob")
                 assert (await left.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "ann"
+            await sees(ann, "bob", is_there=False)
 
 
-async def sees(who: Client, peer: str) -> None:
-    """Wait until news from other nodes have come to this one."""
-    found: list[str] = []
-    while peer not in found:
+async def sees(who: Client, peer: str, *, is_there: bool = True) -> None:
+    """Wait until it is known here that a peer is there, or is not."""
+    found = [] if is_there else [peer]
+    while (peer in found) is not is_there:
         await who.send("DISCOVER_PEERS")
         found = [each["id"] for each in (await who.until("PEERS_LIST"))["peers"]]
 
