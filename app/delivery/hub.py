@@ -58,6 +58,7 @@ class Hub:
         nodes: Nodes | None = None,
     ) -> None:
         self._nodes = nodes
+        self._early: dict[User, list[tuple[Message, Receipt | None]]] = {}
         self._endpoints = endpoints
         self._mail = mail
         self._presence = presence
@@ -107,6 +108,7 @@ class Hub:
         if not self._is_home(user):
             return None
         old, spoken = self._boxes.get(user), socket.spoken
+        self._early.pop(user, None)
         self._presence.restart(user)
         if "resume" in spoken:
             token = self._new_token(self._mail.open(user, spoken), socket)
@@ -128,6 +130,7 @@ class Hub:
             if not self._is_home(user):
                 return None
             box = self._mail.restore(user, socket.spoken, kept, resume.offset)
+            self._take_early(user)
             self._presence.recall(user)
         if box is None or not box.can_resume(resume):
             self.resumes["refused"] += 1
@@ -233,7 +236,10 @@ class Hub:
         """See `app.delivery.nodes.House`. What the client has handled over another node is not delivered again."""
         user = message.user
         link, box = self._links.get(user), self._boxes.get(user)
-        if message.offset and (box is None or box.base is None or message.offset <= box.base):
+        if message.offset and box is not None and box.is_held:
+            self._put_off(message, receipt)
+            return
+        if message.offset and not _is_missing(message, box, receipt):
             return
         if message.is_again and box is not None and not self._was_missed(message, box, receipt):
             return
@@ -246,6 +252,19 @@ class Hub:
         self._hand_over(link, message.frame, message.about, receipt=receipt)
         if receipt is not None:
             receipt.delivered.append(user.id)
+
+    def _put_off(self, message: Message, receipt: Receipt | None) -> None:
+        """Have an event that another node had numbered wait until it is known from where the client goes on."""
+        if receipt is not None:
+            receipt.hold()
+        self._early.setdefault(message.user, []).append((message, receipt))
+
+    def _take_early(self, user: User) -> None:
+        """Deliver what waited for that; if the client starts over, it is of no use any more."""
+        for message, receipt in self._early.pop(user, ()):
+            self.deliver(message, receipt)
+            if receipt is not None:
+                receipt.settle()
 
     def _was_missed(self, message: Message, box: Mailbox, receipt: Receipt | None) -> bool:
         """Whether an event that a gone node did not confirm has not come to the client, nor waits for it.
@@ -276,6 +295,7 @@ class Hub:
         self._presence.forget(user)
         if self._nodes is not None:
             self._nodes.forget(user)
+        early = self._early.pop(user, ())
         frames = self._mail.take(user)
         if endpoint is not None and is_claimed:
             endpoint.supersede()
@@ -284,6 +304,10 @@ class Hub:
         if self._nodes is not None and box is not None and not box.is_numbered:
             for frame in frames:
                 self._nodes.forward(user, frame)
+            for message, receipt in early:
+                self._nodes.forward(user, message.frame, receipt=receipt, offset=message.offset)
+                if receipt is not None:
+                    receipt.settle()
 
     def is_here(self, user: User) -> bool:
         """See `app.delivery.nodes.House`."""
@@ -292,7 +316,9 @@ class Hub:
     def adopt(self, user: User, spoken: Spoken, kept: Box) -> None:
         """Keep what comes for a user whose node is gone, after what that one wrote."""
         if "resume" in spoken:
-            self._write(self._mail.restore(user, spoken, kept, 0))
+            box = self._mail.restore(user, spoken, kept, 0)
+            self._take_early(user)
+            self._write(box)
             self._presence.recall(user)
             return
         came = self._mail.take(user)
@@ -480,6 +506,17 @@ class Hub:
         token = self._ids("res_")
         box.socket, box.tokens = socket.holder.socket, (*used, token)
         return token
+
+
+def _is_missing(message: Message, box: Mailbox | None, receipt: Receipt | None) -> bool:
+    """Whether the client has yet to get an event that its last node numbered; what it handled there has arrived."""
+    if box is None or box.base is None:
+        return False
+    if message.offset > box.base:
+        return True
+    if receipt is not None:
+        receipt.delivered.append(message.user.id)
+    return False
 
 
 def _go_live(box: Mailbox) -> list[bytes]:

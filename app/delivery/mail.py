@@ -30,6 +30,7 @@ class Mailbox:
         "base",
         "frames",
         "is_broken",
+        "is_held",
         "is_live",
         "is_numbered",
         "last",
@@ -58,6 +59,7 @@ class Mailbox:
         self.phantoms = 0
         self.socket = 0
         self.tokens: tuple[str, ...] = ()
+        self.is_held = False
         self.is_live = False
         self.is_broken = False
 
@@ -105,7 +107,7 @@ class Mail:
     def hold(self, user: User, spoken: Spoken) -> None:
         """Keep what comes until it is known what another node kept."""
         box = self.boxes[user] = Mailbox(user, spoken)
-        box.is_numbered = False
+        box.is_numbered, box.is_held = False, True
 
     def restore(self, user: User, spoken: Spoken, kept: Box, offset: int) -> Mailbox:
         """Go on with what another node kept; its client has handled all up to `offset`, by what it says.

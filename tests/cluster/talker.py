@@ -62,7 +62,9 @@ class Talker:
         self._met.set()
 
     async def meet(self, other: str) -> None:
-        """Ask for a session, and wait for it."""
+        """Ask for a session, once it is known here that the other is there, and wait for it."""
+        while other not in [each["id"] for each in (await self.peer.discover_peers())["peers"]]:
+            await anyio.sleep(NEAR)
         await self.peer.connection_request(targetId=other)
         with anyio.fail_after(PATIENCE):
             await self._met.wait()

@@ -5,6 +5,7 @@ import anyio.to_thread
 
 from tests.cluster.conftest import Nodes
 from tests.cluster.talker import Talker, talking
+from tests.cluster.test_nodes import sees
 from tests.support.client import client, pair, until
 from tests.support.proxy import proxy
 from tests.support.redis import RedisServer
@@ -74,6 +75,7 @@ async def test_redis_is_frozen(node: Nodes, own_redis: RedisServer) -> None:
     async with client(first) as ann, client(first) as bob, client(second) as cat:
         session = await pair(ann, bob)
         await cat.join("cat")
+        await sees(ann, "cat")
         with own_redis.frozen():
             await ann.send("SEND_MESSAGE", sessionId=session, content="still")
             assert (await bob.until("MESSAGE_RECEIVED"))["content"] == "still"

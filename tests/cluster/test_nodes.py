@@ -6,8 +6,8 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.cluster.conftest import Nodes
 from tests.service.test_admin import ask, expect_revoked
-from tests.service.test_resume import meet, resumer
-from tests.support.client import Client, client, pair
+from tests.service.test_resume import resumer
+from tests.support.client import Client, client
 
 COUNT = 200
 
@@ -17,7 +17,7 @@ async def test_talk(node: Nodes) -> None:
     first, second = node(), node()
     async with client(first) as ann:
         async with client(second) as bob:
-            session = await pair(ann, bob)
+            session = await meet(ann, bob)
             for who, other in ((ann, bob), (bob, ann)):
                 await who.send("SEND_MESSAGE", sessionId=session, content={"n": 1})
                 received = await other.until("MESSAGE_RECEIVED")
@@ -32,7 +32,7 @@ async def test_talk(node: Nodes) -> None:
 async def test_order(node: Nodes) -> None:
     """Messages of one sender reach a receiver on another node in the order sent."""
     async with client(node()) as ann, client(node()) as bob:
-        session = await pair(ann, bob)
+        session = await meet(ann, bob)
         for n in range(COUNT):
             await ann.send("SEND_MESSAGE", sessionId=session, content=n)
         assert [(await bob.until("MESSAGE_RECEIVED"))["content"] for _ in range(COUNT)] == list(range(COUNT))
@@ -42,7 +42,7 @@ async def test_superseding(node: Nodes) -> None:
     """A user who connects to another node supersedes its socket on the first, and its sessions go on there."""
     first, second = node(), node()
     async with client(first) as ann, client(first) as bob:
-        session = await pair(ann, bob)
+        session = await meet(ann, bob)
         async with client(second) as again:
             await again.authenticate("bob")
             assert (await bob.until("ERROR"))["code"] == "ERR_2005"
@@ -71,6 +71,19 @@ async def test_claims_at_once(node: Nodes) -> None:
                 await ann.send("CONNECTION_REQUEST", targetId="bob")
                 assert (await left.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "ann"
             await sees(ann, "bob", is_there=False)
+
+
+async def meet(ann: Client, bob: Client) -> str:
+    """Register ann and bob, and connect them; return their session's id."""
+    await ann.join("ann")
+    await bob.join("bob")
+    await sees(ann, "bob")
+    await ann.send("CONNECTION_REQUEST", targetId="bob")
+    request = await bob.until("CONNECTION_REQUEST_RECEIVED")
+    await bob.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
+    await bob.until("SESSION_CREATED")
+    session_id: str = (await ann.until("CONNECTION_ACCEPTED"))["sessionId"]
+    return session_id
 
 
 async def sees(who: Client, peer: str, *, is_there: bool = True) -> None:
