@@ -74,7 +74,12 @@ def server(keys: Keys, tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "wrong.py").write_text(WRONG)
     bounds = {"max_message_bytes": 65_536, "outbox_bytes": 262_144, "replay_bytes": 262_144}
     with serving(
-        keys, tmp_path, plugins="wrong", pythonpath=f"{ROOT}:{tmp_path}", log_level="critical", **bounds
+        keys,
+        tmp_path,
+        plugins="tests.support.hasty,wrong",
+        pythonpath=f"{ROOT}:{tmp_path}",
+        log_level="critical",
+        **bounds,
     ) as server:
         yield server
 

@@ -28,7 +28,7 @@ CHANGES = st.sampled_from(["LEAVE", "KICK", "HANDOVER", "END", "LIST", "ROLE"])
 TIMES = st.sampled_from([0.005, 0.1, 1.0, 4.0, 33.0, 125.0])
 HEARTBEATS = 2 * 30.0
 LONG = 10**6
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "60"))
 """How many lives of the house are tried: always the same few, or as many as are asked for, new ones every time."""
 
 OPAQUE = (type, ModuleType, FunctionType, AbstractEventLoop, Future)

@@ -160,10 +160,10 @@ async def test_unknown_kids(house: House) -> None:
     assert 2 <= house.issuer.asked <= 2 + elapsed / COOLDOWN
 
 
-@pytest.mark.parametrize("kid", ["", "junk", "../../dev/null", "key 1' OR '1'='1", "key 1\0", "KEY 1", "key 1 "])
-async def test_a_kid_that_is_no_key(kid: str, house: House) -> None:
+def test_a_kid_that_is_no_key(house: House) -> None:
     """A token whose kid is none of the issuer's is refused, though one of its keys has signed it."""
-    assert house.verify(house.issuer.token("ann", {"kid": kid})).json()["code"] == "ERR_1002"
+    for kid in ("", "junk", "../../dev/null", "key 1' OR '1'='1", "key 1\0", "KEY 1", "key 1 "):
+        assert house.verify(house.issuer.token("ann", {"kid": kid})).json()["code"] == "ERR_1002", kid
 
 
 async def enter(socket: Client, token: str) -> object:
