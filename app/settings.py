@@ -108,7 +108,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     @property
     def bind_host(self) -> str:
         """The address to listen on: loopback in development, all interfaces in production, unless `HOST` says."""
-        return self.host or ("127.0.0.1" if self.app_env == "development" else "0.0.0.0")  # noqa: S104 - protocol.md section 7
+        everywhere = "0.0.0.0"  # noqa: S104 - protocol.md section 7  # nosec B104
+        return self.host or ("127.0.0.1" if self.app_env == "development" else everywhere)
 
     @property
     def is_loopback(self) -> bool:

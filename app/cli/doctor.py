@@ -220,7 +220,7 @@ def _ask(url: str) -> Mapping[str, str]:
     if not url.startswith(("http://", "https://")):
         raise ValueError("no HTTP address")
     try:
-        with urlopen(Request(url), timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - the scheme is checked above
+        with urlopen(Request(url), timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - checked above  # nosec B310
             headers = answer.headers
     except HTTPError as error:
         headers = error.headers
