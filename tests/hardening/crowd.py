@@ -27,13 +27,16 @@ class ClosedError(Exception):
 
 
 class Peer(WSListener):
-    """One socket. `linger` is how many seconds after the server's close frame it closes; None: it never does."""
+    """One socket; `code` is that of its close.
+
+    `linger` is how many seconds after the server's close frame it closes; None: it never does.
+    """
 
     def __init__(self, linger: float | None = 0) -> None:
         self._linger = linger
         self._transport: WSTransport | None = None
         self._awaited: dict[str, asyncio.Future[Any]] = {}
-        self._code = 1006
+        self.code = 1006
         self.seen: Counter[str] = Counter()
         self.is_gone = anyio.Event()
 
@@ -65,7 +68,7 @@ class Peer(WSListener):
         coming = asyncio.get_running_loop().create_future()
         self._awaited.update(dict.fromkeys(events, coming))
         if self.is_gone.is_set():
-            coming.set_exception(ClosedError(self._code))
+            coming.set_exception(ClosedError(self.code))
         return coming
 
     async def received(self, coming: asyncio.Future[Any]) -> Any:
@@ -77,6 +80,11 @@ class Peer(WSListener):
         """Send an event."""
         if self._transport is not None:
             self._transport.send(WSMsgType.TEXT, json.dumps({"event": event, "data": data}).encode())
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        if self._transport is not None:
+            self._transport.underlying_transport.write(data)
 
     async def leave(self) -> None:
         """Say goodbye, and wait until the server has closed."""
@@ -108,11 +116,15 @@ class Peer(WSListener):
         """Take what comes."""
         payload = frame.get_payload_as_bytes()
         if frame.msg_type == WSMsgType.CLOSE:
-            self._code = int.from_bytes(payload[:2], "big") or 1005
+            self.code = int.from_bytes(payload[:2], "big") or 1005
             if self._linger is not None:
                 asyncio.get_running_loop().call_later(self._linger, self._close)
             return
-        event = json.loads(payload)
+        if frame.msg_type == WSMsgType.TEXT:
+            self.take(json.loads(payload))
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take an event."""
         self.seen[event["event"]] += 1
         coming = self._awaited.pop(event["event"], None)
         if coming is not None and not coming.done():
@@ -123,7 +135,7 @@ class Peer(WSListener):
         self._transport = None
         for coming in self._awaited.values():
             if not coming.done():
-                coming.set_exception(ClosedError(self._code))
+                coming.set_exception(ClosedError(self.code))
                 coming.exception()  # nobody may be waiting any more
         self.is_gone.set()
 
