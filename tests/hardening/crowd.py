@@ -145,6 +145,15 @@ class Peer(WSListener):
             self._transport.disconnect()
 
 
+async def pair(ann: Peer, bob: Peer, bobs_id: str) -> str:
+    """Make a session of two who are registered; return its id."""
+    asked, accepted = bob.expect("CONNECTION_REQUEST_RECEIVED"), ann.expect("CONNECTION_ACCEPTED")
+    ann.send("CONNECTION_REQUEST", targetId=bobs_id)
+    bob.send("CONNECTION_RESPONSE", requestId=(await bob.received(asked))["requestId"], accepted=True)
+    session_id: str = (await ann.received(accepted))["sessionId"]
+    return session_id
+
+
 async def all_of(work: Callable[[int], Awaitable[None]], count: int, at_once: int) -> None:
     """Do `work` for each number below `count`, so many at once."""
     numbers = iter(range(count))

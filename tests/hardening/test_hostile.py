@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from schemas.errors import CloseCode, ErrorCode
-from tests.hardening.crowd import Peer, metrics, registries, until
+from tests.hardening.crowd import Peer, metrics, pair, registries, until
 from tests.hardening.hostile import Attack, Dice
 from tests.support.frames import TEXT, masked
 from tests.support.server import Server, serving
@@ -109,11 +109,7 @@ class House:
         if self._state > 1:
             await attacker.ask("PEER_REGISTERED", "PEER_REGISTER")
         if self._state > 2:
-            asked, made = attacker.expect("CONNECTION_REQUEST_RECEIVED"), attacker.expect("SESSION_CREATED")
-            self._friend.send("CONNECTION_REQUEST", targetId=self.user)
-            request = await attacker.received(asked)
-            attacker.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
-            self.session_id = (await attacker.received(made))["sessionId"]
+            self.session_id = await pair(self._friend, attacker, self.user)
 
 
 @pytest.fixture
