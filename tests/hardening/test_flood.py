@@ -22,10 +22,9 @@ BETWEEN_SECONDS = 0.01
 
 @pytest.fixture
 def server(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run a server that takes bytes as fast as they come."""
-    with serving(
-        keys, tmp_path_factory.mktemp("flood"), rate_limit_bytes_per_second=2**30, log_level="error"
-    ) as server:
+    """Run a server that takes events and bytes as fast as they come."""
+    rates = {"rate_limit_events_per_second": 2**30, "rate_limit_burst": 2**30, "rate_limit_bytes_per_second": 2**30}
+    with serving(keys, tmp_path_factory.mktemp("flood"), log_level="error", **rates) as server:
         yield server
 
 
