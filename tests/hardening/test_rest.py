@@ -13,7 +13,7 @@ from app.rest.admin import SCOPE
 from tests.support.server import serving
 from tests.support.tokens import Keys
 
-FULL = 200
+FULL = 500
 UNKNOWN_TO_THE_DOCUMENT = "positive_data_acceptance"
 """What fits its schema may still be refused with 400: which fields go together a schema here does not say."""
 
