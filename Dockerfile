@@ -14,6 +14,7 @@ COPY app app
 COPY handlers handlers
 COPY stores stores
 COPY schemas schemas
+COPY clients/python/peersync peersync
 ENV PATH=/opt/venv/bin:$PATH \
     APP_ENV=production \
     LOG_FORMAT=json \
@@ -23,6 +24,6 @@ USER 10001:10001
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-  CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT', 3000)}/health/live\", timeout=2)"]
+  CMD ["python", "-c", "import os, ssl, urllib.request as r; s = 's' * ('TLS_CERT_PATH' in os.environ); r.urlopen(f\"http{s}://127.0.0.1:{os.environ.get('PORT', 3000)}/health/live\", timeout=2, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]

@@ -11,20 +11,24 @@ from handlers.ports import Clock, Ids
 
 
 class SystemClock:
-    """See `handlers.ports.Clock`. Formatting is done once a millisecond, since every message carries the time."""
+    """See `handlers.ports.Clock`. Formatting is done once a millisecond, since every message carries the time.
+
+    `ahead` is by how many seconds the clock that several nodes go by is ahead of this machine's.
+    """
 
     def __init__(self) -> None:
+        self.ahead = 0.0
         self._good_from = 0.0
         self._good_until = 0.0
         self._timestamp = ""
 
     def now(self) -> float:
         """Return seconds since 1970."""
-        return time.time()
+        return time.time() + self.ahead
 
     def timestamp(self) -> str:
         """Return the time as ISO 8601 in UTC, in milliseconds."""
-        now = time.time()
+        now = time.time() + self.ahead
         if not self._good_from <= now < self._good_until:
             millisecond = int(now * 1000)
             self._good_from, self._good_until = millisecond / 1000, (millisecond + 1) / 1000

@@ -13,12 +13,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.auth.keys import public_keys
 from app.contract.contract import Contract
+from app.ops.audit import opened
 from app.ops.logs import make_logger
+from app.ops.tracing import opened_tracing
+from app.rest import console, docs
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
-from app.rest.docs import static_files
 from app.rest.endpoints import endpoints
 from app.runtime import Plan, Runtime, running
-from app.settings import Settings, read_settings
+from app.settings import MEMORY, Settings, read_settings
 from app.tables import load_routes
 from app.wire import asgi
 from app.wire.addresses import as_seen
@@ -27,6 +29,7 @@ from app.wire.http import LOBBY
 from schemas.errors import EventError
 from stores.base import Stores, StoreUnreachableError
 from stores.memory import MemoryStores
+from stores.redis.stores import RedisStores
 
 
 def create_app(settings: Settings | None = None, stores: Stores | None = None) -> Starlette:
@@ -35,11 +38,13 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     Raises `SettingsError` for a setting, key or plugin that cannot be used.
     """
     chosen = read_settings() if settings is None else settings
-    plan = Plan(chosen, public_keys(chosen), load_routes(chosen.plugins), make_logger(chosen))
+    routes, tracing = load_routes(chosen.plugins), opened_tracing(chosen)
+    traced = routes if tracing is None else tracing.traced(routes)
+    plan = Plan(chosen, public_keys(chosen), traced, make_logger(chosen), opened(chosen.audit_log), tracing)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
-        async with running(plan, MemoryStores() if stores is None else stores) as runtime:
+        async with running(plan, make_stores(plan) if stores is None else stores) as runtime:
             app.state.runtime = runtime
             yield {LOBBY: runtime.lobby}
 
@@ -54,8 +59,16 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
         },
         lifespan=lifespan,
     )
-    app.state.contract = Contract(plan.routes, endpoints(chosen), chosen.ws_path)
+    app.state.contract = Contract(routes, endpoints(chosen), chosen.ws_path)
     return app
+
+
+def make_stores(plan: Plan) -> Stores:
+    """Return the stores that `STORE_URL` names."""
+    settings = plan.settings
+    if settings.store_url == MEMORY:
+        return MemoryStores()
+    return RedisStores(settings.store_url, plan.sources.ids("node_"), lease=settings.node_lease_seconds)
 
 
 async def _socket(websocket: WebSocket) -> None:
@@ -84,7 +97,8 @@ async def _no_socket(websocket: WebSocket) -> None:
 
 def _rest(settings: Settings) -> list[Route | Mount]:
     routes = [Route(each.path, each.call, methods=[each.method]) for each in endpoints(settings)]
-    return [*routes, *(static_files() if settings.docs == "on" else [])]
+    docs_files = docs.static_files() if settings.docs == "on" else []
+    return [*routes, *docs_files, *(console.static_files() if settings.has_console else [])]
 
 
 def _proxies(settings: Settings) -> list[Middleware]:

@@ -18,16 +18,19 @@ from app.auth.issuer import Fetcher, IssuerKeys
 from app.auth.keyfile import KeyFile
 from app.auth.keyring import KeyRing
 from app.auth.tokens import TokenVerifier
-from app.clock import Sources
+from app.clock import Sources, SystemClock
 from app.delivery.hub import Hub
 from app.delivery.mail import Mail
+from app.delivery.nodes import Nodes
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.ops.audit import Append, AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
 from app.ops.metrics import Parts, ServiceCollector
+from app.ops.tracing import Tracing
 from app.ops.watch import StoreWatch, WatchedStores
-from app.settings import Settings
+from app.settings import Settings, without_secrets
 from app.wire.addresses import Addresses
 from app.wire.connection import Connection
 from app.wire.dispatch import Dispatcher
@@ -43,7 +46,9 @@ from handlers import connections as requests
 from handlers import departures
 from handlers.ports import Limits, Services
 from handlers.table import Route
-from stores.base import Stores, StoreUnreachableError, User
+from schemas.capabilities import CAPABILITIES
+from schemas.errors import CloseCode
+from stores.base import Home, Revocation, Stores, StoreUnreachableError, User
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1
@@ -56,7 +61,17 @@ class Plan(Struct, frozen=True):
     keys: tuple[RSAKey, ...]
     routes: dict[str, Route]
     log: FilteringBoundLogger
+    audit: Append | None = None
+    tracing: Tracing | None = None
     sources: Sources = field(default_factory=Sources)
+
+
+class Stopping(Struct, frozen=True):
+    """Why the node stops, since when on the monotonic clock, and how many sockets had closed until then."""
+
+    reason: str
+    began: float
+    closed_before: int
 
 
 class Runtime:
@@ -68,6 +83,8 @@ class Runtime:
         self.stores = stores
         self.log = log
         self.is_draining = False
+        self._monotonic = sources.monotonic
+        self._stopping: Stopping | None = None
         self._tasks = tasks
         self.key_file = KeyFile(settings, plan.keys, log)
         self.issuer = _issuer(settings, sources.monotonic, log)
@@ -87,30 +104,34 @@ class Runtime:
             clock=sources.clock,
         )
         endpoints: dict[int, Connection] = {}
-        self.presence = Presence(stores.directory, settings.presence_everyone)
+        self.nodes = None if stores.bus is None else Nodes(stores.bus, stores.directory, self.spawn)
+        self.presence = Presence(stores.directory, settings.presence_everyone, has_nodes=self.nodes is not None)
         self.mail = Mail(
             events=settings.replay_events,
             size=settings.replay_bytes,
             total_size=settings.replay_total_bytes,
             on_overflow=self._overflow,
         )
-        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids)
+        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids, nodes=self.nodes)
+        self.audit = NoAudit() if plan.audit is None else AuditLog(plan.audit, log)
         self.services = Services(
             stores=watched,
             delivery=self.hub,
             tokens=tokens,
             failures=self.failures,
+            audit=self.audit,
             clock=sources.clock,
             ids=sources.ids,
             limits=_limits(settings),
             version=VERSION,
+            capabilities=tuple(each for each in CAPABILITIES if each != "trace" or plan.tracing is not None),
         )
         loop = asyncio.get_running_loop()
         self.flusher = Flusher(loop.call_soon, loop.call_later, settings.outbox_total_bytes)
         self._trimmer = Trimmer(lambda: self.flusher.held + self.mail.held, malloc_trim)
         self.dispatcher = Dispatcher(plan.routes, log, self.refusals.note, is_tracing=settings.log_level == "debug")
         self.gateway = Gateway(
-            node=sources.ids("node_"),
+            node=sources.ids("node_") if stores.bus is None else stores.bus.node,
             services=self.services,
             dispatcher=self.dispatcher,
             hub=self.hub,
@@ -140,10 +161,42 @@ class Runtime:
                 presence=self.presence,
                 failures=self.failures,
                 stores=self.store_watch,
+                audit=self.audit,
                 loop_lag=self.loop_lag,
                 registries=self._registries,
             )
         )
+
+        if self.nodes is not None:
+            self._meet(self.nodes)
+
+    def _meet(self, nodes: Nodes) -> None:
+        """Have what happens on other nodes take effect on this one."""
+        nodes.house = self.hub
+        nodes.adopt, nodes.reassert, nodes.enforce = self._adopt, self._reassert, self._enforce
+        nodes.bus.watcher = nodes
+
+    async def _adopt(self, user: User, home: Home) -> None:
+        """Take over a user whose node is gone, unless another node does."""
+        bus = self.stores.bus
+        if bus is not None and await bus.adopt(user, home):
+            peer = self.stores.directory.peer(user)
+            if peer is not None:
+                self.hub.adopt(user, peer.spoken, await bus.load(user))
+            await departures.abandon(user, self.services)
+
+    async def _reassert(self, user: User) -> None:
+        """Take back a user whose socket is here, whom another node took over since it took this one for gone."""
+        bus, socket, written = self.stores.bus, self.hub.endpoint(user), self.hub.written(user)
+        if bus is None or not isinstance(socket, Connection):
+            return
+        if await departures.reassert(user, socket, self.services):
+            self.hub.merge(user, await bus.load(user), written)
+        else:
+            socket.close(CloseCode.RESTART, "This node was cut off; connect again")
+
+    async def _enforce(self, revocation: Revocation) -> None:
+        await departures.enforce(revocation, self.services)
 
     def spawn(self, work: Awaitable[None]) -> None:
         """Run something in a task of the application; what it raises is logged and ends nothing else."""
@@ -151,6 +204,8 @@ class Runtime:
 
     async def tick(self) -> None:
         """Do what has become due: expire requests and absences, look after sockets."""
+        if self.stores.bus is not None and isinstance(self.services.clock, SystemClock):
+            self.services.clock.ahead = self.stores.bus.ahead
         self.gateway.sweep()
         self.lobby.sweep()
         self.failures.forget()
@@ -169,11 +224,28 @@ class Runtime:
             self.loop_lag.observe(max(0.0, time.perf_counter() - began - TICK_SECONDS))
             await self._guarded(self.tick())
 
-    def drain(self) -> Drain:
-        """Take no new sockets from now on; return what closes those that are there."""
+    def drain(self, reason: str) -> Drain:
+        """Take no new sockets from now on, and say why in the log; return what closes those that are there."""
         self.is_draining = True
-        self.log.info("draining", sockets=len(self.gateway.connections))
+        self._stopping = Stopping(reason, self._monotonic(), self.gateway.closed.total())
+        self.log.info("draining", reason=reason, sockets=len(self.gateway.connections))
         return self.gateway.drain(self.settings.drain_seconds)
+
+    def last_words(self) -> dict[str, object]:
+        """Return what the log says of a stop: why, how many sockets it closed or cut, and how long it took."""
+        stopping = self._stopping
+        if stopping is None:  # there was no drain
+            return {"reason": None, "sockets_cut": len(self.gateway.connections)}
+        return {
+            "reason": stopping.reason,
+            "sockets_closed": self.gateway.closed.total() - stopping.closed_before,
+            "sockets_cut": len(self.gateway.connections),
+            "seconds": round(self._monotonic() - stopping.began, 3),
+        }
+
+    def share_addresses(self, salt: bytes) -> None:
+        """Hash addresses as all nodes do."""
+        self._addresses.salt = salt
 
     def address(self, client: Address | None) -> bytes:
         """Return the salted hash of where a request comes from."""
@@ -222,26 +294,49 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
     async with anyio.create_task_group() as tasks:
         settings = plan.settings
         runtime = Runtime(plan, stores, tasks)
+        started = anyio.Event()
+        tasks.start_soon(stores.run, started.set)
+        await started.wait()
+        if stores.bus is not None and stores.bus.salt:
+            runtime.share_addresses(stores.bus.salt)
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
         tasks.start_soon(runtime.key_file.run)
+        tasks.start_soon(runtime.audit.run)
         if runtime.issuer is not None:
             tasks.start_soon(runtime.issuer.run)
         plan.log.info(
             "started",
-            store=settings.store_url,
+            version=VERSION,
+            address=f"{settings.bind_host}:{settings.port}",
+            tls=settings.has_tls,
             ws_path=settings.ws_path,
             environment=settings.app_env,
+            store=without_secrets(settings.store_url),
             keys=[key.thumbprint() for key in plan.keys],
             jwks_url=settings.jwt_jwks_url or None,
+            issuer=settings.jwt_issuer,
+            dev_tokens=settings.hands_out_dev_tokens,
+            admin=settings.admin == "on",
+            audit_log=settings.audit_log or None,
+            tracing=settings.tracing == "on",
+            plugins=list(settings.plugins),
+            max_connections=settings.max_connections,
+            trusted_proxies=list(settings.trusted_proxies),
         )
         yield runtime
         runtime.is_draining = True
+        if runtime.nodes is not None:
+            runtime.hub.rewrite()
+        last_words = runtime.last_words()
         tasks.cancel_scope.cancel()
     if runtime.issuer is not None:
         await runtime.issuer.close()
     await stores.close()
-    plan.log.info("stopped")
+    await runtime.audit.flush()
+    if plan.tracing is not None:
+        await plan.tracing.close()
+    plan.log.info("stopped", version=VERSION, **last_words)
 
 
 def _issuer(settings: Settings, monotonic: Callable[[], float], log: FilteringBoundLogger) -> IssuerKeys | None:

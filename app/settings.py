@@ -27,18 +27,10 @@ _LEVEL_SYNONYMS = {
     "warn": "warning",
     "fatal": "critical",
 }
+MEMORY = "memory://"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-NOT_BUILT_YET = frozenset(
-    {
-        "TLS_CERT_PATH",
-        "TLS_KEY_PATH",
-    }
-)
-"""Settings of protocol.md section 7 that come with features to come; whoever sets one is told."""
 
 
 class SettingsError(Exception):
@@ -54,6 +46,9 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     ws_path: Annotated[str, Meta(pattern="^/[A-Za-z0-9._~/-]+$")] = "/ws"
     ws_heartbeat_interval: Annotated[int, Meta(ge=100)] = 30_000
     ws_implementation: Literal["peersync", "websockets-sansio", "wsproto"] = "peersync"
+
+    tls_cert_path: Path | None = None
+    tls_key_path: Path | None = None
 
     jwt_public_key_path: Path = Path("keys/public.pem")
     jwt_private_key_path: Path = Path("keys/private.pem")
@@ -73,12 +68,15 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
 
     log_level: LogLevel = "info"
     log_format: Literal["console", "json"] = "console"
+    audit_log: str = ""
+    tracing: Literal["on", "off"] = "off"
     cors_origin: str = ""
     docs: Literal["on", "off"] = "on"
     allowed_origins: tuple[Origin, ...] = field(default=())
     trusted_proxies: tuple[str, ...] = field(default=())
 
-    store_url: Annotated[str, Meta(pattern="^memory://$")] = "memory://"
+    store_url: Annotated[str, Meta(pattern=r"^(memory://|rediss?(\+sentinel)?://.+)$")] = MEMORY
+    node_lease_seconds: Annotated[float, Meta(ge=0.3, le=60)] = 9
     session_grace_seconds: Seconds = 30
     resume_grace_seconds: Seconds = 120
     presence_everyone: Annotated[int, Meta(ge=0)] = 500
@@ -108,13 +106,32 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     @property
     def bind_host(self) -> str:
         """The address to listen on: loopback in development, all interfaces in production, unless `HOST` says."""
-        everywhere = "0.0.0.0"  # noqa: S104 - protocol.md section 7  # nosec B104
-        return self.host or ("127.0.0.1" if self.app_env == "development" else everywhere)
+        return self.host or ("127.0.0.1" if self.app_env == "development" else "0.0.0.0")  # noqa: S104 - protocol.md section 7
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
         return self.bind_host in _LOOPBACK
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it serves `https` and `wss`."""
+        return self.tls_cert_path is not None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether this is a developer's own server: in development, and only this machine can connect."""
+        return self.app_env == "development" and self.is_loopback
+
+    @property
+    def shows_overview(self) -> bool:
+        """Whether `GET /api/v1/admin/overview` exists."""
+        return self.is_private or self.admin == "on"
+
+    @property
+    def has_console(self) -> bool:
+        """Whether `/console` exists: it needs the overview, and the documents of the contract."""
+        return self.docs == "on" and self.shows_overview
 
     @property
     def max_http_connections(self) -> int:
@@ -125,7 +142,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     def hands_out_dev_tokens(self) -> bool:
         """Whether `POST /api/v1/auth/dev-token` exists (protocol.md section 6)."""
         if self.dev_tokens == "auto":
-            return self.app_env == "development" and self.is_loopback
+            return self.is_private
         return self.dev_tokens == "on"
 
 
@@ -202,11 +219,11 @@ def _convert(values: dict[str, str]) -> Settings:
         problem, _, place = str(error).partition(" - at `$.")
         name = re.split(r"[\[`.]", place)[0]
         raise SettingsError(
-            f"{name} is {_without_secrets(values.get(name, ''))!r}; {_allowed(name) or problem}"
+            f"{name} is {without_secrets(values.get(name, ''))!r}; {_allowed(name) or problem}"
         ) from None
 
 
-def _without_secrets(value: str) -> str:
+def without_secrets(value: str) -> str:
     """Leave out user and password of a URL."""
     return re.sub(r"//[^/@]*@", "//...@", value)
 
@@ -236,9 +253,10 @@ def _bounds(low: float | None, high: float | None) -> str:
 
 
 def _check_together(settings: Settings) -> None:
+    _check_tls(settings)
     if settings.jwt_jwks_url and not _is_safe_url(settings.jwt_jwks_url):
         raise SettingsError(
-            f"JWT_JWKS_URL is {_without_secrets(settings.jwt_jwks_url)!r}; it may be the URL of a JWK set,"
+            f"JWT_JWKS_URL is {without_secrets(settings.jwt_jwks_url)!r}; it may be the URL of a JWK set,"
             " https://... or on loopback http://..., without user and password"
         )
     for name in ("outbox_bytes", "replay_bytes"):
@@ -251,6 +269,13 @@ def _check_together(settings: Settings) -> None:
             raise SettingsError(
                 f"{total.upper()} is {getattr(settings, total)}; it may be {value} ({name.upper()}) or more"
             )
+
+
+def _check_tls(settings: Settings) -> None:
+    missing = {"TLS_CERT_PATH": settings.tls_cert_path, "TLS_KEY_PATH": settings.tls_key_path}
+    names = [name for name, path in missing.items() if path is None]
+    if len(names) == 1:
+        raise SettingsError(f"{names[0]} is ''; it may be a file in PEM, since the other of the two is set")
 
 
 def _is_safe_url(url: str) -> bool:

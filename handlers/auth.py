@@ -37,6 +37,9 @@ async def authenticate(message: Auth, ctx: Context) -> None:
         await _enter(message, identity, ctx)
     else:
         ctx.answer(_success(identity))
+        ctx.services.audit.note(
+            "renewed", identity.user, token_id=identity.token_id, socket_id=ctx.socket.holder.socket
+        )
     ctx.socket.renewed(identity)
 
 
@@ -70,9 +73,10 @@ def _check_same_user(identity: Identity, ctx: Context) -> None:
 
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
     """Claim the user for this socket, and go on where its last one left off, if it asks for that and it can be."""
-    speaks = spoken(message.capabilities)
+    speaks = spoken(message.capabilities, ctx.services.capabilities)
     await _supersede(identity.user, ctx)
     ctx.socket.authenticated(identity, speaks)
+    _audit(message, identity, ctx)
     peer = ctx.directory.peer(identity.user)
     if peer is not None and peer.is_present:
         token = await _recover(message, ctx)
@@ -95,6 +99,23 @@ async def _supersede(user: User, ctx: Context) -> None:
         if peer is not None and peer.lapses_at is None:
             ctx.delivery.detach(user)
         ctx.delivery.supersede(previous)
+        ctx.services.audit.note(
+            "superseded", user, node=previous.node, socket_id=previous.socket, by_socket_id=ctx.socket.holder.socket
+        )
+
+
+def _audit(message: Auth, identity: Identity, ctx: Context) -> None:
+    client, holder = message.client, ctx.socket.holder
+    ctx.services.audit.note(
+        "authenticated",
+        identity.user,
+        token_id=identity.token_id,
+        node=holder.node,
+        socket_id=holder.socket,
+        address=ctx.socket.address,
+        client=None if client is None else client.name,
+        client_version=None if client is None else client.version,
+    )
 
 
 async def _recover(message: Auth, ctx: Context) -> str | None:
@@ -106,9 +127,10 @@ async def _recover(message: Auth, ctx: Context) -> str | None:
 
 async def _restore(peer: Peer, ctx: Context) -> None:
     """Register the peer as it was, over this socket; what was kept for it follows."""
-    back = replace(peer, lapses_at=None, is_resumable=False, address=ctx.socket.address)
+    back = replace(peer, lapses_at=None, is_resumable=False, address=ctx.socket.address, spoken=ctx.socket.spoken)
     if await ctx.stores.peers.register(back, ctx.socket.holder):
         ctx.socket.registered()
+        ctx.services.audit.note("registered", back.user, socket_id=ctx.socket.holder.socket)
         ctx.delivery.attach(back.user, ctx.socket)
         if back.address != peer.address:
             ctx.delivery.announce(back)

@@ -10,6 +10,7 @@ from schemas.connections import (
     ConnectionResponse,
 )
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
+from schemas.events import Ok
 from schemas.fields import Role
 from schemas.sessions import SessionCreated
 from stores.base import Peer, Request, Session, User
@@ -62,7 +63,7 @@ async def ask(
 
 @table.on(
     "CONNECTION_RESPONSE",
-    answers=(SessionCreated,),
+    answers=(SessionCreated, Ok),
     errors=(ErrorCode.REQUEST_NOT_FOUND, ErrorCode.NOT_THE_ONE_ASKED, ErrorCode.SESSION_FULL),
 )
 async def respond(message: ConnectionResponse, ctx: Context) -> None:
@@ -111,6 +112,9 @@ async def _accept(request: Request, ctx: Context) -> None:
         if refusal.code is ErrorCode.SESSION_NOT_FOUND:
             raise _request_gone() from None
         raise
+    ctx.services.audit.note(
+        "accepted", ctx.user, request_id=request.id, requester_id=requester.user.id, session_id=session.id
+    )
     accepted = ConnectionAccepted(request_id=request.id, session_id=session.id, peer=responder.card)
     ctx.send(requester.user, accepted)
     created = SessionCreated(session_id=session.id, peer=requester.card)

@@ -8,7 +8,7 @@ from schemas.fields import EndReason
 from stores.base import Peer, Revocation, User
 
 from handlers import membership
-from handlers.ports import Services
+from handlers.ports import Services, Socket
 from handlers.requests import cancel, reject
 from handlers.table import Context
 
@@ -32,10 +32,32 @@ async def drop(ctx: Context) -> None:
         ctx.delivery.forget(ctx.user)
     elif peer.lapses_at is None:
         ctx.delivery.detach(peer.user)
-        await (_await_resume if "resume" in ctx.socket.spoken else _await_return)(peer, ctx)
-        membership.tell_dropped(ctx.services, peer)
+        await _await(peer, ctx.services)
     elif peer.status != "offline":
-        await _await_return(peer, ctx)
+        await _await_return(peer, ctx.services)
+
+
+async def abandon(user: User, services: Services) -> None:
+    """Wait for the return of a user whose node is gone, and who has this one as its home now."""
+    peer = services.stores.directory.peer(user)
+    if peer is None:
+        services.delivery.forget(user)
+    elif peer.lapses_at is None:
+        await _await(peer, services)
+
+
+async def reassert(user: User, socket: Socket, services: Services) -> bool:
+    """Claim a user back whom another node took over, though its socket is here; False if it was given up meanwhile."""
+    await services.stores.peers.claim(user, socket.holder)
+    peer = services.stores.directory.peer(user)
+    if peer is None:
+        return False
+    status = "online" if peer.status == "offline" else peer.status
+    back = replace(peer, status=status, lapses_at=None, is_resumable=False, spoken=socket.spoken)
+    if await services.stores.peers.register(back, socket.holder):
+        services.delivery.announce(back)
+        membership.tell_returned(services, peer)
+    return True
 
 
 async def expire_absences(services: Services) -> None:
@@ -81,17 +103,24 @@ async def _revoke(user: User, services: Services) -> None:
         await _give_up(peer, "revoked", services)
 
 
-async def _await_resume(peer: Peer, ctx: Context) -> None:
+async def _await(peer: Peer, services: Services) -> None:
+    """Wait for a peer that has lost its connection, and tell its sessions."""
+    await (_await_resume if "resume" in peer.spoken else _await_return)(peer, services)
+    membership.tell_dropped(services, peer)
+
+
+async def _await_resume(peer: Peer, services: Services) -> None:
     """Keep the peer as it is for a while: nothing is lost to it."""
-    await ctx.stores.peers.put(replace(peer, lapses_at=ctx.clock.now() + ctx.limits.resume_grace, is_resumable=True))
+    lapses_at = services.clock.now() + services.limits.resume_grace
+    await services.stores.peers.put(replace(peer, lapses_at=lapses_at, is_resumable=True))
 
 
-async def _await_return(peer: Peer, ctx: Context) -> None:
+async def _await_return(peer: Peer, services: Services) -> None:
     """Keep the peer's sessions for a while; to others it is offline."""
-    lapses_at = peer.lapses_at or ctx.clock.now() + ctx.limits.session_grace
+    lapses_at = peer.lapses_at or services.clock.now() + services.limits.session_grace
     away = replace(peer, status="offline", lapses_at=lapses_at)
-    await ctx.stores.peers.put(away)
-    ctx.delivery.announce(away)
+    await services.stores.peers.put(away)
+    services.delivery.announce(away)
 
 
 async def _give_up(peer: Peer, reason: EndReason, services: Services) -> None:

@@ -75,6 +75,7 @@ async def part(services: Services, session_id: str, user: User, reason: EndReaso
     """Take a user out of a session and tell the others."""
     directory = services.stores.directory
     before, after = await change(services, session_id, lambda session: without(session, user, directory))
+    services.audit.note("parted", user, session_id=session_id, reason=reason)
     tell_parted(services, before, after, user, kind="left", reason=reason)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from schemas.errors import ErrorCode, EventError
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
-from stores.base import Sent, Session, User
+from stores.base import Sent, SentLog, Session, User
 
 from handlers.ports import Receipt
 from handlers.table import Context, HandlerTable
@@ -48,12 +48,44 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
     log = ctx.stores.sent.log(session.id, ctx.user)
     sent = log.find(message_id, now)
     if sent is not None:
-        return _ack(message_id, session, sent, is_duplicate=True)
+        return _acknowledge(sent, message_id, session, ctx, is_duplicate=True)
     received, receipt = _addressed(message, message_id, session, ctx), Receipt()
     ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt)
-    sent = Sent(now, received.timestamp, tuple(receipt.delivered), tuple(receipt.queued))
-    log.add(message_id, sent)
-    return _ack(message_id, session, sent)
+    if not receipt.pending:
+        sent = _concluded(now, received.timestamp, receipt)
+        log.add(message_id, sent)
+        return _ack(message_id, session, sent)
+    pending = Sent(now, received.timestamp, waiting=[])
+    log.add(message_id, pending)
+    receipt.when_whole(lambda: _conclude(log, message_id, pending, receipt))
+    return _acknowledge(pending, message_id, session, ctx)
+
+
+def _acknowledge(
+    sent: Sent, message_id: str, session: Session, ctx: Context, *, is_duplicate: bool = False
+) -> MessageAck | None:
+    """Return the acknowledgement, or have it follow once it is known what became of the message."""
+    if sent.waiting is None:
+        return _ack(message_id, session, sent, is_duplicate=is_duplicate)
+    ref, socket = ctx.take_ref(), ctx.socket
+
+    def acknowledge(whole: Sent) -> None:
+        socket.send(_ack(message_id, session, whole, is_duplicate=is_duplicate), ref)
+
+    sent.waiting.append(acknowledge)
+    return None
+
+
+def _conclude(log: SentLog, message_id: str, pending: Sent, receipt: Receipt) -> None:
+    """Note what became of a message, and acknowledge it to all who asked."""
+    whole = _concluded(pending.at, pending.timestamp, receipt)
+    log.add(message_id, whole)
+    for acknowledge in pending.waiting or ():
+        acknowledge(whole)
+
+
+def _concluded(at: float, timestamp: str, receipt: Receipt) -> Sent:
+    return Sent(at, timestamp, tuple(receipt.delivered), tuple(receipt.queued))
 
 
 def _chosen(ids: Collection[str], session: Session, ctx: Context) -> list[User]:

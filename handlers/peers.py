@@ -31,9 +31,12 @@ async def register(message: PeerRegister, ctx: Context) -> None:
         status=_status(before),
         address=ctx.socket.address,
         is_hidden=message.visibility == "hidden",
+        spoken=ctx.socket.spoken,
     )
     if not await ctx.stores.peers.register(peer, ctx.socket.holder):
         return  # superseded meanwhile: nothing more of this socket is handled
+    if ctx.socket.state is not State.REGISTERED:
+        ctx.services.audit.note("registered", peer.user, socket_id=ctx.socket.holder.socket)
     ctx.socket.registered()
     ctx.answer(PeerRegistered(id=peer.user.id, profile=profile, status=peer.status))
     ctx.delivery.attach(peer.user, ctx.socket)

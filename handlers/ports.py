@@ -1,12 +1,12 @@
 """What a handler may ask of the world outside, as protocols; `app/` implements them."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Raw, Struct
 from schemas.auth import Resume
-from schemas.capabilities import Spoken
+from schemas.capabilities import CAPABILITIES, Capability, Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from stores.base import Holder, Peer, Revocation, Stores, User
@@ -95,6 +95,23 @@ class Failures(Protocol):
         ...
 
 
+Audited = Literal[
+    "authenticated", "renewed", "registered", "superseded", "accepted", "parted", "kicked", "ended", "revoked", "closed"
+]
+AuditDetail = str | int | bytes | None
+
+
+class Audit(Protocol):
+    """The record of who did what, for those who have to account for it."""
+
+    def note(self, event: Audited, user: User, **details: AuditDetail) -> None:
+        """Write down what a user did, or what was done to it; never what anybody said. Waits for nothing.
+
+        A detail in bytes is the salted hash of an address; one of None is left out.
+        """
+        ...
+
+
 class Socket(Protocol):
     """The client's connection."""
 
@@ -145,10 +162,33 @@ class Socket(Protocol):
 
 
 class Receipt(Struct):
-    """Which users an event was handed to, and for whom it is kept; ids, in the order of sending."""
+    """Which users an event was handed to, and for whom it is kept; ids.
+
+    It is whole once nobody holds it back who is still to say, or to write down what is kept.
+    """
 
     delivered: list[str] = []
     queued: list[str] = []
+    pending: int = 0
+    waiting: Callable[[], None] | None = None
+
+    def hold(self) -> None:
+        """Have it wait for one more `settle`."""
+        self.pending += 1
+
+    def settle(self) -> None:
+        """Say that one who held it back has done its part."""
+        self.pending -= 1
+        if not self.pending and self.waiting is not None:
+            waiting, self.waiting = self.waiting, None
+            waiting()
+
+    def when_whole(self, call: Callable[[], None]) -> None:
+        """Call this once it is whole, which may be now; there can be one such call."""
+        if self.pending:
+            self.waiting = call
+        else:
+            call()
 
 
 class Delivery(Protocol):
@@ -168,7 +208,8 @@ class Delivery(Protocol):
 
         `about` is the peer that the event names: a pending presence update of it goes out before, and if it is among
         the users, it does not get the event itself. `names` are peers that it names besides, who do get it. `ref` is
-        that of the event that this answers. What becomes of it is written into `receipt`.
+        that of the event that this answers. What becomes of it is written into `receipt`, at once or, where other
+        nodes or a store have a part in it, some time later.
         """
         ...
 
@@ -234,7 +275,9 @@ class Services(Struct, frozen=True, kw_only=True):
     delivery: Delivery
     tokens: Tokens
     failures: Failures
+    audit: Audit
     clock: Clock
     ids: Ids
     limits: Limits
     version: str
+    capabilities: tuple[Capability, ...] = CAPABILITIES

@@ -56,6 +56,7 @@ async def kick(message: SessionKick, ctx: Context) -> None:
         return membership.without(session, target, ctx.directory)
 
     before, after = await membership.change(ctx.services, message.session_id, decide)
+    ctx.services.audit.note("kicked", target, by_id=ctx.user.id, session_id=before.id)
     ctx.delivery.send((target,), SessionEnded(session_id=before.id, reason="kicked"))
     membership.tell_parted(ctx.services, before, after, target, kind="kicked", reason="ended")
 
@@ -94,6 +95,7 @@ async def end(message: SessionEnd, ctx: Context) -> None:
         _check_host(session, ctx)
 
     before, _ = await membership.change(ctx.services, message.session_id, decide)
+    ctx.services.audit.note("ended", ctx.user, session_id=before.id)
     ctx.delivery.send(before.participants, SessionEnded(session_id=before.id, reason="ended"))
 
 

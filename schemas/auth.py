@@ -34,10 +34,7 @@ class Auth(ClientEvent, frozen=True):
     A token of any other type than string is an invalid token, so it is looked at later.
     """
 
-    example: ClassVar[Example] = {
-        "token": "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl",  # of nobody  # nosec B105
-        "capabilities": ["acks", "notices"],
-    }
+    example: ClassVar[Example] = {"token": "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl", "capabilities": ["acks", "notices"]}
     token: Token = field(default_factory=lambda: NO_TOKEN)
     capabilities: Labels | None = None
     client: Client | None = None

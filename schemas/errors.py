@@ -13,9 +13,9 @@ from schemas.examples import Example
 class ErrorCode(StrEnum):
     """Why something was refused. An error closes the socket only where protocol.md section 5 says so."""
 
-    TOKEN_MISSING = "ERR_1001"  # a code, no password  # nosec B105
-    TOKEN_INVALID = "ERR_1002"  # a code, no password  # nosec B105
-    TOKEN_EXPIRED = "ERR_1003"  # a code, no password  # nosec B105
+    TOKEN_MISSING = "ERR_1001"
+    TOKEN_INVALID = "ERR_1002"
+    TOKEN_EXPIRED = "ERR_1003"
     NOT_ALLOWED = "ERR_1004"
     PEER_NOT_FOUND = "ERR_2001"
     SUPERSEDED = "ERR_2005"

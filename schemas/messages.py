@@ -67,6 +67,21 @@ class AddressedMessage(MessageReceived, frozen=True, kw_only=True):
         return replace(self, message_id=message_id, to=to)
 
 
+class TracedMessage(AddressedMessage, frozen=True, kw_only=True):
+    """A message of another participant, for who speaks `trace` with the trace that it belongs to (W3C traceparent)."""
+
+    traceparent: str | None = None
+
+    def variant(self, spoken: Spoken) -> "TracedMessage":
+        """Return it without what the receiver does not speak."""
+        return replace(
+            self,
+            message_id=self.message_id if "acks" in spoken else None,
+            to=self.to if "sessions" in spoken else None,
+            traceparent=self.traceparent if "trace" in spoken else None,
+        )
+
+
 class MessageAck(ServerEvent, frozen=True, kw_only=True):
     """Tells the sender who has its message: handed to their sockets, or kept for their return."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
+from schemas.capabilities import VERSION_1, Spoken
 from schemas.fields import Role, Status
 from schemas.peers import PeerCard, Profile
 
@@ -35,9 +36,21 @@ class Holder(NamedTuple):
     socket: int
 
 
+class Home(Struct, frozen=True):
+    """The node that keeps what comes for a user, and the number of the socket that made it so; 0 if none did.
+
+    `fence` grows with each new home: a node whose fence is not the latest must not write for the user any more.
+    """
+
+    node: str
+    socket: int
+    fence: int
+
+
 class Peer(Struct, frozen=True):
     """A registered user.
 
+    `spoken` is what its socket speaks.
     `status` is what others were told. `lapses_at` is None while a socket is there, else the time (seconds since 1970)
     at which the user is given up; `is_resumable` says that until then it counts as there, since nothing is lost to it.
     `address` is a salted hash, equal for equal addresses. A hidden peer is not listed, and others are not told of it.
@@ -50,6 +63,7 @@ class Peer(Struct, frozen=True):
     lapses_at: float | None = None
     is_resumable: bool = False
     is_hidden: bool = False
+    spoken: Spoken = VERSION_1
 
     @property
     def is_listed(self) -> bool:
@@ -60,6 +74,11 @@ class Peer(Struct, frozen=True):
     def is_present(self) -> bool:
         """Whether it can be reached: it has a socket, or can resume."""
         return self.lapses_at is None or self.is_resumable
+
+    @property
+    def looks(self) -> tuple[object, ...]:
+        """What others see of it."""
+        return self.profile, self.address, self.status, self.is_hidden
 
     @property
     def card(self) -> PeerCard:
@@ -92,13 +111,15 @@ class Session(Struct, frozen=True):
 class Sent(Struct, frozen=True, gc=False):
     """A message that was acknowledged to its sender: when it was sent, who got it, for whom it was kept; ids.
 
-    `at` is seconds since 1970. There are many of these, so the garbage collector is spared them.
+    `at` is seconds since 1970. There are many of these, so the garbage collector is spared them. While it is not yet
+    known what became of a message, `waiting` has what to do once it is.
     """
 
     at: float
     timestamp: str
-    delivered: tuple[str, ...]
-    queued: tuple[str, ...]
+    delivered: tuple[str, ...] = ()
+    queued: tuple[str, ...] = ()
+    waiting: list[Callable[["Sent"], None]] | None = None
 
 
 class Revocation(Struct, frozen=True):
@@ -146,6 +167,10 @@ class Directory(Protocol):
         """
         ...
 
+    def everybody(self) -> Iterator[Peer]:
+        """Return the peers of all orgs, here or away, of each org the latest registered first; for operators only."""
+        ...
+
     def place(self, user: User) -> int:
         """Return the peer's place in the order of registration, 1 or more; 0 if there is no such peer."""
         ...
@@ -164,6 +189,10 @@ class Directory(Protocol):
 
     def sessions_of(self, user: User) -> Collection[Session]:
         """Return the sessions the user is in, in the order of joining; empty if there are none."""
+        ...
+
+    def all_sessions(self) -> Iterator[Session]:
+        """Return the sessions of all orgs, the latest made first; for operators only."""
         ...
 
     def sizes(self) -> Sizes:
@@ -266,8 +295,101 @@ class Revocations(Protocol):
         ...
 
 
+class Watcher:
+    """Who is told of what other nodes changed, as it becomes known; this one does nothing about it."""
+
+    def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
+        """Another node changed a peer; None for one that is not there."""
+
+    def home_changed(self, user: User, before: Home | None, after: Home) -> None:
+        """Take note that some node, also this one, became the user's home, or did so anew."""
+
+    def revoked(self, revocation: Revocation) -> None:
+        """Another node revoked tokens."""
+
+    def arrived(self, node: str, parcel: bytes) -> None:
+        """Another node sent something; each parcel arrives once, those of one node in the order of sending."""
+
+    def orphaned(self, user: User, home: Home) -> None:
+        """Take note of a user whose home is a node that is gone; until it is adopted, this is called again."""
+
+    def emptied(self) -> None:
+        """Take note that the store has lost what was kept in it for users."""
+
+
+class Box(Struct):
+    """What is kept for a user in the store: encoded events, and for one who can resume its tokens.
+
+    The last of `frames` has the number `last`.
+    """
+
+    tokens: tuple[str, ...]
+    last: int
+    frames: list[bytes]
+
+
+class Bus(Protocol):
+    """The way to other nodes, and what is written for them to go on with. Nothing here waits for another node.
+
+    What is sent or kept in one turn of the event loop goes out together, in order; while the store is away it waits.
+    """
+
+    watcher: Watcher
+
+    @property
+    def node(self) -> str:
+        """The id of this node."""
+        ...
+
+    @property
+    def salt(self) -> bytes:
+        """Random bytes that all nodes share; empty until the store was reached."""
+        ...
+
+    @property
+    def ahead(self) -> float:
+        """By how many seconds the clock that all nodes go by is ahead of this one's."""
+        ...
+
+    def home(self, user: User) -> Home | None:
+        """Return the user's home; None if it has none."""
+        ...
+
+    def post(self, node: str, parcel: bytes) -> None:
+        """Send a parcel to a node."""
+        ...
+
+    def keep(self, user: User, frame: bytes, first: int, last: int, kept: Callable[[bool], None] | None = None) -> None:
+        """Write an event for the user; from then on those from `first` to `last` are kept, this being the last.
+
+        `kept` is called once it is written, or with False if this node is not the user's home any more.
+        """
+        ...
+
+    def open(self, user: User, tokens: Collection[str], *, is_new: bool) -> None:
+        """Say with which tokens the user can resume; `is_new` drops what was kept."""
+        ...
+
+    async def load(self, user: User) -> Box:
+        """Return what is kept for the user."""
+        ...
+
+    def forget(self, user: User) -> None:
+        """Drop what is kept for the user."""
+        ...
+
+    async def adopt(self, user: User, home: Home) -> bool:
+        """Make this node the home of a user whose node is gone; False if another one was faster."""
+        ...
+
+
 class Stores(Protocol):
     """All that is remembered."""
+
+    @property
+    def bus(self) -> Bus | None:
+        """The way to other nodes; None if there can be none."""
+        ...
 
     @property
     def directory(self) -> Directory:

@@ -1,7 +1,7 @@
 """The stores of a single process: dictionaries, forgotten when it ends."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
-from itertools import count
+from itertools import chain, count
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -38,6 +38,10 @@ class MemoryDirectory:
         roster = self.rosters.get(org)
         return iter(()) if roster is None else roster.listed(after, name)
 
+    def everybody(self) -> Iterator[Peer]:
+        """See `Directory`."""
+        return chain.from_iterable(reversed(roster.peers.values()) for roster in self.rosters.values())
+
     def place(self, user: User) -> int:
         """See `Directory`."""
         roster = self.rosters.get(user.org)
@@ -58,6 +62,10 @@ class MemoryDirectory:
     def sessions_of(self, user: User) -> Collection[Session]:
         """See `Directory`."""
         return list(self._sessions_by_user.get(user, {}).values())
+
+    def all_sessions(self) -> Iterator[Session]:
+        """See `Directory`."""
+        return reversed(self.sessions.values())
 
     def sizes(self) -> Sizes:
         """See `Directory`."""
@@ -277,6 +285,8 @@ class MemoryRevocations:
 
 class MemoryStores:
     """See `Stores`."""
+
+    bus = None
 
     def __init__(self) -> None:
         self.directory = MemoryDirectory()

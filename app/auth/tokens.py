@@ -129,7 +129,7 @@ def dev_claims(user: User, *, issuer: str, audience: str, now: float, ttl: int, 
 
 
 def _without_bearer(token: object) -> str:
-    if token is None or token == "":  # none at all is no password  # nosec B105
+    if token is None or token == "":
         raise EventError(ErrorCode.TOKEN_MISSING, "An access token is required: data.token")
     if not isinstance(token, str):
         raise _invalid("it is no string")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from ssl import SSLContext
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -32,11 +33,18 @@ SOCKETS_PER_ADDRESS = 20_000  # a system has some 28,000 ports for connections f
 SPARE_FILES = 64
 
 
-def run(plan: Plan, make_tokens: Callable[[], Sequence[str]], *, json: bool, picture: Path | None) -> None:
+def run(
+    plan: Plan,
+    make_tokens: Callable[[], Sequence[str]],
+    *,
+    json: bool,
+    picture: Path | None,
+    tls: SSLContext | None = None,
+) -> None:
     """Do what the plan says and print the report; raises `click.ClickException` if it cannot or did not go well."""
     _allow_files(2 * plan.pairs + SPARE_FILES)
     logging.getLogger("picows").addHandler(logging.NullHandler())  # what goes wrong is told in our words
-    bench = anyio.run(_run, plan, make_tokens(), backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    bench = anyio.run(_run, plan, make_tokens(), tls, backend_options={"use_uvloop": find_spec("uvloop") is not None})
     report = bench.report
     click.echo(as_json(report) if json else table(report))
     if picture is not None:
@@ -77,11 +85,11 @@ def source_address(host: str, pair: int) -> tuple[str, int] | None:
 class Bench:
     """One run; its results are there once `run` has returned."""
 
-    def __init__(self, plan: Plan, tokens: Sequence[str]) -> None:
+    def __init__(self, plan: Plan, tokens: Sequence[str], tls: SSLContext | None = None) -> None:
         self._plan = plan
         self._tokens = tokens
         self._scope = CancelScope()
-        self._load = Load(plan, self._scope.cancel)
+        self._load = Load(plan, self._scope.cancel, tls)
         self._pairs = [Pair(self._load) for _ in range(plan.pairs)]
         self._limit = anyio.Semaphore(PAIRS_AT_ONCE)
         self._connects_per_second = 0.0
@@ -152,11 +160,11 @@ class Bench:
             if number % PAIRS_BETWEEN_BREATHS == 0:
                 await checkpoint()
         await anyio.sleep(WARM_UP_SECONDS)
-        first, begin, worked = load.latencies.copy(), perf_counter(), await cpu_seconds(plan.url)
+        first, begin, worked = load.latencies.copy(), perf_counter(), await cpu_seconds(plan.url, load.tls)
         for number in range(plan.rounds):
             await self._measure_round(str(number + 1) if plan.rounds > 1 else "all")
         everything, seconds = load.latencies.since(first), perf_counter() - begin
-        cpu = _difference(worked, await cpu_seconds(plan.url))
+        cpu = _difference(worked, await cpu_seconds(plan.url, load.tls))
         await self._drain()
         self._total = figures(everything, seconds, load.closed.total() + load.in_flight, cpu)
         if plan.rounds > 1:
@@ -164,11 +172,11 @@ class Bench:
 
     async def _measure_round(self, name: str) -> None:
         load = self._load
-        worked = await cpu_seconds(self._plan.url)
+        worked = await cpu_seconds(self._plan.url, self._load.tls)
         before, closed_before, begin = load.latencies.copy(), load.closed.total(), perf_counter()
         await anyio.sleep(self._plan.seconds)
         latencies, seconds = load.latencies.since(before), perf_counter() - begin
-        cpu = _difference(worked, await cpu_seconds(self._plan.url))
+        cpu = _difference(worked, await cpu_seconds(self._plan.url, self._load.tls))
         self._rounds.append(figures(latencies, seconds, load.closed.total() - closed_before, cpu))
         self.series.append((name, latencies))
 
@@ -202,12 +210,12 @@ def described(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-async def cpu_seconds(url: str) -> float | None:
+async def cpu_seconds(url: str, tls: SSLContext | None = None) -> float | None:
     """Return how long the server has worked on a processor, by its metrics; None if it does not tell."""
     parts = urlsplit(url)
     metrics = parts._replace(scheme="https" if parts.scheme == "wss" else "http", path="/metrics").geturl()
     try:
-        async with httpx2.AsyncClient(timeout=METRICS_SECONDS) as client:
+        async with httpx2.AsyncClient(timeout=METRICS_SECONDS, verify=tls or True) as client:
             text = (await client.get(metrics)).raise_for_status().text
         families = {family.name: family for family in text_string_to_metric_families(text)}
         return float(families["process_cpu_seconds"].samples[0].value)
@@ -219,8 +227,8 @@ def _difference(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
 
 
-async def _run(plan: Plan, tokens: Sequence[str]) -> Bench:
-    bench = Bench(plan, tokens)
+async def _run(plan: Plan, tokens: Sequence[str], tls: SSLContext | None) -> Bench:
+    bench = Bench(plan, tokens, tls)
     await bench.run()
     return bench
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from ssl import SSLContext
 from time import perf_counter_ns
 
 import anyio
@@ -11,8 +12,8 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_
 
 from app.cli.bench_latency import Histogram
 from app.cli.bench_report import Plan, closing, refusal
-from app.cli.peer_commands import frame as event_frame
-from app.cli.peer_resume import HANDLED_AT_ONCE
+from peersync.frames import encode
+from peersync.resumption import HANDLED_AT_ONCE
 from schemas.errors import CloseCode
 
 PATIENCE = 20.0
@@ -45,7 +46,8 @@ _decode = msgspec.json.Decoder(Event).decode
 class Load:
     """What all pairs share: what they send, what is counted, and the first reason to give up."""
 
-    def __init__(self, plan: Plan, give_up: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, give_up: Callable[[], None], tls: SSLContext | None = None) -> None:
+        self.tls = tls
         self.window = plan.window
         self.padding = b"x" * (plan.size - STAMP_DIGITS)
         self.capabilities = list(plan.capabilities) or None
@@ -175,7 +177,14 @@ class Peer(WSListener):
 
     async def introduce(self, url: str, token: str, source: tuple[str, int] | None) -> str:
         """Connect, authenticate and register; returns the id that the server knows the user by."""
-        await ws_connect(lambda: self, url, websocket_handshake_timeout=PATIENCE, max_redirects=0, local_addr=source)
+        await ws_connect(
+            lambda: self,
+            url,
+            ssl_context=self._load.tls,
+            websocket_handshake_timeout=PATIENCE,
+            max_redirects=0,
+            local_addr=source,
+        )
         await self._ask("AUTH_SUCCESS", _frame("AUTH", token=token, capabilities=self._load.capabilities))
         return (await self._ask("PEER_REGISTERED", _frame("PEER_REGISTER"))).id
 
@@ -243,4 +252,4 @@ class Peer(WSListener):
 
 
 def _frame(event: str, **data: object) -> bytes:
-    return event_frame(event, **data).encode()
+    return encode(event, data).encode()

@@ -1,6 +1,5 @@
 """The commands. What goes wrong in use is one line on standard error and exit code 1, never a traceback."""
 
-import os
 import secrets
 import shlex
 import shutil
@@ -15,10 +14,12 @@ from joserfc.jwk import RSAKey
 from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
 from app.cli import server
+from app.cli.address import address
 from app.contract.contract import Contract
 from app.contract.files import write
+from app.contract.typescript import module
 from app.rest.endpoints import endpoints
-from app.settings import NOT_BUILT_YET, Settings, SettingsError, parse_duration, read_settings
+from app.settings import Settings, SettingsError, parse_duration, read_settings
 from app.tables import load_routes
 from schemas.fields import ID_MAX, Ide, Role
 from stores.base import User
@@ -36,6 +37,9 @@ class OneLineErrors(click.Group):
             return super().invoke(ctx)
         except (SettingsError, FileExistsError) as error:
             raise click.ClickException(str(error)) from None
+        except click.UsageError as error:
+            command = f"bin/{error.ctx.info_name}" if error.ctx and error.ctx.parent else "python -m app"
+            raise click.UsageError(f"{error.format_message().rstrip('.')}; {command} --help says more") from None
         except UnicodeEncodeError as error:
             raise click.ClickException(f"an argument is not text in UTF-8 ({error.reason})") from None
         except OSError as error:
@@ -71,8 +75,6 @@ def serve(host: str | None, port: int | None, workers: int, *, reload: bool, mak
             "--workers: with STORE_URL=memory:// one process must serve all, for peers of different processes would not"
             " find each other"
         )
-    if ignored := sorted(NOT_BUILT_YET & os.environ.keys()):
-        click.echo(f"Not built in yet, and without effect: {', '.join(ignored)}", err=True)
     if make_keys or settings.app_env == "development":
         _make_missing_keys(settings)
     server.run(settings, reload=reload)
@@ -92,7 +94,9 @@ def genkeys(private: Path | None, public: Path | None) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/contract"))
-def schema(folder: Path) -> None:
+@click.option("--python", type=click.Path(path_type=Path, dir_okay=False), help="A file for types in Python.")
+@click.option("--typescript", type=click.Path(path_type=Path, dir_okay=False), help="A file for types in TypeScript.")
+def schema(folder: Path, python: Path | None, typescript: Path | None) -> None:
     """Write the contract to FOLDER (docs/contract): AsyncAPI, OpenAPI, a JSON Schema for each event, and events.md.
 
     The events of PLUGINS are in it. Needs no server.
@@ -101,6 +105,12 @@ def schema(folder: Path) -> None:
     contract = Contract(load_routes(settings.plugins), endpoints(settings), settings.ws_path)
     count = write(contract, f"localhost:{settings.port}", folder)
     click.echo(f"{count} files in {folder}")
+    if python is not None:
+        python.write_text(contract.python, encoding="utf-8")
+        click.echo(f"types in {python}")
+    if typescript is not None:
+        typescript.write_text(module(contract.events, contract.shapes), encoding="utf-8")
+        click.echo(f"types in {typescript}")
 
 
 @main.command()
@@ -142,7 +152,7 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
 
 @main.command()
 @click.argument("user")
-@click.option("--url", help="The server's socket; ws://127.0.0.1:PORT/ws of the settings if not given.")
+@click.option("--url", help="The server's socket; if not given, that of the settings on this machine.")
 @click.option("--name", help="Display name; USER if not given.")
 @click.option("--ide", type=click.Choice(get_args(Ide)), help="The editor to pass for.")
 @click.option("--role", type=click.Choice(get_args(Role)), help="The role to register with.")
@@ -163,20 +173,23 @@ def peer(  # noqa: PLR0917 - click passes them by name
     yes: bool,
 ) -> None:
     """Be USER in this terminal: see what comes, ask others to connect, and talk."""
-    from app.cli.peer import Helper, run  # noqa: PLC0415 - a fifth of a second, for which no other command should wait
+    try:
+        from app.cli.peer import Helper, run  # noqa: PLC0415 - a fifth of a second, for which no other command waits
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is missing; bin/peer finds it in clients/python") from None
 
     settings = read_settings()
     profile = {"displayName": name, "ide": ide, "role": role}
 
     def make_token() -> str:
-        return token or _dev_token(settings, User(user), settings.jwt_expiration, name=name)
+        return _dev_token(settings, User(user), settings.jwt_expiration, name=name)
 
     helper = Helper(_words("--agent", agent), agent_seconds, yes) if agent else None
-    run(url or f"ws://127.0.0.1:{settings.port}{settings.ws_path}", user, profile, make_token, helper)
+    run(address(url, settings), user, profile, token or make_token, helper)
 
 
 @main.command()
-@click.option("--url", help="The server's socket; ws://127.0.0.1:PORT/ws of the settings if not given.")
+@click.option("--url", help="The server's socket; if not given, that of the settings on this machine.")
 @click.option("--pairs", type=click.IntRange(1, 20_000), default=50, show_default=True, help="Pairs of peers.")
 @click.option("--window", type=click.IntRange(1, 1000), default=8, show_default=True, help="In flight in each pair.")
 @click.option("--size", type=click.IntRange(20, 1_000_000), default=100, show_default=True, help="Bytes of a message.")
@@ -215,7 +228,7 @@ def bench(  # noqa: PLR0917 - click passes them by name
         ) from None
 
     settings = read_settings()
-    url = url or f"ws://127.0.0.1:{settings.port}{settings.ws_path}"
+    url, tls = address(url, settings)
     if not is_loopback(host_of(url)) and not i_may_load_this_host:
         raise click.ClickException(f"{url} is not on this machine; if you may load it, add --i-may-load-this-host")
     if plot is not None and not plot.parent.is_dir():
@@ -226,7 +239,7 @@ def bench(  # noqa: PLR0917 - click passes them by name
 
     capabilities = tuple(name for name, is_wanted in (("resume", resume), ("acks", acks)) if is_wanted)
     plan = Plan(url, pairs, window, size, seconds, ramp, rounds, capabilities)
-    run(plan, make_tokens, json=as_json, picture=plot)
+    run(plan, make_tokens, json=as_json, picture=plot, tls=tls)
 
 
 @main.command()

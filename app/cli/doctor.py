@@ -1,13 +1,13 @@
 """The doctor: what is wrong with a set-up, and what to do about it; changes nothing."""
 
 import os
-import socket
 import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from ssl import SSLContext
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -16,16 +16,20 @@ import click
 from joserfc.jwk import RSAKey
 from msgspec import Struct
 
+from app.auth.certificate import certificate
 from app.auth.keys import private_key, public_keys
 from app.auth.tokens import TokenVerifier, dev_claims, sign
+from app.cli.port import try_port
 from app.clock import SystemClock
-from app.settings import NOT_BUILT_YET, Settings, SettingsError, read_settings
+from app.ops.audit import STDOUT
+from app.settings import Settings, SettingsError, read_settings
 from app.tables import load_routes
 from schemas.errors import EventError
 from stores.base import StoreUnreachableError, User
 from stores.memory import MemoryStores
 
 SPARE_FILES = 100
+CERTIFICATE_DAYS = 14
 PATIENCE_SECONDS = 3.0
 DOTENV = Path(".env")
 
@@ -49,17 +53,15 @@ def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Findi
     except SettingsError as error:
         yield _wrong("settings", f"{error}; set it in the environment or in {dotenv.absolute()}")
         return
-    yield from _settings(settings, environ)
-    for check in (_plugins, _public_key, _private_key, _store, _port, _files, _clock):
+    yield from _settings(settings)
+    for check in (_plugins, _public_key, _private_key, _tls, _store, _port, _files, _audit, _clock):
         yield from check(settings)
     if dotenv.exists() and settings.jwt_private_key:
         yield from _secret("settings", dotenv)
 
 
-def _settings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+def _settings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", f"{settings.app_env}, on {settings.bind_host}:{settings.port}{settings.ws_path}")
-    if ignored := sorted(NOT_BUILT_YET & environ.keys()):
-        yield _wrong("settings", f"{', '.join(ignored)}: not built in yet, and without effect; unset")
     if settings.hands_out_dev_tokens and not settings.is_loopback:
         yield _wrong("settings", "DEV_TOKENS is on where others can connect: anybody gets any token; set it to auto")
     if settings.app_env == "development" and not settings.is_loopback:
@@ -135,6 +137,26 @@ def _secret(subject: str, path: Path) -> Iterator[Finding]:
         yield _wrong(subject, f"{path} can be read by others (mode {mode:o}); chmod 600 {path}")
 
 
+def _tls(settings: Settings) -> Iterator[Finding]:
+    """Check that certificate and key belong together, and how long the certificate is good."""
+    try:
+        own = certificate(settings)
+    except SettingsError as error:
+        yield _wrong("tls", f"{error}; mend it, or unset TLS_CERT_PATH and TLS_KEY_PATH")
+        return
+    if own is None or settings.tls_key_path is None:
+        return
+    days = (own.expires_at.timestamp() - time.time()) / 86_400
+    when = f"{own.expires_at:%Y-%m-%d %H:%M} UTC"
+    if days < 0:
+        yield _wrong("tls", f"the certificate expired at {when}; get a new one, and restart")
+    elif days < CERTIFICATE_DAYS:
+        yield _wrong("tls", f"the certificate expires in {int(days)} days, at {when}; get a new one, and restart")
+    else:
+        yield Finding("tls", f"certificate and key belong together; it expires in {int(days)} days, at {when}")
+    yield from _secret("tls", settings.tls_key_path)
+
+
 def _store(settings: Settings) -> Iterator[Finding]:
     try:
         anyio.run(MemoryStores().ping)
@@ -147,11 +169,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
 def _port(settings: Settings) -> Iterator[Finding]:
     where = f"{settings.bind_host}:{settings.port}"
     try:
-        family, _, _, _, address = socket.getaddrinfo(settings.bind_host, settings.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
-            if sys.platform != "win32":
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        try_port(settings)
     except OSError as error:
         if _is_alive(settings):
             yield Finding("port", f"a server answers on {where} already")
@@ -166,8 +184,10 @@ def _port(settings: Settings) -> Iterator[Finding]:
 def _is_alive(settings: Settings) -> bool:
     host = settings.bind_host if settings.is_loopback else "127.0.0.1"
     try:
-        return _ask(f"http://{host}:{settings.port}/health/live").get("content-type") == "application/json"
-    except (OSError, ValueError):
+        own = certificate(settings)
+        url = f"{'http' if own is None else 'https'}://{host}:{settings.port}/health/live"
+        return _ask(url, None if own is None else own.trust()).get("content-type") == "application/json"
+    except (OSError, ValueError, SettingsError):
         return False
 
 
@@ -186,6 +206,16 @@ def _files(settings: Settings) -> Iterator[Finding]:
     what = f"raise it (ulimit -Hn {needed}, LimitNOFILE), or set MAX_CONNECTIONS={room}"
     said = f"{hard} may be open, too few for {settings.max_connections} connections; {what}"
     yield Finding("files", said, is_wrong=settings.app_env == "production")
+
+
+def _audit(settings: Settings) -> Iterator[Finding]:
+    if not settings.audit_log or settings.audit_log in STDOUT:
+        return
+    path = Path(settings.audit_log).absolute()
+    if os.access(path if path.exists() else path.parent, os.W_OK) and not path.is_dir():
+        yield Finding("audit", f"{path} can be written to")
+    else:
+        yield _wrong("audit", f"{path} cannot be written to; make its folder, or set AUDIT_LOG to another file or -")
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
@@ -215,12 +245,12 @@ def _issuers_clock(url: str, leeway: float, clock: Callable[[], float]) -> Itera
         yield Finding("clock", "it agrees with the issuer's")
 
 
-def _ask(url: str) -> Mapping[str, str]:
+def _ask(url: str, tls: SSLContext | None = None) -> Mapping[str, str]:
     """Return the headers of the answer, with names in lower case; raises `OSError` or `ValueError`."""
     if not url.startswith(("http://", "https://")):
         raise ValueError("no HTTP address")
     try:
-        with urlopen(Request(url), timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - checked above  # nosec B310
+        with urlopen(Request(url), timeout=PATIENCE_SECONDS, context=tls) as answer:  # noqa: S310 - the scheme is checked above
             headers = answer.headers
     except HTTPError as error:
         headers = error.headers

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import signal
-import subprocess  # an agent is a command of the user's own  # nosec B404
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 

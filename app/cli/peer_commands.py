@@ -1,10 +1,12 @@
 """What a person types to a peer in a terminal: a frame to send, a line to show, or both. No input or output here."""
 
 import json
-from collections.abc import Callable
-from typing import NamedTuple, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, get_args
 
 from app.cli.peer_lines import Conversation, Job, Session, content_text
+from peersync.events import SendMessageData
+from peersync.frames import Json, encode
 from schemas.fields import ChosenStatus, InvitedRole
 
 _ROLES = tuple(f" {role}" for role in get_args(InvitedRole))
@@ -12,9 +14,10 @@ _STATUSES: tuple[str, ...] = get_args(ChosenStatus)
 
 
 class Turn(NamedTuple):
-    """What comes of a line that was typed; `job` is for the agent."""
+    """What comes of a line that was typed; `job` is for the agent, `message` is sent until it is acknowledged."""
 
     frame: str | None = None
+    message: SendMessageData | None = None
     lines: tuple[str, ...] = ()
     job: Job | None = None
     quits: bool = False
@@ -44,48 +47,43 @@ def typed(conversation: Conversation, line: str) -> Turn:
     if not (command.can_wait and "acks" in conversation.capabilities):
         return _local("not connected: nothing was sent")
     turn = command.run(conversation, rest.strip())
-    return turn._replace(lines=(*turn.lines, "not connected: it is sent once we are back")) if turn.frame else turn
+    return turn._replace(lines=(*turn.lines, "not connected: it is sent once we are back")) if turn.message else turn
 
 
-def frame(event: str, *, ref: object = None, **data: object) -> str:
+def frame(event: str, *, ref: str | None = None, **data: object) -> str:
     """Return an event as it is sent; what is None is left out."""
-    given = {name: value for name, value in data.items() if value is not None}
-    return json.dumps({"event": event, "data": given} | ({} if ref is None else {"ref": ref}))
+    return encode(event, {name: value for name, value in data.items() if value is not None}, ref)
 
 
 def _say(conversation: Conversation, text: str) -> Turn:
-    return _send(conversation, json.dumps(text), ', "type": "chat"')
+    return _send(conversation, {"content": text, "type": "chat"})
 
 
 def _say_json(conversation: Conversation, text: str) -> Turn:
+    """Send content as it was typed: JSON that went through Python might not be the same."""
     try:
         content_text(text)
     except (ValueError, RecursionError) as error:
         return _local(f"not JSON: {error}")
-    return _send(conversation, text)
+    return _send(conversation, {"content": Json(text)})
 
 
-def _send(conversation: Conversation, content: str, more: str = "", to: str = "") -> Turn:
-    """Send content as it was typed: JSON that went through Python might not be the same.
-
-    Where the server acknowledges messages, the frame is kept until it did.
-    """
+def _send(conversation: Conversation, what: Mapping[str, Any], to: str = "") -> Turn:
     if conversation.current is None:
         return _local("nobody to talk to yet: /ask NAME")
-    return _send_in(conversation, conversation.current, content, more, to)
+    return _send_in(conversation, conversation.current, what, to)
 
 
-def _send_in(conversation: Conversation, session: Session, content: str, more: str, to: str = "") -> Turn:
+def _send_in(conversation: Conversation, session: Session, what: Mapping[str, Any], to: str = "") -> Turn:
+    """Send to the others in a session, or those that `what` names; just a frame if the server does not acknowledge."""
     conversation.last_sent_to = session
     whom = f" to {to or session.peer}" if to or len(conversation.sessions) > 1 else ""
-    data = f'"sessionId": {json.dumps(session.id)}, "content": {content}{more}'
-    shown = (f"{conversation.user}{whom}: {content_text(content)}",)
+    content = what["content"]
+    shown = (f"{conversation.user}{whom}: {content_text(content.text) if isinstance(content, Json) else content}",)
+    message: Any = {"sessionId": session.id, **what}
     if "acks" not in conversation.capabilities:
-        return Turn(f'{{"event": "SEND_MESSAGE", "data": {{{data}}}}}', shown)
-    message_id = conversation.new_id()
-    kept = f'{{"event": "SEND_MESSAGE", "data": {{{data}, "messageId": "{message_id}"}}, "ref": "{message_id}"}}'
-    conversation.unacknowledged[message_id] = kept
-    return Turn(kept, shown)
+        return Turn(frame("SEND_MESSAGE", **message), lines=shown)
+    return Turn(message=message, lines=shown)
 
 
 def _say_to(conversation: Conversation, text: str) -> Turn:
@@ -93,11 +91,12 @@ def _say_to(conversation: Conversation, text: str) -> Turn:
     if not said:
         return _local("say what to whom? /to NAME[,NAME] TEXT")
     to = [_peer_called(conversation, name) for name in names.split(",")]
-    return _send(conversation, json.dumps(said), f', "type": "chat", "to": {json.dumps(to)}', ", ".join(to))
+    return _send(conversation, {"content": said, "type": "chat", "to": to}, ", ".join(to))
 
 
 def _ask_agents(conversation: Conversation, text: str) -> Turn:
-    return _send(conversation, json.dumps(text), f', "type": "ai-request", "correlationId": "{conversation.new_id()}"')
+    what = {"content": text, "type": "ai-request", "correlationId": conversation.new_id()}
+    return _send(conversation, what)
 
 
 def _run(conversation: Conversation, name: str) -> Turn:
@@ -124,13 +123,13 @@ def response(conversation: Conversation, job: Job, content: str) -> Turn:
     session = conversation.sessions.get(job.session_id)
     if session is None:
         return _local(f"the session with {job.sender} is over: nothing was sent")
-    correlation = f', "correlationId": {json.dumps(job.correlation_id)}' if job.correlation_id else ""
-    to = f', "to": {json.dumps([job.sender])}'
-    return _send_in(conversation, session, content, f', "type": "ai-response"{correlation}{to}', job.sender)
+    correlation = {"correlationId": job.correlation_id} if job.correlation_id else {}
+    what = {"content": Json(content), "type": "ai-response", "to": [job.sender], **correlation}
+    return _send_in(conversation, session, what, job.sender)
 
 
 def _send_raw(_: Conversation, text: str) -> Turn:
-    return Turn(text, (f"sent {text}",))
+    return Turn(text, lines=(f"sent {text}",))
 
 
 def _ask(conversation: Conversation, name: str) -> Turn:
@@ -138,7 +137,7 @@ def _ask(conversation: Conversation, name: str) -> Turn:
         return _local("ask whom? /ask NAME")
     target = _peer_called(conversation, name)
     ref = f"ask {target}" if "sessions" in conversation.capabilities else None
-    return Turn(frame("CONNECTION_REQUEST", ref=ref, targetId=target), (f"asking {target}",))
+    return Turn(frame("CONNECTION_REQUEST", ref=ref, targetId=target), lines=(f"asking {target}",))
 
 
 def _cancel(conversation: Conversation, name: str) -> Turn:
@@ -146,7 +145,7 @@ def _cancel(conversation: Conversation, name: str) -> Turn:
     if not fitting:
         return _local(f"{name or 'nobody'} is being asked")
     target = conversation.asked.pop(fitting[-1])
-    return Turn(frame("CONNECTION_CANCEL", requestId=fitting[-1]), (f"no longer asking {target}",))
+    return Turn(frame("CONNECTION_CANCEL", requestId=fitting[-1]), lines=(f"no longer asking {target}",))
 
 
 def _invite(conversation: Conversation, words: str) -> Turn:
@@ -180,7 +179,7 @@ def _change(conversation: Conversation, event: str, words: str, doing: str, *, t
     if session is None or not name:
         return _local(f"{doing} whom?" if session else "you are in no session: /ask NAME")
     target = _peer_called(conversation, name)
-    return Turn(frame(event, sessionId=session.id, targetId=target, role=role or None), (f"{doing} {target}",))
+    return Turn(frame(event, sessionId=session.id, targetId=target, role=role or None), lines=(f"{doing} {target}",))
 
 
 def _finish(conversation: Conversation, event: str, doing: str) -> Turn:
@@ -189,13 +188,13 @@ def _finish(conversation: Conversation, event: str, doing: str) -> Turn:
         return _local("you are in no session: /ask NAME")
     if event == "SESSION_LEAVE":
         conversation.forget(session.id)
-    return Turn(frame(event, sessionId=session.id), (f"{doing} the session with {session.peer}",))
+    return Turn(frame(event, sessionId=session.id), lines=(f"{doing} the session with {session.peer}",))
 
 
 def _set_status(_: Conversation, status: str) -> Turn:
     if status not in _STATUSES:
         return _local(f"/status {'|'.join(_STATUSES)}")
-    return Turn(frame("PEER_STATUS", status=status), (f"you are {status}",))
+    return Turn(frame("PEER_STATUS", status=status), lines=(f"you are {status}",))
 
 
 def _peer_called(conversation: Conversation, name: str) -> str:
@@ -219,7 +218,7 @@ def _answer(conversation: Conversation, which: str, *, accepted: bool) -> Turn:
     request, peer = fitting[-1]
     del conversation.requests[request]
     answer = frame("CONNECTION_RESPONSE", requestId=request, accepted=accepted)
-    return Turn(answer, (f"{'accepting' if accepted else 'refusing'} {peer}",))
+    return Turn(answer, lines=(f"{'accepting' if accepted else 'refusing'} {peer}",))
 
 
 def _list_sessions(conversation: Conversation, _: str) -> Turn:

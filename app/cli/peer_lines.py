@@ -46,14 +46,6 @@ _CHANGES = {
 }
 
 
-class Received(NamedTuple):
-    """A frame of the server; `event` is None for one that is unknown or not as the protocol has it."""
-
-    event: ServerEvent | None
-    offset: int | None = None
-    ref: str | None = None
-
-
 class Session(msgspec.Struct):
     """A session; `number` is what a person calls it by, `peer` names the others."""
 
@@ -71,10 +63,6 @@ class Job(NamedTuple):
     content: str
 
 
-class _Frame(Envelope):
-    offset: int | None = None
-
-
 class Conversation:
     """What one peer knows: who is there, who asks to connect, its sessions."""
 
@@ -85,7 +73,6 @@ class Conversation:
         self.jobs: list[Job] = []
         self.is_connected = False
         self.capabilities: frozenset[str] = frozenset()
-        self.unacknowledged: dict[str, str] = {}
         self.asked: dict[str, str] = {}
         self.peers: dict[str, Profile] = {}
         self.requests: dict[str, str] = {}
@@ -104,11 +91,6 @@ class Conversation:
         """Take note that the connection was lost."""
         self.is_connected = False
         self._was_lost = True
-
-    def answered(self, ref: str | None) -> None:
-        """Take note that there was an answer to what had this `ref`: a message of ours needs no further try."""
-        if ref is not None:
-            self.unacknowledged.pop(ref, None)
 
     @singledispatchmethod
     def tell(self, event: ServerEvent) -> str:
@@ -213,7 +195,6 @@ class Conversation:
 
     @tell.register
     def _(self, event: MessageAck) -> str:
-        self.answered(event.message_id)
         delivered = [f"delivered to {', '.join(event.delivered)}"] if event.delivered else []
         queued = [f"kept for {', '.join(event.queued)}"] if event.queued else []
         return "; ".join([*delivered, *queued]) or "nobody got that"
@@ -259,8 +240,8 @@ class Conversation:
         return session
 
 
-def read_frame(frame: str) -> Received:
-    """Return what a frame of the server says."""
+def read_frame(frame: str) -> ServerEvent | None:
+    """Return what a frame of the server says; None for one that is unknown or not as the protocol has it."""
     try:
         try:
             return _decode(frame.encode())
@@ -268,7 +249,7 @@ def read_frame(frame: str) -> Received:
             # An escaped half of a surrogate pair, which JavaScript sends, is JSON, but not to msgspec.
             return _decode(json.dumps(json.loads(frame), ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
-        return Received(None)
+        return None
 
 
 def content_text(content: str) -> str:
@@ -289,11 +270,10 @@ def printable(text: str) -> str:
     return "".join(char.encode("unicode_escape").decode() if _is_unprintable(char) else char for char in text)
 
 
-def _decode(text: bytes) -> Received:
-    frame = msgspec.json.decode(text, type=_Frame)
+def _decode(text: bytes) -> ServerEvent | None:
+    frame = msgspec.json.decode(text, type=Envelope)
     kind = _KINDS.get(frame.event)
-    event = None if kind is None else msgspec.json.decode(frame.data, type=kind)
-    return Received(event, frame.offset, str(msgspec.json.decode(frame.ref)) if bytes(frame.ref) else None)
+    return None if kind is None else msgspec.json.decode(frame.data, type=kind)
 
 
 def _is_unprintable(char: str) -> bool:

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +16,11 @@ import click
 import uvicorn
 from starlette.applications import Starlette
 
+from app.auth.certificate import certificate
+from app.cli.port import try_port
 from app.main import create_app
 from app.ops.logs import route_standard_logging
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.wire import http
 from app.wire.protocol import WebSocketProtocol
 
@@ -35,6 +38,7 @@ class Server(uvicorn.Server):
         super().__init__(uvicorn.Config(app, **_options(settings)))
         self._app = app
         self._settings = settings
+        self._reason = "asked to"
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start listening, then greet."""
@@ -46,7 +50,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Drain, unless told twice to stop; until that is done, it listens, so that probes are answered. Then stop."""
-        drain = self._app.state.runtime.drain()
+        drain = self._app.state.runtime.drain(self._reason)
         is_over = False
         while not (is_over or self.force_exit):
             await anyio.sleep(STEP_SECONDS)
@@ -58,13 +62,16 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Stop at the first signal, and at once at the second. It was asked for, so the process succeeds."""
+        self._reason = signal.Signals(sig).name
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
 def run(settings: Settings, *, reload: bool = False) -> None:
     """Serve until told to stop; raises `SettingsError` before anything listens."""
+    _check_port(settings)
     app = create_app(settings)
+    certificate(settings)
     route_standard_logging(settings)
     for library in ("uvicorn", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
@@ -79,6 +86,17 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     server.run()
     if not server.started:
         raise SystemExit(1)
+
+
+def _check_port(settings: Settings) -> None:
+    """Refuse a port that cannot be listened on: uvicorn would say so in several lines, and not what to do."""
+    try:
+        try_port(settings)
+    except OSError as error:
+        raise SettingsError(
+            f"PORT {settings.port} of HOST {settings.bind_host} cannot be listened on ({error.strerror});"
+            " stop what does, or set another, such as PORT=3001"
+        ) from None
 
 
 def _allow_many_files() -> None:
@@ -101,12 +119,14 @@ def _spare_the_collector() -> None:
 def greeting(settings: Settings, port: int) -> str:
     """Return a few lines on where things are and how to begin."""
     host = settings.bind_host if settings.is_loopback else "localhost"
-    page = f"http://{host}:{port}/docs  " if settings.docs == "on" else ""
+    s = "s" if settings.has_tls else ""
+    page = f"http{s}://{host}:{port}/docs  " if settings.docs == "on" else ""
+    console = f"  console  http{s}://{host}:{port}/console\n" if settings.has_console else ""
     return (
         f"PeerSync Dev Connect ({settings.app_env})\n"
-        f"  socket   ws://{host}:{port}{settings.ws_path}\n"
-        f"  health   http://{host}:{port}/health/live  /health/ready  /metrics\n"
-        f"  docs     {page}README.md, docs/\n"
+        f"  socket   ws{s}://{host}:{port}{settings.ws_path}\n"
+        f"  health   http{s}://{host}:{port}/health/live  /health/ready  /metrics\n"
+        f"  docs     {page}README.md, docs/\n{console}"
         f"  a token  bin/devtoken ann      two people talking  bin/peer ann, and in another terminal: bin/peer bob"
     )
 
@@ -116,6 +136,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.bind_host,
         "port": settings.port,
+        **_tls(settings),
         "http": http.HttpProtocol,
         "ws": _websocket_class(settings),
         "ws_max_size": settings.max_message_bytes,
@@ -128,6 +149,16 @@ def _options(settings: Settings) -> dict[str, Any]:
         "proxy_headers": False,
         "lifespan": "on",
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+    }
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    if not settings.has_tls:
+        return {}
+    return {
+        "ssl_certfile": settings.tls_cert_path,
+        "ssl_keyfile": settings.tls_key_path,
+        "loop": "app.cli.loops:TlsLoop",
     }
 
 

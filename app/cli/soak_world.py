@@ -54,7 +54,7 @@ class World:
         self.resume_grace = settings.resume_grace_seconds
         self.longest_grace = max(settings.session_grace_seconds, settings.resume_grace_seconds)
         self.url = url
-        self.random = random.Random(plan.seed)  # noqa: S311 - dice, not secrets  # nosec B311
+        self.random = random.Random(plan.seed)  # noqa: S311 - dice, not secrets
         self.faults = faults
         self.tally: Counter[str] = Counter()
         self.inboxes: dict[str, Inbox] = {}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from app.contract import asyncapi, openapi
+from app.contract import asyncapi, openapi, python
 from app.contract.events import Event, events_of
 from app.contract.shapes import Schema, Shapes
 from app.rest.endpoint import Endpoint
@@ -43,6 +43,11 @@ class Contract:
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         return openapi.document(self._endpoints)
+
+    @cached_property
+    def python(self) -> str:
+        """The types of the Python client, as a module."""
+        return python.module(self.events, self.shapes)
 
     @cached_property
     def _asyncapi(self) -> dict[str, Any]:

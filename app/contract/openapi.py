@@ -54,6 +54,7 @@ def _operation(endpoint: Endpoint, components: Components) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": example}
         for name, example in endpoint.examples.items()
     ]
+    parameters += _queries(endpoint.asks)
     if parameters:
         operation["parameters"] = parameters
     if endpoint.takes is not None:
@@ -67,6 +68,16 @@ def _response(answer: Answer, components: Components) -> dict[str, Any]:
     if answer.body is not None:
         schema = _schema(answer.body, components)
     return {"description": answer.means, "content": {answer.media_type: {"schema": schema}}}
+
+
+def _queries(struct: type[Struct] | None) -> list[dict[str, Any]]:
+    """Return the parameters that may stand in the query: the fields of the struct."""
+    if struct is None:
+        return []
+    shapes = Components()
+    shapes.add([struct], never_null)
+    properties = shapes.schemas[struct.__name__]["properties"]
+    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in properties.items()]
 
 
 def _schema(struct: type[Struct], components: Components) -> Schema:

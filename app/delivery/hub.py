@@ -5,16 +5,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from app.delivery.mail import Mail, Mailbox
+from app.delivery.nodes import Message, Nodes
 from app.delivery.outbox import Outbox
 from app.delivery.presence import Link, Presence
-from app.wire.codec import encode, with_offset, with_ref
+from app.wire.codec import encode, with_offset, with_ref, without_offset
 from handlers.ports import Ids, Receipt, Socket
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
+from schemas.errors import CloseCode
 from schemas.events import ServerEvent
-from stores.base import Directory, Holder, Peer, Revocation, User
+from stores.base import Box, Directory, Holder, Peer, Revocation, User
 
 
 class Endpoint(Protocol):
@@ -36,13 +39,25 @@ class Endpoint(Protocol):
         """Tell the client that its token was revoked, and close, if it was; return whose socket that was."""
         ...
 
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close; for the sessions this is a drop."""
+        ...
+
 
 class Hub:
     """See `handlers.ports.Delivery`."""
 
     def __init__(
-        self, endpoints: Mapping[int, Endpoint], mail: Mail, presence: Presence, directory: Directory, ids: Ids
+        self,
+        endpoints: Mapping[int, Endpoint],
+        mail: Mail,
+        presence: Presence,
+        directory: Directory,
+        ids: Ids,
+        *,
+        nodes: Nodes | None = None,
     ) -> None:
+        self._nodes = nodes
         self._endpoints = endpoints
         self._mail = mail
         self._presence = presence
@@ -77,7 +92,7 @@ class Hub:
                 continue
             link = links.get(user)
             if link is None:
-                self._keep(user, payload)
+                self._keep(user, payload, about)
             elif link.box is not None:
                 self._hand_over(link, payload, about)
             else:
@@ -91,7 +106,11 @@ class Hub:
         old, spoken = self._boxes.get(user), socket.spoken
         self._presence.restart(user)
         if "resume" in spoken:
-            return self._new_token(self._mail.open(user, spoken), socket)
+            token = self._new_token(self._mail.open(user, spoken), socket)
+            self._write_tokens(user, is_new=True)
+            return token
+        if self._nodes is not None:
+            self._nodes.bus.forget(user)
         if old is not None and old.is_numbered:
             self._mail.take(user)
         if self._directory.peer(user) is not None:
@@ -101,19 +120,26 @@ class Hub:
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
         """See `Delivery`."""
         box = self._boxes.get(user)
+        if self._nodes is not None and (box is None or not box.is_numbered):
+            kept = await self._nodes.bus.load(user)
+            box = self._mail.restore(user, socket.spoken, kept, resume.offset)
+            self._presence.recall(user)
         if box is None or not box.can_resume(resume):
             self.resumes["refused"] += 1
             return None
         self.resumes["recovered"] += 1
         box.sent, box.spoken = resume.offset, socket.spoken
         self._mail.handled(box, resume.offset)
-        return self._new_token(box, socket, resume.token)
+        token = self._new_token(box, socket, resume.token)
+        self._write(box) if box.base == box.sent else self._write_tokens(user)
+        return token
 
     def confirm(self, user: User) -> None:
         """See `Delivery`."""
         box = self._boxes.get(user)
-        if box is not None:
+        if box is not None and len(box.tokens) > 1:
             box.tokens = box.tokens[-1:]
+            self._write_tokens(user)
 
     def handled(self, user: User, offset: int) -> None:
         """See `Delivery`."""
@@ -170,13 +196,16 @@ class Hub:
         box = self._boxes.get(user)
         if box is not None and box.is_numbered and box.socket in self._endpoints:
             self._mail.restart(box)
+            self._write_tokens(user, is_new=True)
         else:
             self._mail.take(user)
+            if self._nodes is not None:
+                self._nodes.bus.forget(user)
 
     def supersede(self, holder: Holder) -> None:
-        """Close the socket that another one took the place of."""
+        """Close the socket that another one took the place of; one of another node closes as the user's home moves."""
         endpoint = self._endpoints.get(holder.socket)
-        if endpoint is not None:
+        if endpoint is not None and (self._nodes is None or holder.node == self._nodes.bus.node):
             endpoint.supersede()
 
     def revoke(self, revocation: Revocation) -> list[User]:
@@ -191,6 +220,113 @@ class Hub:
     def listed(self, user: User, peers: Sequence[User]) -> None:
         """Note which peers a user was shown."""
         self._presence.listed(user, peers)
+
+    def deliver(self, message: Message, receipt: Receipt | None) -> None:
+        """See `app.delivery.nodes.House`. What the client has handled over another node is not delivered again."""
+        user = message.user
+        link, box = self._links.get(user), self._boxes.get(user)
+        if message.offset and (box is None or box.base is None or message.offset <= box.base):
+            return
+        if link is None:
+            self._keep(user, message.frame, message.about, names=message.names, receipt=receipt)
+            return
+        self._settle(message.names, link)
+        self._hand_over(link, message.frame, message.about, receipt=receipt)
+        if receipt is not None:
+            receipt.delivered.append(user.id)
+
+    def moved(self, user: User, socket: int, *, is_claimed: bool) -> None:
+        """See `app.delivery.nodes.House`. What was kept and is not written goes on to the user's new home."""
+        endpoint, box = self._endpoints.get(socket), self._boxes.get(user)
+        self._presence.forget(user)
+        frames = self._mail.take(user)
+        if endpoint is not None and is_claimed:
+            endpoint.supersede()
+        elif endpoint is not None:
+            endpoint.close(CloseCode.RESTART, "This node was cut off; connect again")
+        if self._nodes is not None and box is not None and not box.is_numbered:
+            for frame in frames:
+                self._nodes.forward(user, frame)
+
+    def is_here(self, user: User) -> bool:
+        """See `app.delivery.nodes.House`."""
+        return user in self._links
+
+    def adopt(self, user: User, spoken: Spoken, kept: Box) -> None:
+        """Keep what comes for a user whose node is gone, after what that one wrote."""
+        if "resume" in spoken:
+            self._write(self._mail.restore(user, spoken, kept, 0))
+            self._presence.recall(user)
+            return
+        came = self._mail.take(user)
+        box = self._mail.open(user, spoken)
+        for frame in (*kept.frames, *came):
+            self._mail.keep(box, frame)
+
+    def expect(self, user: User, spoken: Spoken) -> None:
+        """See `app.delivery.nodes.House`."""
+        if user not in self._links and user not in self._boxes:
+            self._mail.hold(user, spoken)
+
+    def endpoint(self, user: User) -> Endpoint | None:
+        """Return the socket that a user is registered over; None if it is not of this node."""
+        link = self._links.get(user)
+        found = (each for each in self._endpoints.values() if link is not None and each.outbox is link.outbox)
+        return next(found, None)
+
+    def written(self, user: User) -> int:
+        """Return up to which number a user's events stand in the store, as far as is known."""
+        box = self._boxes.get(user)
+        return 0 if box is None else box.written
+
+    def merge(self, user: User, kept: Box, written: int) -> None:
+        """Take in what another node wrote for a user whom it took over, though its socket was here all the time.
+
+        Up to `written` that is from here.
+        """
+        link = self._links.get(user)
+        box = None if link is None else link.box
+        if link is None or box is None:
+            return
+        box.base, own = written, set(box.frames)
+        for number, frame in enumerate(kept.frames, kept.last - len(kept.frames) + 1):
+            if number > written and frame not in own:
+                link.outbox.put(self._mail.number(box, without_offset(frame)))
+        self._write(box)
+
+    def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
+        """See `app.delivery.nodes.House`."""
+        if after is not None:
+            if before is None or before.looks != after.looks:
+                self._presence.announce(after)
+        elif before is not None:
+            if before.status != "offline":
+                self._presence.announce(replace(before, status="offline"))
+            if before.user in self._boxes and before.user not in self._links:
+                self.forget(before.user)
+
+    def rewrite(self) -> None:
+        """See `app.delivery.nodes.House`. Of the others who are away, too, for whoever adopts them."""
+        for box in self._boxes.values():
+            if not box.is_broken:
+                self._write(box)
+
+    def _write(self, box: Mailbox) -> None:
+        """Write all of a mailbox anew."""
+        if self._nodes is None:
+            return
+        bus = self._nodes.bus
+        bus.open(box.user, box.tokens, is_new=True)
+        last = box.last if box.is_numbered else len(box.frames)
+        first = last - len(box.frames) + 1
+        for number, frame in enumerate(box.frames, first):
+            bus.keep(box.user, frame, first, number)
+        box.written = last
+
+    def _write_tokens(self, user: User, *, is_new: bool = False) -> None:
+        box = self._boxes.get(user)
+        if self._nodes is not None and box is not None and box.is_numbered:
+            self._nodes.bus.open(user, box.tokens, is_new=is_new)
 
     def _send_each(
         self,
@@ -208,23 +344,34 @@ class Hub:
             if user == about:
                 continue
             link = self._links.get(user)
-            receiver = link or self._boxes.get(user)
-            if receiver is None:
+            spoken = self._spoken(user, link)
+            if spoken is None:
                 self.dropped += 1
                 continue
-            payload = variants.get(receiver.spoken)
+            payload = variants.get(spoken)
             if payload is None:
-                payload = variants[receiver.spoken] = _encode_variant(event, receiver.spoken)
+                payload = variants[spoken] = _encode_variant(event, spoken)
             if not payload:
                 continue
             if link is not None:
                 self._settle(names, link)
-                self._hand_over(link, payload, about, ref)
+                self._hand_over(link, payload, about, ref, receipt)
                 receipt.delivered.append(user.id)
-            elif self._keep(user, payload):
-                receipt.queued.append(user.id)
+            else:
+                self._keep(user, payload, about, names=names, receipt=receipt)
 
-    def _hand_over(self, link: Link, payload: bytes, about: User | None, ref: Raw | None = None) -> None:
+    def _spoken(self, user: User, link: Link | None) -> Spoken | None:
+        """Return what a user speaks that is here, is away from here, or is elsewhere; None if it is nowhere."""
+        if link is not None:
+            return link.spoken
+        box = self._boxes.get(user)
+        if box is not None:
+            return box.spoken
+        return None if self._nodes is None else self._nodes.spoken(user)
+
+    def _hand_over(
+        self, link: Link, payload: bytes, about: User | None, ref: Raw | None = None, receipt: Receipt | None = None
+    ) -> None:
         """Send a frame over a user's socket, numbered and kept if it can resume."""
         if about is not None and self._presence.pending:
             self._presence.settle(about, link)
@@ -232,14 +379,36 @@ class Hub:
         frame = payload if box is None else self._mail.number(box, payload)
         link.outbox.put(frame if ref is None else _referring(payload, ref, box))
         self.delivered += 1
+        if box is not None and self._nodes is not None:
+            self._nodes.write_down(box, payload, receipt)
 
-    def _keep(self, user: User, payload: bytes) -> bool:
-        """Keep a frame for a user who is away; False if there is no room, or nobody to keep it for."""
-        box = self._boxes.get(user)
+    def _keep(
+        self,
+        user: User,
+        payload: bytes,
+        about: User | None = None,
+        *,
+        names: Collection[User] = (),
+        receipt: Receipt | None = None,
+    ) -> None:
+        """Keep a frame for a user who is away from here, or send it on to where its home is."""
+        box, nodes = self._boxes.get(user), self._nodes
+        if (
+            box is None
+            and nodes is not None
+            and nodes.forward(user, payload, about=about, names=names, receipt=receipt)
+        ):
+            return
         is_kept = box is not None and self._mail.keep(box, payload)
         self.kept += is_kept
         self.dropped += not is_kept
-        return is_kept
+        if is_kept and receipt is not None:
+            receipt.queued.append(user.id)
+        if box is not None and box.is_numbered and nodes is not None:
+            if is_kept:
+                nodes.write_down(box, payload, receipt)
+            else:
+                nodes.bus.forget(user)
 
     def _settle(self, names: Collection[User], link: Link) -> None:
         for peer in names:

@@ -11,7 +11,7 @@ from secrets import compare_digest
 from app.wire.codec import with_offset
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
-from stores.base import User
+from stores.base import Box, User
 
 
 class Mailbox:
@@ -19,10 +19,13 @@ class Mailbox:
 
     In a numbered one the last of `frames` has the offset `last`; `sent` is the last offset that a socket was handed
     before the user went away, `tokens` are those good for resuming, newest last, and `socket` is the number of the
-    user's last socket. One that lost something that its user was still to get is broken, and empty.
+    user's last socket. Up to `written` it stands in a store, too; `base` is where this node began to number, None if
+    the client does not go on from another node. One that lost something that its user was still to get is broken, and
+    empty.
     """
 
     __slots__ = (
+        "base",
         "frames",
         "is_broken",
         "is_live",
@@ -34,6 +37,7 @@ class Mailbox:
         "spoken",
         "tokens",
         "user",
+        "written",
     )
 
     def __init__(self, user: User, spoken: Spoken) -> None:
@@ -44,6 +48,8 @@ class Mailbox:
         self.size = 0
         self.last = 0
         self.sent = 0
+        self.written = 0
+        self.base: int | None = None
         self.socket = 0
         self.tokens: tuple[str, ...] = ()
         self.is_live = False
@@ -88,6 +94,30 @@ class Mail:
         if old is not None and not old.is_numbered:
             for frame in frames:
                 self.keep(box, frame)
+        return box
+
+    def hold(self, user: User, spoken: Spoken) -> None:
+        """Keep what comes until it is known what another node kept."""
+        box = self.boxes[user] = Mailbox(user, spoken)
+        box.is_numbered = False
+
+    def restore(self, user: User, spoken: Spoken, kept: Box, offset: int) -> Mailbox:
+        """Go on with what another node kept; its client has handled all up to `offset`, by what it says.
+
+        That node may have sent more than it could write; numbers go on from the last that the client knows. What came
+        for the user here in the meantime follows.
+        """
+        came = self.take(user)
+        box = self.boxes[user] = Mailbox(user, spoken)
+        box.tokens, box.last, box.written = kept.tokens, kept.last, kept.last
+        if offset > box.last:
+            box.last = box.written = offset
+        else:
+            box.frames.extend(kept.frames)
+            self._add(box, sum(map(len, kept.frames)))
+        box.sent = box.base = box.last
+        for frame in came:
+            self.keep(box, frame)
         return box
 
     def keep(self, box: Mailbox, payload: bytes) -> bool:

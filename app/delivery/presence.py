@@ -91,9 +91,10 @@ class Change(Struct, eq=False):
 class Presence:
     """The registered sockets, the changes of the current window, and who is told of them."""
 
-    def __init__(self, directory: Directory, everyone: int) -> None:
+    def __init__(self, directory: Directory, everyone: int, *, has_nodes: bool = False) -> None:
         self._directory = directory
         self._everyone = everyone
+        self._has_nodes = has_nodes
         self._registered: Counter[str | None] = Counter()
         self._watched: dict[User, tuple[User, ...]] = {}
         self._watchers: dict[User, set[User]] = {}
@@ -166,8 +167,12 @@ class Presence:
         if chronicle is None:
             return
         chronicle.sights.pop(user, None)
-        if not chronicle.sights:
+        if not chronicle.sights and not self._has_nodes:
             del self._chronicles[user.org]
+
+    def recall(self, user: User) -> None:
+        """Have a user who comes from another node told of all that is noted here: what it knows is not known here."""
+        self._chronicles.setdefault(user.org, Chronicle()).sights[user] = Sight(0)
 
     def sight(self, user: User) -> Sight | None:
         """Return how far the user was told; None if it cannot resume."""
@@ -181,6 +186,8 @@ class Presence:
                 return
             peer = replace(peer, status="offline")
         self._changes += 1
+        if self._has_nodes and peer.user.org not in self._chronicles:
+            self._chronicles[peer.user.org] = Chronicle()
         if peer.user.org in self._chronicles:
             self._chronicles[peer.user.org].note(self._changes, peer)
         change = self.pending.get(peer.user)
@@ -284,7 +291,8 @@ class Presence:
         return peer is not None and peer.status != "offline"
 
     def _is_small(self, org: str | None) -> bool:
-        return self._registered[org] <= self._everyone
+        count = len(self._directory.peers(org)) if self._has_nodes else self._registered[org]
+        return count <= self._everyone
 
     def _concerned(self, peer: User) -> set[User]:
         """Return who can be waiting for news of a peer in a large org."""

@@ -12,6 +12,7 @@ from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.ops.audit import AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.watch import StoreWatch
 from app.wire.dispatch import Dispatcher
@@ -31,6 +32,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     presence: Presence
     failures: AuthFailures
     stores: StoreWatch
+    audit: AuditLog | NoAudit
     loop_lag: Histogram
     registries: Callable[[], Mapping[str, int]]
 
@@ -49,6 +51,9 @@ class ServiceCollector(Collector):
         yield from self._presence()
         yield from self._stores()
         yield _histogram("peersync_loop_lag_seconds", "How late the tick came.", {"": self._from.loop_lag})
+        yield CounterMetricFamily(
+            "peersync_audit_lines_lost", "Lines of the audit log that could not be written.", self._from.audit.lost
+        )
         entries = self._from.registries()
         yield _gauge(
             "peersync_registry_entries", "Entries of each table; of peers also those away.", "registry", entries

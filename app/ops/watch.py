@@ -39,6 +39,7 @@ class WatchedStores:
     def __init__(self, stores: Stores, watch: StoreWatch) -> None:
         self.directory = stores.directory
         self.sent = stores.sent
+        self.bus = stores.bus
         self.peers = cast("PeerRecords", _Watched("peers", stores.peers, watch))
         self.requests = cast("RequestRecords", _Watched("requests", stores.requests, watch))
         self.sessions = cast("SessionRecords", _Watched("sessions", stores.sessions, watch))

@@ -1,4 +1,4 @@
-"""What an operator may do, with a token of its own scope; there only with `ADMIN=on`."""
+"""What an operator may do and see, with a token of its own scope."""
 
 from typing import Annotated
 
@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from app.clock import iso
 from app.rest.answers import json
-from app.rest.asked import body_of, identify, runtime_of
+from app.rest.asked import body_of, identify, query_of, runtime_of
+from app.rest.overview import OverviewQuery, overview
+from app.wire.door import LOOPBACK
 from handlers import departures
 from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
@@ -41,8 +43,26 @@ async def revoke(request: Request) -> Response:
         seconds=runtime.settings.revocation_seconds,
     )
     closed = await departures.revoke(revocation, runtime.services)
-    runtime.log.warning("tokens revoked", by=operator.user.id, sockets=closed, **_named(revocation))
+    named = _named(revocation)
+    runtime.log.warning("tokens revoked", by=operator.user.id, sockets=closed, **named)
+    runtime.audit.note("revoked", operator.user, sockets=closed, **{f"revoked_{key}": named[key] for key in named})
     return json({"closedSockets": closed, "keptUntil": iso(revocation.expires_at)})
+
+
+async def get_overview(request: Request) -> Response:
+    """Return how much there is, and the latest of the peers and sessions.
+
+    An operator's token is not needed in development on a loopback `HOST`, for whoever asks by a loopback name.
+    """
+    runtime = runtime_of(request)
+    if not (runtime.settings.is_private and _is_local(request)):
+        await _operator(request)
+    return json(await overview(runtime, query_of(request, OverviewQuery)))
+
+
+def _is_local(request: Request) -> bool:
+    """Whether this is no page's doing: one of elsewhere has an `Origin`, or had a name of its own lead to here."""
+    return "origin" not in request.headers and request.url.hostname in LOOPBACK
 
 
 async def _operator(request: Request) -> Identity:

@@ -42,6 +42,14 @@ async def identify(request: Request) -> Identity:
         raise
 
 
+def query_of(request: Request, kind: type[_Body]) -> _Body:
+    """Return what stands in the query; raises `EventError` `ERR_9003` if it does not fit."""
+    try:
+        return msgspec.convert(dict(request.query_params), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise EventError(ErrorCode.INVALID_DATA, f"The query does not fit: {error}"[:300]) from None
+
+
 async def body_of(request: Request, kind: type[_Body]) -> _Body:
     """Return the body; raises `EventError` `ERR_9003` if it does not fit, `HTTPException` 413 if it is too large."""
     body = b""

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from schemas.errors import ErrorCode
+from schemas.fields import Ide, Role, Status
 
 
 class Live(Struct, frozen=True):
@@ -65,6 +66,62 @@ class Token(Struct, frozen=True, rename="camel"):
 
     token: str
     expires_in: int
+
+
+class OverviewCounts(Struct, frozen=True):
+    """How many there are: sockets of this node; peers here or away, sessions and pending requests of all."""
+
+    sockets: int
+    peers: int
+    sessions: int
+    requests: int
+
+
+class SeenPeer(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A peer as an operator sees it.
+
+    `connected` is false while its return is waited for; `sessions` says in how many it is. What it speaks, and how many
+    events are `kept` for it, only the node knows that it is connected to, or was.
+    """
+
+    id: str
+    org: str | None = None
+    display_name: str
+    ide: Ide
+    role: Role
+    status: Status
+    hidden: bool
+    connected: bool
+    capabilities: list[str]
+    sessions: int
+    kept: int
+
+
+class SeenParticipant(Struct, frozen=True):
+    """Somebody in a session; `connected` is false while its return is waited for."""
+
+    id: str
+    role: Role
+    connected: bool
+
+
+class SeenSession(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A session as an operator sees it, its participants in the order of joining."""
+
+    session_id: str
+    org: str | None = None
+    host_id: str
+    participants: list[SeenParticipant]
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """How much there is, all orgs together, and the latest of the peers and sessions."""
+
+    version: str
+    draining: bool
+    counts: OverviewCounts
+    peers: list[SeenPeer]
+    sessions: list[SeenSession]
 
 
 class Revoked(Struct, frozen=True, rename="camel"):

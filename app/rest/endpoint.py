@@ -23,7 +23,8 @@ class Answer(Struct, frozen=True):
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One method of one path; `examples` has one for each parameter of the path.
 
-    What it does is told by the docstring of its function. `is_served` says where it is routed.
+    What it does is told by the docstring of its function. The fields of `asks` are what may stand in the query, `takes`
+    is the body. `is_served` says where it is routed.
     """
 
     path: str
@@ -33,5 +34,6 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     method: str = "GET"
     examples: Mapping[str, str] = {}
     takes: type[Struct] | None = None
+    asks: type[Struct] | None = None
     needs_token: bool = False
     is_served: Callable[[Settings], bool] = lambda _settings: True

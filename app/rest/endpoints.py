@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from app.rest import admin, auth, docs, health
+from app.rest import admin, auth, console, docs, health
 from app.rest.answers import JsonError
 from app.rest.asked import MAX_BODY_BYTES
-from app.rest.bodies import Bearer, Jwks, Live, PublicKey, Ready, Revoked, Token, Unavailable
+from app.rest.bodies import Bearer, Jwks, Live, Overview, PublicKey, Ready, Revoked, Token, Unavailable
 from app.rest.endpoint import Answer, Call, Endpoint
+from app.rest.overview import OverviewQuery
 from app.settings import Settings
 
 
@@ -33,9 +34,11 @@ def _contract(path: str, call: Call, answers: Mapping[int, Answer], **examples: 
 
 IS_LIVE = {200: Answer("It lives", Live)}
 IS_READY = {200: Answer("It should get traffic", Ready), 503: Answer("It should not, and why", Unavailable)}
+IS_PAGE = {200: Answer("A page for a browser", media_type="text/html")}
 IS_DOCUMENT = {200: Answer("The document")}
 
 NO_GOOD = "The token is missing (`ERR_1001`), invalid or revoked (`ERR_1002`), or expired (`ERR_1003`)"
+NO_SCOPE = f"The token lacks the scope `{admin.SCOPE}` (`ERR_1004`)"
 NO_KEYS = "The keys of `JWT_JWKS_URL` are not there yet (`ERR_9002`)"
 TOO_LONG = f"The body has more than {MAX_BODY_BYTES} bytes (`ERR_9003`)"
 TOO_MANY = "Too many authentications from the address failed lately (`ERR_5004`); `Retry-After` says how long to wait"
@@ -99,15 +102,38 @@ ENDPOINTS = (
             200: Answer("The tokens are good no more", Revoked),
             400: _error(UNFIT),
             401: _error(NO_GOOD),
-            403: _error(f"The token lacks the scope `{admin.SCOPE}` (`ERR_1004`)"),
+            403: _error(NO_SCOPE),
             413: _error(TOO_LONG),
             429: _error(TOO_MANY),
             503: _error(NO_KEYS),
         },
         is_served=lambda settings: settings.admin == "on",
     ),
+    Endpoint(
+        path="/api/v1/admin/overview",
+        call=admin.get_overview,
+        tag="administration",
+        needs_token=True,
+        asks=OverviewQuery,
+        answers={
+            200: Answer("What there is", Overview),
+            400: _error("The query does not fit (`ERR_9003`)"),
+            401: _error(NO_GOOD),
+            403: _error(NO_SCOPE),
+            429: _error(TOO_MANY),
+            503: _error(NO_KEYS),
+        },
+        is_served=lambda settings: settings.shows_overview,
+    ),
     _contract("/asyncapi.json", docs.get_asyncapi, IS_DOCUMENT),
     _contract("/openapi.json", docs.get_openapi, IS_DOCUMENT),
     _contract("/schemas/{event}.json", docs.get_schema, {**IS_DOCUMENT, 404: _error("No such event")}, event="AUTH"),
-    _contract("/docs", docs.get_page, {200: Answer("A page for a browser", media_type="text/html")}),
+    _contract("/docs", docs.get_page, IS_PAGE),
+    Endpoint(
+        path="/console",
+        call=console.get_page,
+        tag="administration",
+        answers=IS_PAGE,
+        is_served=lambda settings: settings.has_console,
+    ),
 )

@@ -13,11 +13,11 @@ class Addresses:
     """Hashes addresses. Whoever has one IPv6 address has the /64 around it, so that is what counts as one address."""
 
     def __init__(self, salt: bytes) -> None:
-        self._salt = salt
+        self.salt = salt
 
     def hashed(self, host: str) -> bytes:
         """Return 16 bytes, the same for all of one address; a host that is no IP address counts as it is written."""
-        return hashlib.blake2b(_network(host).encode(errors="replace"), key=self._salt, digest_size=16).digest()
+        return hashlib.blake2b(_network(host).encode(errors="replace"), key=self.salt, digest_size=16).digest()
 
 
 class Crowds(Counter[bytes]):

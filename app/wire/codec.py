@@ -42,6 +42,11 @@ def with_offset(frame: bytes, offset: int) -> bytes:
     return frame[:-1] + b',"offset":%d}' % offset
 
 
+def without_offset(frame: bytes) -> bytes:
+    """Return a frame as it was before it got its number."""
+    return frame[: frame.rindex(b',"offset":')] + b"}"
+
+
 def decode_envelope(frame: bytes) -> Envelope:
     """Return the event's name, its raw data and `ref`; raises `EventError` `ERR_5003` for what is no message."""
     try:

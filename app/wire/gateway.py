@@ -129,13 +129,21 @@ class Gateway:
         if connection.state is State.CONNECTED:
             self._log.debug("socket closed", socket_id=connection.holder.socket)
             return
-        user_id = connection.identity.user.id
+        identity, number = connection.identity, connection.holder.socket
         self._log.info(
             "socket closed",
-            socket_id=connection.holder.socket,
-            user_id=user_id,
+            socket_id=number,
+            user_id=identity.user.id,
             code=int(end.code),
             is_leaving=end.is_leaving,
+        )
+        self.services.audit.note(
+            "closed",
+            identity.user,
+            token_id=identity.token_id,
+            socket_id=number,
+            code=int(end.code),
+            reason=end.reason or None,
         )
         try:
             await (departures.leave if end.is_leaving else departures.drop)(context)

@@ -244,8 +244,9 @@ class WebSocketProtocol(asyncio.Protocol):
         """Read no more for a while if bytes come faster than they may: TCP pushes back."""
         loop = asyncio.get_running_loop()
         self._look_at = min(bytes_per_second, BYTES_BETWEEN_LOOKS)
-        ahead = self._received / bytes_per_second - (loop.time() - self._received_since)
-        self._received, self._received_since = 0, loop.time()
+        now = loop.time()
+        ahead = self._received / bytes_per_second - (now - self._received_since)
+        self._received, self._received_since = 0, now + max(0.0, ahead)  # what the pause makes good is no credit
         if ahead > 0 and not self._is_held:
             self._is_held = True
             self._transport.pause_reading()

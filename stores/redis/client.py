@@ -45,6 +45,7 @@ class Client:
         bare, namespace = _without_namespace(url)
         self.space = Space(namespace)
         self.node = node
+        self.patience = patience
         self.redis = _connect(bare, patience)
         self._scripts: dict[str, Any] = {}
         self._orgs: set[str | None] = set()
@@ -53,9 +54,7 @@ class Client:
         """Run a script that changes records of an org; return the org's version by then, and what it answers."""
         key = self.space.org(org)
         if org not in self._orgs:
-            with reaching():
-                await self.redis.sadd(self.space.orgs, json(org))
-            self._orgs.add(org)
+            await self.note(org)
         answer = await self.run(script, key, self.space.changes, json(org), self.node, *arguments)
         return answer if isinstance(answer, list) else [answer]
 
@@ -63,6 +62,20 @@ class Client:
         """Run a script on an org's keys; return what it answers."""
         with reaching():
             return await self.script(script)(keys=[key], args=arguments)
+
+    async def note(self, org: str | None) -> None:
+        """Note that there is such an org."""
+        with reaching():
+            await self.redis.sadd(self.space.orgs, json(org))
+        self._orgs.add(org)
+
+    async def shared(self, name: str, value: bytes) -> bytes:
+        """Return what this name stands for; if for nothing yet, from now on for this value."""
+        key = f"{self.space.name}:{name}"
+        with reaching():
+            await self.redis.setnx(key, value)
+            found = await self.redis.get(key)
+        return found if isinstance(found, bytes) else value
 
     async def orgs(self) -> list[str | None]:
         """Return the orgs that have, or had, records."""
@@ -96,8 +109,8 @@ class Client:
             await self.redis.ping()
 
     @asynccontextmanager
-    async def subscribed(self, *channels: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Listen to channels, in order; the iterator ends when the connection does."""
+    async def subscribed(self, *channels: str) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
+        """Listen to channels, in order; the iterator, of channels and messages, raises once the connection is lost."""
         pubsub = self.redis.pubsub(ignore_subscribe_messages=True)
         try:
             with reaching():
@@ -111,12 +124,12 @@ class Client:
         await self.redis.aclose(close_connection_pool=True)
 
 
-async def _messages(pubsub: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - untyped in redis-py
+async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py
     while True:
         with reaching():
             message = await pubsub.get_message(timeout=None)
         if message is not None and message["type"] == "message":
-            yield message["data"]
+            yield message["channel"].decode(), message["data"]
 
 
 def _connect(url: str, patience: float) -> Redis:

@@ -38,7 +38,7 @@ class RedisPeers(_Records):
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`. It makes this node the user's home, and moves its fence."""
-        (before,) = await self._change(scripts.CLAIM, user.org, user.id, row(holder))
+        (before,) = await self._change(scripts.CLAIM, user.org, user.id, row(holder), holder.socket)
         previous = None if before is None else holder_of(before)
         return None if previous == holder else previous
 

@@ -5,38 +5,20 @@ from typing import Any
 
 import anyio
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
-from stores.base import Peer, Revocation, StoreUnreachableError, User
+from stores.base import Holder, Home, Peer, StoreUnreachableError, User, Watcher
 from stores.memory import MemoryDirectory, MemorySent
 from stores.redis import scripts
 from stores.redis.client import Client
-from stores.redis.rows import peer_of, request_of, revocation_of, session_of
+from stores.redis.rows import home_of, home_row, peer_of, request_of, revocation_of, row, session_of
+
+RESTORED_AT_ONCE = 3000
 
 _change_of = msgspec.json.Decoder(list[Raw]).decode
 _text_of = msgspec.json.Decoder(str).decode
 _number_of = msgspec.json.Decoder(int).decode
 _org_of = msgspec.json.Decoder(str | None).decode
-
-
-class Home(Struct, frozen=True):
-    """The node that keeps what comes for a user. A fence is good until the user's next one, which is higher."""
-
-    node: str
-    fence: int
-
-
-class Watcher:
-    """Who is told of what changed; this one does nothing about it."""
-
-    def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
-        """Another node changed a peer; None for one that is not there."""
-
-    def home_changed(self, user: User, before: Home | None, after: Home) -> None:
-        """Another node is the user's home, or the same with another fence."""
-
-    def revoked(self, revocation: Revocation) -> None:
-        """Tokens were revoked on another node."""
 
 
 class Replica:
@@ -60,6 +42,11 @@ class Replica:
             "session": self._take_session,
             "ended": self._take_ended,
         }
+
+    @property
+    def nodes(self) -> set[str]:
+        """The nodes that are somebody's home."""
+        return {home.node for home in self.homes.values()}
 
     async def reached(self, org: str | None, version: int, patience: float) -> None:
         """Wait until the org's changes up to this version are here.
@@ -107,6 +94,37 @@ class Replica:
         self._replace_peers(org, sorted((at[user], peer_of(peer)) for user, peer in _pairs(peers)))
         self._advance(org, version)
 
+    async def restore(self) -> None:
+        """Write what is here into an emptied store; what another node has written already stays."""
+        for org, version in list(self._versions.items()):
+            fields = [field for record in self._records(org) for field in record]
+            placed = max(map(self.directory.place, (peer.user for peer in self.directory.peers(org))), default=0)
+            fenced = max((home.fence for user, home in self.homes.items() if user.org == org), default=0)
+            await self._client.note(org)
+            for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
+                some = fields[at : at + RESTORED_AT_ONCE]
+                key = self._client.space.org(org)
+                await self._client.run(scripts.RESTORE, key, version, placed, fenced, *some)
+
+    def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int]]:
+        """Return what there is of an org: the hash, the field and the value of each record."""
+        directory = self.directory
+        for peer in directory.peers(org):
+            yield "peers", peer.user.id, row(peer)
+            yield "places", peer.user.id, directory.place(peer.user)
+        for user in [user for user in self.homes if user.org == org]:
+            yield from self._claims(user)
+        for request in [each for each in directory.requests.values() if each.requester.org == org]:
+            yield "requests", request.id, row(request)
+        for session in [each for each in directory.sessions.values() if each.host.org == org]:
+            yield "sessions", session.id, row(session)
+
+    def _claims(self, user: User) -> Iterator[tuple[str, str, bytes]]:
+        home, peer = self.homes[user], self.directory.peer(user)
+        yield "homes", user.id, home_row(home)
+        if home.socket and (peer is None or peer.lapses_at is None):
+            yield "holders", user.id, row(Holder(home.node, home.socket))
+
     def _advance(self, org: str | None, version: int) -> None:
         before, self._versions[org] = self._versions.get(org, 0), version
         for reached in range(before + 1, version + 1) if self._waiting else ():
@@ -132,7 +150,9 @@ class Replica:
             self.watcher.peer_changed(before, None)
 
     def _take_home(self, org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002 - as the others
-        self._put_home(User(_text_of(about[0]), org), Home(_text_of(about[1]), _number_of(about[2])))
+        self._put_home(
+            User(_text_of(about[0]), org), Home(_text_of(about[1]), _number_of(about[2]), _number_of(about[3]))
+        )
 
     def _put_home(self, user: User, home: Home) -> None:
         before = self.homes.get(user)
@@ -158,8 +178,7 @@ class Replica:
         for user in [user for user in self.homes if user.org == org and user.id not in homes]:
             del self.homes[user]
         for name, home in homes.items():
-            node, _, fence = home.decode().rpartition(" ")
-            self._put_home(User(name, org), Home(node, int(fence)))
+            self._put_home(User(name, org), home_of(home))
 
     def _replace_sessions(self, org: str | None, sessions: dict[str, Any]) -> None:
         known = [each for each in self.directory.sessions.values() if each.host.org == org]

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 from schemas.fields import Role
 
-from stores.base import Holder, Peer, Request, Revocation, Session, User
+from stores.base import Holder, Home, Peer, Request, Revocation, Session, User
 
 _encode = msgspec.json.Encoder().encode
 peer_of = msgspec.json.Decoder(Peer).decode
@@ -31,6 +31,17 @@ def row(record: Holder | Peer | Request | Revocation | Session) -> bytes:
     if isinstance(record, Session):
         return _encode(SessionRow(record.id, record.host, list(record.participants.items())))
     return _encode(record)
+
+
+def home_row(home: Home) -> bytes:
+    """Return a home as scripts write it."""
+    return f"{home.node} {home.socket} {home.fence}".encode()
+
+
+def home_of(data: bytes) -> Home:
+    """Return the home that a script wrote: node, socket and fence, with spaces between."""
+    node, socket, fence = data.decode().split(" ")
+    return Home(node, int(socket), int(fence))
 
 
 def session_of(data: bytes | msgspec.Raw) -> Session:

@@ -30,20 +30,20 @@ local function remove_peer(user)
   redis.call('HDEL', k .. 'places', user)
   return tell('gone', cjson.encode(user))
 end
-local function home(user, at)
+local function home(user, socket)
   local fence = string.format('%d', redis.call('INCR', k .. 'fenced'))
-  redis.call('HSET', k .. 'homes', user, at .. ' ' .. fence)
-  return tell('home', cjson.encode(user) .. ',"' .. at .. '",' .. fence)
+  redis.call('HSET', k .. 'homes', user, node .. ' ' .. socket .. ' ' .. fence)
+  return tell('home', cjson.encode(user) .. ',"' .. node .. '",' .. socket .. ',' .. fence)
 end
 """
 
 CLAIM = (
     _PRELUDE
     + """
-local user, holder = ARGV[4], ARGV[5]
+local user, holder, socket = ARGV[4], ARGV[5], ARGV[6]
 local before = redis.call('HGET', k .. 'holders', user)
 redis.call('HSET', k .. 'holders', user, holder)
-return {home(user, node), before}
+return {home(user, socket), before}
 """
 )
 
@@ -59,10 +59,11 @@ return redis.call('HDEL', k .. 'holders', user)
 ADOPT = (
     _PRELUDE
     + """
-local user, fence = ARGV[4], ARGV[5]
+local user, fence, holder = ARGV[4], ARGV[5], ARGV[6]
 local at = redis.call('HGET', k .. 'homes', user)
 if not at or string.match(at, ' (%d+)$') ~= fence then return {version(), 0} end
-return {home(user, node), 1}
+if redis.call('HGET', k .. 'holders', user) == holder then redis.call('HDEL', k .. 'holders', user) end
+return {home(user, '0'), 1}
 """
 )
 
@@ -176,26 +177,72 @@ return {
 }
 """
 
-KEEP = """
-local k, user, fence, first, last = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+_FENCED = """
+local k, user, fence = KEYS[1], ARGV[1], ARGV[2]
 local at = redis.call('HGET', k .. 'homes', user)
 if not at or string.match(at, ' (%d+)$') ~= fence then return 0 end
-for n = 5, #ARGV do redis.call('RPUSH', k .. 'mail:' .. user, ARGV[n]) end
-redis.call('LTRIM', k .. 'mail:' .. user, -(tonumber(last) - first + 1), -1)
-redis.call('HSET', k .. 'box:' .. user, 'last', last)
-return 1
+local mail, box = k .. 'mail:' .. user, k .. 'box:' .. user
 """
 
-OPEN_BOX = """
-local user, fence = ARGV[1], ARGV[2]
-local at = redis.call('HGET', KEYS[1] .. 'homes', user)
-if not at or string.match(at, ' (%d+)$') ~= fence then return 0 end
-if ARGV[4] == '1' then redis.call('DEL', KEYS[1] .. 'mail:' .. user, KEYS[1] .. 'box:' .. user) end
-redis.call('HSET', KEYS[1] .. 'box:' .. user, 'tokens', ARGV[3])
+KEEP = (
+    _FENCED
+    + """
+local last, have = tonumber(ARGV[4]), tonumber(redis.call('HGET', box, 'last') or '0')
+for at = 5, #ARGV do
+  if last - #ARGV + at > have then redis.call('RPUSH', mail, ARGV[at]) end
+end
+local count = last - tonumber(ARGV[3]) + 1
+if count > 0 then redis.call('LTRIM', mail, -count, -1) else redis.call('DEL', mail) end
+redis.call('HSET', box, 'last', ARGV[4])
 return 1
 """
+)
 
-FORGET_BOX = """
-redis.call('DEL', KEYS[1] .. 'mail:' .. ARGV[1], KEYS[1] .. 'box:' .. ARGV[1])
+OPEN_BOX = (
+    _FENCED
+    + """
+if ARGV[4] == '1' then redis.call('DEL', mail, box) end
+redis.call('HSET', box, 'tokens', ARGV[3])
+return 1
+"""
+)
+
+FORGET_BOX = (
+    _FENCED
+    + """
+redis.call('DEL', mail, box)
+if redis.call('HEXISTS', k .. 'holders', user) == 0 and redis.call('HEXISTS', k .. 'peers', user) == 0 then
+  redis.call('HDEL', k .. 'homes', user)
+end
+return 1
+"""
+)
+
+LOAD_BOX = """
+local k, user = KEYS[1], ARGV[1]
+local box = redis.call('HMGET', k .. 'box:' .. user, 'tokens', 'last')
+return {box[1], box[2], redis.call('LRANGE', k .. 'mail:' .. user, 0, -1)}
+"""
+
+RENEW = """
+local nodes, node, lease = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local known = redis.call('ZSCORE', nodes, node)
+redis.call('ZADD', nodes, now + lease, node)
+redis.call('ZREMRANGEBYSCORE', nodes, '-inf', now - 20 * lease)
+return {string.format('%.6f', now), known, redis.call('ZRANGEBYSCORE', nodes, now, '+inf')}
+"""
+
+LEAVE = """
+return redis.call('ZREM', KEYS[1], ARGV[1])
+"""
+
+RESTORE = """
+local k, version, placed, fenced = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+for name, least in pairs({version = version, placed = placed, fenced = fenced}) do
+  if tonumber(redis.call('GET', k .. name) or '0') < tonumber(least) then redis.call('SET', k .. name, least) end
+end
+for at = 4, #ARGV, 3 do redis.call('HSETNX', k .. ARGV[at], ARGV[at + 1], ARGV[at + 2]) end
 return 1
 """

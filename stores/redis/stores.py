@@ -1,22 +1,31 @@
 """The stores of many nodes, put together."""
 
+import secrets
 from collections.abc import Callable
 
 import anyio
 
 from stores.base import StoreUnreachableError
+from stores.redis.bus import RedisBus
 from stores.redis.client import Client
+from stores.redis.lease import Lease
 from stores.redis.records import RedisPeers, RedisRequests, RedisRevocations, RedisSessions
 from stores.redis.replica import Replica
 
 PATIENCE_SECONDS = 2.0
 RETRY_SECONDS = 0.5
+LEASE_SECONDS = 9.0
 
 
 class RedisStores:
-    """See `Stores`. `patience` is for how many seconds an answer is waited for."""
+    """See `Stores`.
 
-    def __init__(self, url: str, node: str, *, patience: float = PATIENCE_SECONDS) -> None:
+    An answer is waited for `patience` seconds, and a node that does not show itself for `lease` seconds is gone.
+    """
+
+    def __init__(
+        self, url: str, node: str, *, lease: float = LEASE_SECONDS, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self.client = Client(url, node, patience)
         self.replica = Replica(self.client)
         self.directory = self.replica.directory
@@ -25,26 +34,48 @@ class RedisStores:
         self.requests = RedisRequests(self.client, self.replica, patience)
         self.sessions = RedisSessions(self.client, self.replica, patience)
         self.revocations = RedisRevocations(self.client, self.replica, patience)
+        self.bus = RedisBus(self.client, self.replica)
+        self.lease = Lease(self.client, self.replica, self.bus, lease)
+        self._life = b""
         self._is_current = False
 
     async def run(self, started: Callable[[], None]) -> None:
         """See `Stores`."""
-        while True:
-            try:
-                await self._follow(started)
-            except StoreUnreachableError:
-                self._is_current = False
-                started()
-                await anyio.sleep(RETRY_SECONDS)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.bus.run)
+            tasks.start_soon(self.lease.run)
+            while True:
+                try:
+                    await self._follow(started)
+                except StoreUnreachableError:
+                    self._is_current = False
+                    started()
+                    await anyio.sleep(RETRY_SECONDS)
 
     async def _follow(self, started: Callable[[], None]) -> None:
         """Keep the replica right until the connection is lost."""
-        async with self.client.subscribed(self.client.space.changes) as changes:
-            await self.replica.read_all()
+        space, replica, bus = self.client.space, self.replica, self.bus
+        async with self.client.subscribed(space.changes, space.node(self.client.node)) as messages:
+            await self._compare_lives()
+            await self.lease.renew()
+            await replica.read_all()
+            bus.ask_again()
             self._is_current = True
             started()
-            async for change in changes:
-                await self.replica.hear(change)
+            async for channel, message in messages:
+                if channel == space.changes:
+                    await replica.hear(message)
+                else:
+                    bus.hear(message)
+
+    async def _compare_lives(self) -> None:
+        """Fill the store again if it was emptied since this node saw it first."""
+        self.bus.salt = await self.client.shared("salt", self.bus.salt or secrets.token_bytes(32))
+        life = await self.client.shared("life", secrets.token_bytes(16))
+        if self._life not in (b"", life):
+            await self.replica.restore()
+            self.bus.watcher.emptied()
+        self._life = life
 
     async def ping(self) -> None:
         """See `Stores`; also raises while the replica may have missed something."""
@@ -53,5 +84,11 @@ class RedisStores:
             raise StoreUnreachableError("Redis: what this node knows is being read anew")
 
     async def close(self) -> None:
-        """See `Stores`."""
+        """See `Stores`. What waits to be sent or written goes out before, and the others may take over at once."""
+        with anyio.move_on_after(self.client.patience, shield=True):
+            try:
+                await self.bus.flush()
+                await self.lease.give_up()
+            except StoreUnreachableError:
+                pass
         await self.client.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.settings import Settings, SettingsError, parse_duration, read_settings
+from app.settings import Settings, SettingsError, parse_duration, read_settings, without_secrets
 
 ORIGINAL_ENV = """\
 # Server
@@ -228,7 +228,7 @@ def test_bad_jwks_url(url: str) -> None:
 def documented() -> list[str]:
     """Return the settings of each provider in docs/identity.md."""
     text = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
-    return [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if block.startswith("JWT_")]
+    return re.findall(r"```ini\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.mark.parametrize("lines", documented(), ids=["Keycloak", "Auth0", "Supabase"])
@@ -252,3 +252,8 @@ def test_frozen() -> None:
     settings: Any = Settings()
     with pytest.raises(AttributeError):
         settings.port = 1
+
+
+def test_secrets_of_a_url() -> None:
+    """What is shown of a URL has neither user nor password."""
+    assert without_secrets("rediss://user:secret@example.com:6379/0") == "rediss://...@example.com:6379/0"

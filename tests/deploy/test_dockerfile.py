@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 HADOLINT = Path(sys.executable).with_name("hadolint")
-PACKAGES = ["app", "handlers", "stores", "schemas"]
+PACKAGES = {**{name: name for name in ("app", "handlers", "stores", "schemas")}, "clients/python/peersync": "peersync"}
 
 
 class Instruction(NamedTuple):
@@ -78,16 +78,16 @@ def test_last_stage_installs_nothing(last: list[Instruction]) -> None:
 
 
 def test_last_stage_copies_only_the_server(last: list[Instruction]) -> None:
-    """The image gets the virtual environment and the four packages."""
+    """The image gets the virtual environment, the four packages, and the client that `peer` stands on."""
     assert values(last, "COPY") == [
         "--from=build /opt/venv /opt/venv",
-        *(f"{name} {name}" for name in PACKAGES),
+        *(f"{source} {name}" for source, name in PACKAGES.items()),
     ]
     assert all((ROOT / name / "__init__.py").is_file() for name in PACKAGES)
 
 
 def test_dockerignore_lets_in_only_what_is_copied() -> None:
-    """The build context is a list of what is let in: the requirements and the four packages."""
+    """The build context is a list of what is let in: the requirements and the packages."""
     lines = (ROOT / ".dockerignore").read_text().split()
     assert lines[0] == "*"
     assert [line[1:] for line in lines if line.startswith("!")] == ["requirements/serve.txt", *PACKAGES]

@@ -2,20 +2,18 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
-import msgspec
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from app.settings import Settings
-from app.tables import load_routes
-from schemas.events import ClientEvent, ServerEvent
+from tests.docs.frames import CLIENT, SERVER, check
 from tests.support.client import PATIENCE, client
 from tests.support.proxy import Proxy, proxy
 from tests.support.server import Server
@@ -25,31 +23,9 @@ PROGRAM = re.findall(r"```python\n(.*?)\n```", PAGE, re.DOTALL)[0]
 FRAMES = re.findall(r"```json\n(.*?)\n```", PAGE, re.DOTALL)
 
 
-def structs(base: type[ServerEvent]) -> Iterator[type[ServerEvent]]:
-    """Return all kinds of server event; one with more fields comes after the one that it derives from."""
-    for derived in base.__subclasses__():
-        yield derived
-        yield from structs(derived)
-
-
-CLIENT: dict[str, type[ClientEvent]] = {name: route.message for name, route in load_routes(()).items()}
-SERVER: dict[str, type[ServerEvent]] = {each.event: each for each in structs(ServerEvent) if hasattr(each, "event")}
-
-
-def given(value: Any) -> Any:
-    """Return a JSON value without the members that are null."""
-    if isinstance(value, dict):
-        return {name: given(each) for name, each in value.items() if each is not None}
-    return [given(each) for each in value] if isinstance(value, list) else value
-
-
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: re.sub(r"\W+", " ", frame)[:40])
 def test_a_frame_of_the_page_is_one_of_the_protocol(frame: str) -> None:
-    members = json.loads(frame)
-    assert list(members) == [name for name in ("event", "data", "ref", "offset") if name in members]
-    struct = CLIENT.get(members["event"]) or SERVER[members["event"]]
-    event = msgspec.json.decode(json.dumps(members["data"]), type=struct)
-    assert given(json.loads(msgspec.json.encode(event))) == members["data"]
+    check(json.loads(frame))
 
 
 def test_the_page_shows_frames() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx2
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from tests.support.server import Server
@@ -27,18 +26,20 @@ class ClosedError(Exception):
 
 
 class Peer(WSListener):
-    """One socket; `code` is that of its close.
-
-    `linger` is how many seconds after the server's close frame it closes; None: it never does.
-    """
+    """One socket. `linger` is how many seconds after the server's close frame it closes; None: it never does."""
 
     def __init__(self, linger: float | None = 0) -> None:
         self._linger = linger
         self._transport: WSTransport | None = None
         self._awaited: dict[str, asyncio.Future[Any]] = {}
-        self.code = 1006
+        self._code = 1006
         self.seen: Counter[str] = Counter()
         self.is_gone = anyio.Event()
+
+    @property
+    def code(self) -> int:
+        """What the server closed with; 1006 if it has not."""
+        return self._code
 
     async def connect(self, url: str, source: str = "127.0.0.1") -> "Peer":
         """Connect from this address of the loopback network; raises `OSError` or `picows.WSError`."""
@@ -68,7 +69,7 @@ class Peer(WSListener):
         coming = asyncio.get_running_loop().create_future()
         self._awaited.update(dict.fromkeys(events, coming))
         if self.is_gone.is_set():
-            coming.set_exception(ClosedError(self.code))
+            coming.set_exception(ClosedError(self._code))
         return coming
 
     async def received(self, coming: asyncio.Future[Any]) -> Any:
@@ -80,11 +81,6 @@ class Peer(WSListener):
         """Send an event."""
         if self._transport is not None:
             self._transport.send(WSMsgType.TEXT, json.dumps({"event": event, "data": data}).encode())
-
-    def send_raw(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        if self._transport is not None:
-            self._transport.underlying_transport.write(data)
 
     async def leave(self) -> None:
         """Say goodbye, and wait until the server has closed."""
@@ -116,15 +112,11 @@ class Peer(WSListener):
         """Take what comes."""
         payload = frame.get_payload_as_bytes()
         if frame.msg_type == WSMsgType.CLOSE:
-            self.code = int.from_bytes(payload[:2], "big") or 1005
+            self._code = int.from_bytes(payload[:2], "big") or 1005
             if self._linger is not None:
                 asyncio.get_running_loop().call_later(self._linger, self._close)
             return
-        if frame.msg_type == WSMsgType.TEXT:
-            self.take(json.loads(payload))
-
-    def take(self, event: dict[str, Any]) -> None:
-        """Take an event."""
+        event = json.loads(payload)
         self.seen[event["event"]] += 1
         coming = self._awaited.pop(event["event"], None)
         if coming is not None and not coming.done():
@@ -135,7 +127,7 @@ class Peer(WSListener):
         self._transport = None
         for coming in self._awaited.values():
             if not coming.done():
-                coming.set_exception(ClosedError(self.code))
+                coming.set_exception(ClosedError(self._code))
                 coming.exception()  # nobody may be waiting any more
         self.is_gone.set()
 
@@ -143,15 +135,6 @@ class Peer(WSListener):
         if self._transport is not None:
             self._transport.send_close(WSCloseCode.OK)
             self._transport.disconnect()
-
-
-async def pair(ann: Peer, bob: Peer, bobs_id: str) -> str:
-    """Make a session of two who are registered; return its id."""
-    asked, accepted = bob.expect("CONNECTION_REQUEST_RECEIVED"), ann.expect("CONNECTION_ACCEPTED")
-    ann.send("CONNECTION_REQUEST", targetId=bobs_id)
-    bob.send("CONNECTION_RESPONSE", requestId=(await bob.received(asked))["requestId"], accepted=True)
-    session_id: str = (await ann.received(accepted))["sessionId"]
-    return session_id
 
 
 async def all_of(work: Callable[[int], Awaitable[None]], count: int, at_once: int) -> None:
@@ -188,7 +171,7 @@ def metric(server: Server, name: str) -> float:
 
 def metrics(server: Server) -> str:
     """Return /metrics."""
-    return httpx2.get(f"{server.http}/metrics").text
+    return server.get("/metrics").text
 
 
 def registries(server: Server) -> dict[str, float]:

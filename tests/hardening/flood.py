@@ -1,40 +1,56 @@
-"""A flood in a process of its own: `python -m tests.hardening.flood URL BYTES TOKEN TOKEN`.
+"""A flood for receivers that never read: `python -m tests.hardening.flood PORT BYTES`, the tokens on standard input.
 
-The first user sends to the second, who never reads, until what is kept for it has outgrown its bound, too; then to the
-second anew, until so many bytes were sent. Writes how often that was.
+A sender and a receiver make a session, the receiver stops reading, and the sender goes on until the session is over;
+then the next receiver comes, until as many bytes were sent. Prints how many receivers there were.
 """
 
 import sys
 
 import anyio
 
-from tests.hardening.crowd import Peer, pair
+from tests.hardening.crowd import Peer
 
-BODY = "x" * 500_000
-RECEIVER = "never-reads"
+BODY = "x" * 60_000
+FRAMES_BETWEEN_LOOKS = 8
 
 
-async def main(url: str, total: int, sender: str, receiver: str) -> None:
-    """Send."""
+async def main(port: int, total: int, ann_token: str, bob_tokens: list[str]) -> None:
+    """Send all of it."""
+    url = f"ws://127.0.0.1:{port}/ws"
     ann = await Peer().connect(url)
-    await ann.join(sender)
-    sent = times = 0
+    await ann.join(ann_token)
+    hung: list[Peer] = []
+    sent = 0
     while sent < total:
         bob = await Peer().connect(url)
-        await bob.join(receiver)
-        session_id = await pair(ann, bob, RECEIVER)
+        target = await _join(bob, bob_tokens[len(hung) % len(bob_tokens)])
+        session_id = await _pair(ann, bob, target)
         bob.stop_reading()
-        ended = ann.expect("SESSION_ENDED")
-        while not ended.done():
-            ann.send("SEND_MESSAGE", sessionId=session_id, content=BODY)
+        hung.append(bob)
+        over = ann.expect("SESSION_ENDED")
+        while sent < total and not over.done():
+            for _ in range(FRAMES_BETWEEN_LOOKS):
+                ann.send("SEND_MESSAGE", sessionId=session_id, content=BODY)
+                sent += len(BODY)
             await ann.ask("PONG", "PING")
-            sent += len(BODY)
-        assert ended.result()["reason"] == "overflow"
-        times += 1
-        bob.cut()
-    await ann.leave()
-    sys.stdout.write(f"{times}\n")
+    sys.stdout.write(f"{len(hung)}\n")
+    sys.stdout.flush()
+    await anyio.sleep_forever()
+
+
+async def _join(peer: Peer, token: str) -> str:
+    await peer.ask("AUTH_SUCCESS", "AUTH", token=token)
+    user_id: str = (await peer.ask("PEER_REGISTERED", "PEER_REGISTER"))["id"]
+    return user_id
+
+
+async def _pair(ann: Peer, bob: Peer, target: str) -> str:
+    asked, accepted = bob.expect("CONNECTION_REQUEST_RECEIVED"), ann.expect("CONNECTION_ACCEPTED")
+    ann.send("CONNECTION_REQUEST", targetId=target)
+    bob.send("CONNECTION_RESPONSE", requestId=(await bob.received(asked))["requestId"], accepted=True)
+    session_id: str = (await ann.received(accepted))["sessionId"]
+    return session_id
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4])
+    anyio.run(main, int(sys.argv[1]), int(sys.argv[2]), sys.stdin.readline().strip(), sys.stdin.readline().split())

@@ -1,210 +1,307 @@
-"""Hostile frames, made up by dice: real ones gone wrong, and what is no frame at all."""
+"""Hostile input, made by a seeded generator: what goes over the wire, and of which kind it is."""
 
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from msgspec import Struct
-
-from tests.support.frames import BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, TEXT, head, masked
-
-REAL: dict[str, dict[str, Any]] = {
-    "AUTH": {"token": "TOKEN", "capabilities": ["resume"], "resume": {"token": "x", "offset": 1}},
-    "PING": {"offset": 1},
-    "PEER_REGISTER": {"displayName": "Eve", "ide": "vim", "role": "guest", "metadata": {"os": "x", "capabilities": []}},
-    "PEER_STATUS": {"status": "busy"},
-    "DISCOVER_PEERS": {"role": "guest", "ide": "vim", "lanOnly": True, "query": "e", "limit": 2, "cursor": "1f"},
-    "CONNECTION_REQUEST": {"targetId": "FRIEND"},
-    "CONNECTION_RESPONSE": {"requestId": "req_x", "accepted": True},
-    "CONNECTION_CANCEL": {"requestId": "req_x"},
-    "SEND_MESSAGE": {"sessionId": "SESSION", "content": {"a": [1]}, "type": "t", "to": ["FRIEND"], "messageId": "m"},
-    "SESSION_INVITE": {"sessionId": "SESSION", "targetId": "FRIEND", "role": "observer"},
-    "SESSION_LEAVE": {"sessionId": "SESSION"},
-    "SESSION_KICK": {"sessionId": "SESSION", "targetId": "FRIEND"},
-    "SESSION_ROLE": {"sessionId": "SESSION", "targetId": "FRIEND", "role": "guest"},
-    "SESSION_HANDOVER": {"sessionId": "SESSION", "targetId": "FRIEND"},
-    "SESSION_END": {"sessionId": "SESSION"},
-    "SESSION_LIST": {},
-}
-RAW = {
-    '"@huge"': "9" * 4000,
-    '"@endless"': "1e999",
-    '"@minus"': "-0",
-    '"@nan"': "NaN",
-    '"@infinity"': "-Infinity",
-    '"@half"': '"\\ud83d"',
-    '"@swapped"': '"\\ude00\\ud83d"',
-    '"@deep"': "[" * 100 + "]" * 100,
-    '"@abyss"': "[" * 5000 + "]" * 5000,
-    '"@objects"': '{"a":' * 1500 + "1" + "}" * 1500,
-    '"@open"': "[" * 3000,
-    '"@twice"': '{"a":1,"a":2}',
-}
-WRONG: list[Any] = [
-    *(None, True, False, 0, -1, 0.5, 2**31, 2**63, 2**64, -(2**63) - 1, 10**40, 1e308),
-    *("", " ", "\0", "\ufeff", "x" * 257, "x" * 5000, "\u202eabc", "😀" * 100, "__proto__", "../../etc/passwd"),
-    *([], [[]], [None], ["x"] * 65, {}, {"": {}}, {"data": None}, {"event": "AUTH"}),
-    *(json.loads(key) for key in RAW),
-]
-NO_OBJECTS = [
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+FIN, MASKED = 0x80, 0x80
+LIMIT = 65_536
+NAMES = ("", "constructor", "__proto__", "\ud83d", "é" * 50, "\0", "event", "data", "ref")
+BAD_UTF8 = (b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\x80", b"\xf0\x9f\x98")
+LITERALS = (
+    "NaN",
+    "-Infinity",
+    "1e999",
+    "-0",
+    "0e-400",
+    "1" * 5000,
+    "-" + "9" * 40,
+    "1." + "0" * 3000 + "1",
+    "01",
+    "+1",
+)
+NO_JSON = (
     "",
     " ",
-    "null",
-    "1",
-    '"AUTH"',
-    "[]",
-    '["AUTH",{}]',
-    "{",
-    "}",
-    "{}",
-    '{"event":}',
-    "\0",
-    "{'event':'PING'}",
     "\ufeff{}",
-]
-CLOSE_CODES = [0, 999, 1000, 1001, 1003, 1004, 1005, 1006, 1007, 1011, 1015, 1016, 2999, 3000, 4000, 4999, 5000, 65_535]
+    "nul",
+    "{",
+    '{"event"',
+    '"',
+    "\\",
+    "[1,]",
+    "{'event':1}",
+    '{"event":"PING",}',
+    "{}{}",
+    "//",
+)
 
 
-class Attack(Struct, frozen=True):
-    """Bytes to send; `message` is the JSON in them if they are one message, `is_torn` whether there is more to come."""
+@dataclass
+class Known:
+    """What a hostile client knows: it authenticated, has a peer that it talks with, and sees ids."""
+
+    token: str
+    foreign_token: str
+    partner: str
+    session_id: str = "ses_none"
+    request_id: str = "req_none"
+    events: dict[str, dict[str, Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.learn(self.session_id)
+
+    def learn(self, session_id: str) -> None:
+        """Take note of a session, and of events that would do in it."""
+        target = {"targetId": self.partner}
+        session = {"sessionId": session_id}
+        self.events = {
+            "AUTH": {"token": self.token, "capabilities": ["acks", "sessions", "notices"], "client": {"name": "x"}},
+            "PING": {"offset": 1},
+            "PEER_REGISTER": {
+                "displayName": "A",
+                "ide": "vim",
+                "role": "guest",
+                "metadata": {"os": "x", "capabilities": ["a"]},
+                "visibility": "everyone",
+            },
+            "PEER_STATUS": {"status": "busy"},
+            "DISCOVER_PEERS": {"query": "a", "limit": 3, "lanOnly": False, "cursor": "x", "status": "online"},
+            "CONNECTION_REQUEST": target,
+            "CONNECTION_CANCEL": {"requestId": self.request_id},
+            "CONNECTION_RESPONSE": {"requestId": self.request_id, "accepted": True},
+            "SEND_MESSAGE": {
+                **session,
+                "content": {"a": 1},
+                "type": "t",
+                "correlationId": "c",
+                "messageId": "m",
+                "to": [self.partner],
+            },
+            "SESSION_INVITE": {**session, **target, "role": "observer"},
+            "SESSION_KICK": {**session, "targetId": "nobody"},
+            "SESSION_ROLE": {**session, **target, "role": "guest"},
+            "SESSION_HANDOVER": {**session, "targetId": "nobody"},
+            "SESSION_LIST": {},
+        }
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Bytes for the wire. `text` is the message if it is one whole text, which then must have an answer."""
 
     kind: str
-    data: bytes
-    message: bytes = b""
-    is_torn: bool = False
+    wire: bytes
+    text: bytes | None = None
 
 
-class Dice:
-    """Throws attacks; `names` are what TOKEN, FRIEND and SESSION stand for."""
+class Hostile:
+    """Makes attacks; the same seed makes the same ones."""
 
-    def __init__(self, seed: str, names: dict[str, str]) -> None:
+    def __init__(self, seed: int) -> None:
         self._random = Random(seed)
-        self._names = names
+        self._kinds: list[tuple[str, Callable[[Known], Attack], int]] = [
+            ("real event", self._real, 4),
+            ("wrong types", self._wrong_types, 20),
+            ("changed bytes", self._changed_bytes, 14),
+            ("deep nesting", self._deep, 8),
+            ("huge or odd numbers", self._numbers, 8),
+            ("surrogates", self._surrogates, 8),
+            ("bad UTF-8", self._bad_utf8, 4),
+            ("not JSON", self._not_json, 8),
+            ("binary", self._binary, 6),
+            ("fragments", self._fragments, 8),
+            ("control frames", self._control, 5),
+            ("broken framing", self._broken, 4),
+            ("too long", self._too_long, 1),
+            ("torn", self._torn, 2),
+        ]
 
-    def attack(self) -> Attack:
-        """Return the next."""
-        kinds: list[Callable[[], Attack]] = [self._event, self._text, self._text, self._bytes, self._wire]
-        return self._random.choices(kinds, [5, 2, 1, 1, 2])[0]()
+    def attack(self, known: Known) -> Attack:
+        """Return the next attack."""
+        _, make, _ = self._random.choices(self._kinds, [weight for *_, weight in self._kinds])[0]
+        return make(known)
 
-    def _message(self) -> bytes:
-        """Return a real frame with some of it gone wrong."""
-        event = self._random.choice(list(REAL))
-        frame: dict[str, Any] = {"event": event, "data": json.loads(json.dumps(REAL[event]))}
+    def _mask(self) -> bytes:
+        return self._random.randbytes(4)
+
+    def _text(self, kind: str, message: bytes) -> Attack:
+        return Attack(kind, frame(FIN | TEXT, message, self._mask()), message)
+
+    def _event(self, known: Known) -> tuple[str, dict[str, Any]]:
+        name = self._random.choice(list(known.events))
+        return name, dict(known.events[name])
+
+    def _message(self, event: object, data: object) -> bytes:
+        message = {"event": event, "data": data}
         if self._random.random() < 0.5:
-            frame["ref"] = self._random.choice(["r", 7, *WRONG])
-        for _ in range(self._random.choice([0, 1, 1, 1, 2, 3])):
-            self._spoil(frame)
-        text = json.dumps(frame, ensure_ascii=self._random.random() < 0.5)
-        for name, meaning in (RAW | self._names).items():
-            text = text.replace(name, meaning)
-        return text.encode()
+            message["ref"] = self._random.choice((1, "r", None, "é", -(2**70), 1.5, [], "x" * 300))
+        return json.dumps(message).encode()
 
-    def _spoil(self, frame: dict[str, Any]) -> None:
-        """Change, add or remove a member, somewhere."""
-        inside = frame
-        while (inner := [value for value in inside.values() if isinstance(value, dict) and value]) and (
-            self._random.random() < 0.8
-        ):
-            inside = self._random.choice(inner)
-        name = self._random.choice(list(inside))
-        what = self._random.randrange(4)
-        if what == 0:
-            del inside[name]
-        elif what == 1:
-            inside[self._random.choice(["", "event", "data", "constructor", "x" * 300])] = self._random.choice(WRONG)
-        else:
-            inside[name] = self._random.choice(WRONG)
-        if not frame:
-            frame["event"] = "AUTH"
+    def _real(self, known: Known) -> Attack:
+        return self._text("real event", self._message(*self._event(known)))
 
-    def _event(self) -> Attack:
-        message = self._message()
-        opcode = self._random.choice([TEXT, TEXT, TEXT, BINARY])
-        return Attack("event", masked(opcode, message), message)
+    def _wrong_types(self, known: Known) -> Attack:
+        name, data = self._event(known)
+        for _ in range(self._random.randint(1, 3)):
+            key = self._random.choice([*data, *NAMES]) if self._random.random() < 0.9 else self._random.choice(NAMES)
+            data[key] = self._value(3)
+        event: object = name if self._random.random() < 0.9 else self._value(2)
+        return self._text("wrong types", self._message(event, data if self._random.random() < 0.9 else self._value(3)))
 
-    def _text(self) -> Attack:
-        """Cut, repeat or interleave JSON, or send none."""
-        message = self._message().decode()
-        place = self._random.randrange(len(message) + 1)
-        text = self._random.choice(
-            [
-                message[:place],
-                message[place:],
-                message + message,
-                message[:place] + self._random.choice(["\0", ",", '"', "\\", "{", "\ud7ff", "/*"]) + message[place:],
-                self._random.choice(NO_OBJECTS),
-            ]
-        )
-        return Attack("text", masked(TEXT, text.encode()), text.encode())
+    def _value(self, depth: int) -> object:
+        random = self._random
+        leaves = (None, True, False, 0, -1, 2**64, 10**30, 0.5, "", "\0", "x" * 257, "\ud83d", "2026-11-24", "online")
+        if depth == 0 or random.random() < 0.6:
+            return random.choice(leaves)
+        if random.random() < 0.5:
+            return [self._value(depth - 1) for _ in range(random.randint(0, 4))]
+        return {
+            random.choice(NAMES) + str(random.randint(0, 3)): self._value(depth - 1)
+            for _ in range(random.randint(0, 4))
+        }
 
-    def _bytes(self) -> Attack:
-        """Put bytes where there is text: some are not UTF-8."""
-        message = bytearray(self._message())
-        place = self._random.randrange(len(message))
-        message[place : place + self._random.randrange(3)] = self._random.choice(
-            [b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", self._random.randbytes(4)]
-        )
-        return Attack("bytes", masked(self._random.choice([TEXT, BINARY]), bytes(message)), bytes(message))
+    def _changed_bytes(self, known: Known) -> Attack:
+        message = bytearray(self._message(*self._event(known)))
+        for _ in range(self._random.randint(1, 4)):
+            at = self._random.randrange(len(message))
+            piece = message[at : at + self._random.randint(1, 9)]
+            match self._random.randrange(4):
+                case 0:
+                    message[at] = self._random.randrange(128)
+                case 1:
+                    message[at:at] = piece * self._random.randint(1, 5)
+                case 2 if len(piece) < len(message):
+                    del message[at : at + len(piece)]
+                case _:
+                    message[at] ^= 1 << self._random.randrange(7)
+        return self._text("changed bytes", bytes(message))
 
-    def _wire(self) -> Attack:
-        """Break RFC 6455, or go to its limits."""
-        made = self._random.choice(
-            [
-                self._fragments,
-                self._control,
-                self._close,
-                self._broken_control,
-                self._broken_head,
-                self._torn,
-                self._noise,
-            ]
-        )
-        return made()
+    def _literal(self, known: Known, literal: str) -> bytes:
+        """Return a message that has this text in the place of a value, of all data, or of the whole."""
+        name, data = self._event(known)
+        place = self._random.choice([*data, "extra", "data", "whole", "ref"])
+        if place == "whole":
+            return literal.encode(errors="surrogatepass")
+        message: dict[str, Any] = {"event": name, "data": {**data, place: "@@"}}
+        if place in {"data", "ref"}:
+            message = {"event": name, "data": data, place: "@@"}
+        return json.dumps(message).replace('"@@"', literal).encode(errors="surrogatepass")
 
-    def _fragments(self) -> Attack:
-        message = self._message()
-        cuts = sorted(self._random.randrange(len(message) + 1) for _ in range(self._random.randrange(1, 6)))
-        pieces = [message[start:end] for start, end in zip([0, *cuts], [*cuts, len(message)], strict=True)]
-        frames = [masked(CONTINUATION if at else TEXT, piece, fin=at == len(cuts)) for at, piece in enumerate(pieces)]
-        between = self._random.choice([b"", masked(PING, b"?"), masked(PONG, b"")])
-        return Attack("fragments", between.join(frames), message)
+    def _deep(self, known: Known) -> Attack:
+        depth = self._random.choice((2, 50, 200, 500, 1000, 1100, 5000, 20_000))
+        opening, closing = self._random.choice((("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")))
+        depth = min(depth, 30_000 // len(opening))
+        inner = self._random.choice(("", "1", '"é"')) if opening == "[" else "1"
+        end = closing * self._random.choice((depth, depth, depth, depth - 1, 0))
+        return self._text("deep nesting", self._literal(known, opening * depth + inner + end))
 
-    def _control(self) -> Attack:
-        payload = self._random.randbytes(self._random.randrange(126))
-        return Attack("control", masked(self._random.choice([PING, PONG]), payload))
+    def _numbers(self, known: Known) -> Attack:
+        return self._text("huge or odd numbers", self._literal(known, self._random.choice(LITERALS)))
 
-    def _close(self) -> Attack:
-        code = struct.pack("!H", self._random.choice(CLOSE_CODES))
-        payload = self._random.choice([b"", b"\x03", code, code + b"bye", code + b"\xff", code + b"x" * 123])
-        return Attack("close", masked(CLOSE, payload))
+    def _surrogates(self, known: Known) -> Attack:
+        escape = self._random.choice(("\\ud83d", "\\ude00", "\\ude00\\ud83d", "\\ud83dx", "\\uD800\\uD800", "\\ud83"))
+        literal = self._random.choice((f'"{escape}"', f'{{"{escape}":1}}', f'["{escape}",{{"a":"{escape}"}}]'))
+        message = self._literal(known, literal)
+        if self._random.random() < 0.2:
+            message = message.replace(b'"event": "', b'"event": "' + escape.encode())
+        return self._text("surrogates", message)
 
-    def _broken_control(self) -> Attack:
-        opcode = self._random.choice([CLOSE, PING, PONG])
-        length, is_fin = self._random.choice([(126, True), (5000, True), (5, False), (0, False)])
-        return Attack("broken control", masked(opcode, b"\0" * length, fin=is_fin))
+    def _bad_utf8(self, known: Known) -> Attack:
+        message = bytearray(self._message(*self._event(known)))
+        at = self._random.randrange(len(message) + 1)
+        message[at:at] = self._random.choice(BAD_UTF8)
+        opcode = self._random.choice((TEXT, BINARY))
+        return Attack("bad UTF-8", frame(FIN | opcode, bytes(message), self._mask()))
 
-    def _broken_head(self) -> Attack:
-        message = self._message()
-        made = self._random.choice(
-            [
-                masked(self._random.choice([3, 4, 5, 6, 7, 11, 12, 13, 14, 15]), message),
-                masked(TEXT, message, reserved=self._random.randrange(1, 8)),
-                masked(CONTINUATION, message, fin=self._random.random() < 0.5),
-                masked(TEXT, message[:5], fin=False) + masked(TEXT, message),
-                bytes((0x81, 5)) + b"plain",
-                bytes((0x81, 0xFE, 0, 5)) + MASK + b"short",
-                bytes((0x81, 0xFF)) + struct.pack("!Q", 5) + MASK + b"short",
-                bytes((0x81, 0xFF)) + struct.pack("!Q", 2**63) + MASK,
-                head(self._random.choice([TEXT, BINARY]), self._random.choice([2**21, 2**40, 2**63 - 1])),
-            ]
-        )
-        return Attack("broken head", made)
+    def _not_json(self, known: Known) -> Attack:
+        if self._random.random() < 0.5:
+            return self._text("not JSON", self._random.choice(NO_JSON).encode())
+        message = self._message(*self._event(known))
+        return self._text("not JSON", message[: self._random.randrange(len(message))])
 
-    def _torn(self) -> Attack:
-        whole = masked(TEXT, self._message())
-        return Attack("torn", whole[: self._random.randrange(1, len(whole))], is_torn=True)
+    def _binary(self, known: Known) -> Attack:
+        if self._random.random() < 0.1:
+            return Attack(
+                "binary", frame(FIN | BINARY, self._random.randbytes(self._random.randint(0, 300)), self._mask())
+            )
+        message = self._message(*self._event(known))
+        return Attack("binary", frame(FIN | BINARY, message, self._mask()), message)
 
-    def _noise(self) -> Attack:
-        return Attack("noise", bytes((0x70 | self._random.randrange(16),)) + self._random.randbytes(60))
+    def _fragments(self, known: Known) -> Attack:
+        """A message in pieces, some empty, with pings between them, cut anywhere, also within a character."""
+        name, data = self._event(known)
+        message = json.dumps({"event": name, "data": {**data, "extra": "é😀"}}, ensure_ascii=False).encode()
+        cuts = sorted(self._random.randint(0, len(message)) for _ in range(self._random.randint(1, 6)))
+        wire, opcode = b"", self._random.choice((TEXT, BINARY))
+        for start, end in zip([0, *cuts], [*cuts, len(message)], strict=True):
+            is_last = end == len(message) and start == cuts[-1]
+            wire += frame((FIN if is_last else 0) | opcode, message[start:end], self._mask())
+            opcode = CONTINUATION
+            if is_last:
+                break
+            if self._random.random() < 0.2:
+                wire += frame(FIN | PING, b"between", self._mask())
+        return Attack("fragments", wire, message)
+
+    def _control(self, _known: Known) -> Attack:
+        random = self._random
+        payload = random.randbytes(random.choice((0, 1, 2, 50, 125)))
+        code = random.choice((0, 999, 1000, 1001, 1004, 1005, 1006, 1012, 1015, 2999, 3000, 4002, 4999, 5000, 65535))
+        choices = [
+            frame(FIN | PING, payload, self._mask()),
+            frame(FIN | PONG, payload, self._mask()),
+            frame(FIN | PING, payload, self._mask()) * 20,
+            frame(FIN | CLOSE, struct.pack("!H", code) + random.choice((b"", b"bye", b"\xff")), self._mask()),
+            frame(FIN | CLOSE, random.choice((b"", b"\x03")), self._mask()),
+        ]
+        return Attack("control frames", random.choices(choices, (6, 6, 3, 2, 1))[0])
+
+    def _broken(self, known: Known) -> Attack:
+        """Frames that RFC 6455 forbids."""
+        random, message = self._random, self._message(*self._event(known))
+        text = frame(FIN | TEXT, message, self._mask())
+        choices = [
+            bytes([text[0] | random.choice((0x10, 0x20, 0x40, 0x70))]) + text[1:],
+            bytes([FIN | random.choice((3, 4, 5, 6, 7, 0xB, 0xC, 0xF))]) + text[1:],
+            bytes([text[0], text[1] & 0x7F]) + text[2:],
+            frame(FIN | CONTINUATION, message, self._mask()),
+            frame(TEXT, message, self._mask()) + text,
+            frame(PING, b"", self._mask()),
+            frame(FIN | random.choice((PING, CLOSE)), b"x" * 126, self._mask()),
+            bytes([FIN | TEXT, MASKED | 126]) + struct.pack("!H", 5) + self._mask() + b"x" * 5,
+            bytes([FIN | TEXT, MASKED | 127]) + struct.pack("!Q", 5) + self._mask() + b"x" * 5,
+            bytes([FIN | TEXT, MASKED | 127]) + struct.pack("!Q", 2**63 + 5) + self._mask(),
+        ]
+        return Attack("broken framing", random.choice(choices))
+
+    def _too_long(self, _known: Known) -> Attack:
+        announced = self._random.choice((LIMIT + 1, 2**31, 2**32, 2**62, 2**63 - 1))
+        if self._random.random() < 0.5:
+            return Attack("too long", struct.pack("!BBQ", FIN | TEXT, MASKED | 127, announced) + self._mask())
+        return Attack("too long", frame(TEXT, b" " * 40_000, self._mask()) + frame(FIN, b" " * 30_000, self._mask()))
+
+    def _torn(self, known: Known) -> Attack:
+        """Part of a frame, or any bytes; what completes it is no frame."""
+        text = frame(FIN | TEXT, self._message(*self._event(known)), self._mask())
+        part = text[: self._random.randrange(1, len(text))]
+        if self._random.random() < 0.3:
+            part = self._random.randbytes(self._random.randint(1, 200))
+        return Attack("torn", part + b"\0" * (LIMIT + 200))
+
+
+def frame(first: int, payload: bytes, mask: bytes = b"\0" * 4) -> bytes:
+    """Return a frame of a client; `first` is its first byte."""
+    length = len(payload)
+    if length < 126:
+        head = struct.pack("!BB", first, MASKED | length)
+    elif length < 65_536:
+        head = struct.pack("!BBH", first, MASKED | 126, length)
+    else:
+        head = struct.pack("!BBQ", first, MASKED | 127, length)
+    key = int.from_bytes((mask * (length // 4 + 1))[:length], "big")
+    return head + mask + (int.from_bytes(payload, "big") ^ key).to_bytes(length, "big")

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.hardening.crowd import Peer, all_of, loopback, metric, pair, until
+from tests.hardening.crowd import Peer, all_of, loopback, metric, until
 from tests.support.server import ROOT, Server, serving
 from tests.support.tokens import Keys
 
@@ -106,9 +106,7 @@ async def test_plugin_gone_wrong(
         await peer.leave()
 
     ann, bob = await Peer().connect(server.url), await Peer().connect(server.url)
-    await ann.join(server.keys.token("ann"))
-    await bob.join(server.keys.token("bob"))
-    session_id = await pair(ann, bob, "bob")
+    session_id = await _pair(server, ann, bob)
     sent = 0
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(all_of, suffer, count, count)
@@ -132,3 +130,13 @@ async def test_plugin_gone_wrong(
     assert server.is_alive()
     for peer in (ann, bob):
         await peer.leave()
+
+
+async def _pair(server: Server, ann: Peer, bob: Peer) -> str:
+    await ann.join(server.keys.token("ann"))
+    await bob.join(server.keys.token("bob"))
+    asked, accepted = bob.expect("CONNECTION_REQUEST_RECEIVED"), ann.expect("CONNECTION_ACCEPTED")
+    ann.send("CONNECTION_REQUEST", targetId="bob")
+    bob.send("CONNECTION_RESPONSE", requestId=(await bob.received(asked))["requestId"], accepted=True)
+    session_id: str = (await ann.received(accepted))["sessionId"]
+    return session_id

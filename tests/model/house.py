@@ -137,7 +137,7 @@ class House:
             log_level="error",
         )
         sources = Sources(clock=self.clock, monotonic=self.loop.time, ids=CountedIds())
-        return Plan(settings, public_keys(settings), load_routes(()), make_logger(settings), sources)
+        return Plan(settings, public_keys(settings), load_routes(()), make_logger(settings), sources=sources)
 
     async def _run(self, plan: Plan) -> None:
         self.loop.set_exception_handler(lambda _, problem: self.errors.append(problem))

@@ -103,9 +103,9 @@ def test_dev_token_body_too_large(server: Server) -> None:
 
 def test_public_key(server: Server) -> None:
     """The public key is there as PEM and as a JWK set, and neither holds a private part."""
-    pem = httpx2.get(f"{server.http}/api/v1/auth/public-key").json()["publicKey"]
+    pem = server.get("/api/v1/auth/public-key").json()["publicKey"]
     assert pem == server.keys.public_path.read_text()
-    (key,) = httpx2.get(f"{server.http}/.well-known/jwks.json").json()["keys"]
+    (key,) = server.get("/.well-known/jwks.json").json()["keys"]
     assert set(key) == {"kty", "n", "e", "kid", "use", "alg"}
 
 

@@ -44,7 +44,7 @@ def refusals(server: Server, limit: str) -> float:
 
 
 def _metrics(server: Server) -> str:
-    return httpx2.get(f"{server.http}/metrics").text
+    return server.get("/metrics").text
 
 
 async def test_too_many(narrow: Server) -> None:
@@ -141,7 +141,7 @@ async def test_many_that_only_connect(narrow: Server) -> None:
     with ExitStack() as stack:
         strangers = [stack.enter_context(_knock(narrow)) for _ in range(160)]
         assert _until_closed(strangers[0]).startswith(b"HTTP/1.1 503 ")
-        assert httpx2.get(f"{narrow.http}/health/live").status_code == 200
+        assert narrow.get("/health/live").status_code == 200
     assert refusals(narrow, "http_connections") >= 50
 
 

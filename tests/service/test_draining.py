@@ -7,7 +7,6 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import httpx2
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -77,7 +76,7 @@ async def test_drain(keys: Keys, tmp_path: Path, implementation: str) -> None:
             with pytest.raises(InvalidStatus) as refused:
                 await stack.enter_async_context(client(server))
             assert refused.value.response.status_code == 503
-            ready = httpx2.get(f"{server.http}/health/ready")
+            ready = server.get("/health/ready")
             assert (ready.status_code, ready.json()["reasons"]) == (503, ["draining"])
             assert server.is_alive()
             await crowd[0].expect_close(1012)

@@ -8,10 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from websockets.utils import apply_mask
 
 from tests.support.client import client, pair
-from tests.support.frames import masked, text
 from tests.support.server import Server
+
+MASK = b"\x01\x02\x03\x04"
+
+
+def masked(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
+    """Return a client's frame."""
+    first = opcode | (0x80 if fin else 0)
+    if len(payload) < 126:
+        head = bytes((first, 0x80 | len(payload)))
+    else:
+        head = bytes((first, 0xFE)) + struct.pack("!H", len(payload))
+    return head + MASK + apply_mask(payload, MASK)
+
+
+def text(event: str, data: str = "{}") -> bytes:
+    """Return an event's frame."""
+    return masked(1, f'{{"event":"{event}","data":{data}}}'.encode())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Hostile input: any bytes in any state give a reply or a documented close, and harm nobody else."""
+"""Any content arrives byte for byte, and what is no text closes its sender alone; more in tests/hardening."""
 
 import json
 from typing import Any
@@ -7,23 +7,10 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from websockets.exceptions import ConnectionClosed
-from websockets.frames import Close
 
-from tests.support.client import PATIENCE, Client, client, pair
+from tests.support.client import client, pair
 from tests.support.server import Server
 
-DOCUMENTED_CLOSES = {1002, 1007, 1009, 4001}
-EVENTS = [
-    "AUTH",
-    "PING",
-    "PEER_REGISTER",
-    "DISCOVER_PEERS",
-    "CONNECTION_REQUEST",
-    "CONNECTION_RESPONSE",
-    "SEND_MESSAGE",
-]
-FIELDS = ["token", "displayName", "ide", "role", "lanOnly", "targetId", "requestId", "accepted", "sessionId", "content"]
 PROPERTY = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
@@ -33,44 +20,6 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
     max_leaves=12,
 )
-events = st.builds(
-    lambda event, data: json.dumps({"event": event, "data": data}),
-    st.sampled_from(EVENTS) | st.text(),
-    st.dictionaries(st.sampled_from(FIELDS), values) | values,
-)
-frames = st.binary(max_size=200) | st.text(max_size=200) | values.map(json.dumps) | events
-
-
-@pytest.mark.parametrize("state", ["connected", "authenticated", "registered"])
-@PROPERTY
-@given(frame=frames)
-def test_any_frame(state: str, frame: str | bytes, servers: dict[str, Server]) -> None:
-    """Any frame is answered, or closed as documented, and a neighbour does not notice."""
-    anyio.run(_send_anything, state, frame, servers["peersync"])
-
-
-async def _send_anything(state: str, frame: str | bytes, server: Server) -> None:
-    async with client(server) as stranger:
-        if state != "connected":
-            await stranger.authenticate("stranger")
-        if state == "registered":
-            await stranger.send("PEER_REGISTER")
-            await stranger.until("PEER_REGISTERED")
-        await stranger.raw(frame)
-        await stranger.raw('{"event":"NOBODY_KNOWS_THIS"}')
-        with anyio.fail_after(PATIENCE):
-            close = await _until_answered(stranger)
-        assert close is None or close.code in DOCUMENTED_CLOSES
-
-
-async def _until_answered(stranger: Client) -> Close | None:
-    """Wait for the answer to the marker; None if it came, else the close frame."""
-    try:
-        while (await stranger.until("ERROR"))["code"] not in {"ERR_5003", "ERR_5005"}:
-            pass
-    except ConnectionClosed as closed:
-        return closed.rcvd or Close(1006, "cut")
-    return None
 
 
 @PROPERTY

@@ -1,10 +1,18 @@
 """Logs of a real process: one event a line, with who and what bound, and no secrets."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
+from app import VERSION
 from tests.support.client import client, pair
-from tests.support.server import serving
+from tests.support.server import ROOT, serving
 from tests.support.tokens import Keys
 
 
@@ -46,3 +54,36 @@ async def test_level(keys: Keys, tmp_path: Path) -> None:
     """At warning level a good day leaves no line."""
     log, _ = await _talk(keys, tmp_path, log_level="warning", log_format="json")
     assert log == ""
+
+
+@pytest.mark.parametrize(("reason", "is_there"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
+async def test_start_and_stop(reason: signal.Signals, keys: Keys, tmp_path: Path, *, is_there: bool) -> None:
+    """A line says what started where and with what; another why it stopped, with how many sockets, in what time."""
+    with serving(keys, tmp_path, log_level="info") as server:
+        async with AsyncExitStack() as stack:
+            crowd = [await stack.enter_async_context(client(server)) for _ in range(is_there)]
+            for ann in crowd:
+                await ann.join("ann")
+            server.process.send_signal(reason)
+            for ann in crowd:
+                await ann.expect_close_after_news(1012)
+        server.process.wait(20)
+    lines = {line["event"]: line for line in map(json.loads, server.log.read_text().splitlines())}
+    started, draining, stopped = lines["started"], lines["draining"], lines["stopped"]
+    assert (started["version"], started["address"]) == (VERSION, f"127.0.0.1:{server.port}")
+    assert {"tls", "environment", "store", "keys", "dev_tokens", "admin", "audit_log", "plugins"} <= started.keys()
+    assert (draining["reason"], draining["sockets"]) == (reason.name, is_there)
+    assert (stopped["reason"], stopped["sockets_closed"], stopped["sockets_cut"]) == (reason.name, is_there, 0)
+    assert 0 <= stopped["seconds"] < 30
+
+
+def test_a_start_that_fails(keys: Keys, tmp_path: Path) -> None:
+    """A server that cannot listen says so in a line: no last words about sockets, and no traceback."""
+    with serving(keys, tmp_path) as first:
+        again = {**os.environ, **keys.environment(), "PORT": str(first.port), "LOG_FORMAT": "json"}
+        command = [sys.executable, "-m", "app", "serve"]
+        env = {**again, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, check=False, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1

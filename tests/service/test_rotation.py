@@ -69,7 +69,7 @@ async def test_a_bad_file(keys: Keys, other: Keys, tmp_path: Path) -> None:
 
 
 def _kids(server: Server) -> list[str]:
-    return [key["kid"] for key in httpx2.get(f"{server.http}/.well-known/jwks.json").json()["keys"]]
+    return [key["kid"] for key in server.get("/.well-known/jwks.json").json()["keys"]]
 
 
 def _status(server: Server, keys: Keys) -> int:

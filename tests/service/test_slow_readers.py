@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
-import httpx2
 import pytest
 
 from tests.support.client import Client, client, pair
@@ -87,6 +86,6 @@ async def _send_until_dropped(ann: Client, session_id: str, user: str) -> None:
 
 
 def _metric(server: Server, name: str) -> float:
-    match = re.search(rf"^{name} (\S+)$", httpx2.get(f"{server.http}/metrics").text, re.MULTILINE)
+    match = re.search(rf"^{name} (\S+)$", server.get("/metrics").text, re.MULTILINE)
     assert match
     return float(match[1])

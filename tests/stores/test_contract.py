@@ -90,6 +90,22 @@ async def test_sizes(stores: Stores) -> None:
     assert stores.directory.sizes() == Sizes(2, 1, 0)
 
 
+async def test_everybody_and_all_sessions(stores: Stores) -> None:
+    """An operator sees the peers of all orgs, of each the latest first, and the sessions, the latest first."""
+    for user in (ANN, FAR_ANN, BOB):
+        await stores.peers.put(peer(user))
+    await stores.peers.put(peer(ANN, lapses_at=5))
+    later = replace(SESSION, id="ses_2")
+    await stores.sessions.put(SESSION)
+    await stores.sessions.put(later)
+    assert [each.user for each in stores.directory.everybody()] == [BOB, ANN, FAR_ANN]
+    assert list(stores.directory.all_sessions()) == [later, SESSION]
+    await stores.peers.remove(FAR_ANN)
+    await stores.sessions.swap(later, None)
+    assert [each.user for each in stores.directory.everybody()] == [BOB, ANN]
+    assert list(stores.directory.all_sessions()) == [SESSION]
+
+
 async def test_missing(stores: Stores) -> None:
     """What is not there reads as None or empty, and taking it away changes nothing."""
     directory = stores.directory

@@ -114,7 +114,13 @@ class Client:
 async def client(server: Server) -> AsyncIterator[Client]:
     """Connect, and say goodbye afterwards."""
     async with connect(
-        server.url, compression=None, max_size=None, max_queue=None, proxy=None, ping_interval=None
+        server.url,
+        ssl=server.tls,
+        compression=None,
+        max_size=None,
+        max_queue=None,
+        proxy=None,
+        ping_interval=None,
     ) as websocket:
         yield Client(websocket, server)
 

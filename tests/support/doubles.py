@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from handlers import auth, connections, peers
-from handlers.ports import Delivery, Identity, Limits, Receipt, Services, Socket, State
+from handlers.ports import AuditDetail, Audited, Delivery, Identity, Limits, Receipt, Services, Socket, State
 from handlers.table import Context
 from schemas.auth import Auth, Resume
 from schemas.capabilities import VERSION_1, Spoken
@@ -83,7 +83,8 @@ class NamingTokens:
         if token == "expired":
             raise EventError(ErrorCode.TOKEN_EXPIRED, "expired")
         name, _, org = token.partition("@")
-        return Identity(User(name, org or None), f"Name {name}", f"{name}@example.com", (), START + 3600)
+        who, email = User(name, org or None), f"{name}@example.com"
+        return Identity(who, f"Name {name}", email, (), START + 3600, token_id=f"token of {name}")
 
 
 class CountingFailures:
@@ -98,6 +99,17 @@ class CountingFailures:
 
     def failed(self, address: bytes) -> None:
         self.counts[address] += 1
+
+
+class RecordingAudit:
+    """Keeps what is noted: event, user, and the details that are known."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, User, dict[str, AuditDetail]]] = []
+
+    def note(self, event: Audited, user: User, **details: AuditDetail) -> None:
+        known: dict[str, AuditDetail] = {name: value for name, value in details.items() if value is not None}
+        self.noted.append((event, user, known))
 
 
 class RecordingDelivery:
@@ -241,11 +253,13 @@ class World:
         self.clock = ManualClock()
         self.delivery = RecordingDelivery()
         self.failures = CountingFailures()
+        self.audit = RecordingAudit()
         self.services = Services(
             stores=self.stores,
             delivery=delivery or self.delivery,
             tokens=NamingTokens(),
             failures=self.failures,
+            audit=self.audit,
             clock=self.clock,
             ids=CountingIds(),
             limits=replace(LIMITS, **limits),
@@ -290,11 +304,15 @@ class World:
         self.delivery.calls.clear()
         return list(self.directory.requests_of(asker.user))[-1].id
 
+    async def answer(self, request_id: str, asked: Seat) -> None:
+        """Accept a connection request. Nothing of that stays written down."""
+        await connections.respond(ConnectionResponse(request_id=request_id, accepted=True), asked)
+        self.delivery.calls.clear()
+
     async def pair(self, asker: Seat, asked: Seat) -> str:
         """Make a session of two; return its id. Nothing of that stays written down."""
         request_id = await self.ask(asker, asked)
-        await connections.respond(ConnectionResponse(request_id=request_id, accepted=True), asked)
-        self.delivery.calls.clear()
+        await self.answer(request_id, asked)
         return list(self.directory.sessions_of(asker.user))[-1].id
 
     def peer(self, user: User) -> Peer:

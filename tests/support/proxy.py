@@ -1,6 +1,6 @@
 """A network between a client and a server that can be cut."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -17,6 +17,7 @@ class Proxy:
         self._to_port = to_port
         self._streams: list[ByteStream] = []
         self._is_cut = False
+        self._is_mute = False
         self.port = 0
 
     async def cut(self) -> None:
@@ -26,13 +27,17 @@ class Proxy:
             await anyio.aclose_forcefully(stream)
         self._streams.clear()
 
+    def mute(self) -> None:
+        """Swallow what the server says from now on."""
+        self._is_mute = True
+
     def lead_to(self, port: int) -> None:
         """Pass new connections on to another port."""
         self._to_port = port
 
     def mend(self) -> None:
-        """Let connections through again."""
-        self._is_cut = False
+        """Let everything through again."""
+        self._is_cut = self._is_mute = False
 
     async def serve(self, client: ByteStream) -> None:
         """Pass on one connection."""
@@ -42,7 +47,7 @@ class Proxy:
         server = await anyio.connect_tcp("127.0.0.1", self._to_port)
         self._streams += [client, server]
         self._tasks.start_soon(_copy, client, server)
-        await _copy(server, client)
+        await _copy(server, client, lambda: self._is_mute)
 
 
 @asynccontextmanager
@@ -56,9 +61,10 @@ async def proxy(to_port: int) -> AsyncIterator[Proxy]:
         tasks.cancel_scope.cancel()
 
 
-async def _copy(source: ByteStream, target: ByteStream) -> None:
+async def _copy(source: ByteStream, target: ByteStream, is_mute: Callable[[], bool] = lambda: False) -> None:
     with suppress(*Broken):
         async for data in source:
-            await target.send(data)
+            if not is_mute():
+                await target.send(data)
     with anyio.CancelScope(shield=True), suppress(*Broken):
         await anyio.aclose_forcefully(target)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,11 +15,15 @@ import httpx2
 from tests.support.tokens import Keys
 
 ROOT = Path(__file__).resolve().parents[2]
+PATH = os.pathsep.join([str(ROOT), str(ROOT / "clients/python")])
 START_SECONDS = 30
 
 
 class Server:
     """One `python -m app serve` on 127.0.0.1."""
+
+    tls: ssl.SSLContext | None = None
+    """What makes its certificate trusted, if it has one."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int, keys: Keys, log: Path) -> None:
         self.process = process
@@ -29,27 +34,31 @@ class Server:
     @property
     def http(self) -> str:
         """Where REST is."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
         """Where the socket is."""
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"ws{'s' if self.tls else ''}://127.0.0.1:{self.port}/ws"
+
+    def get(self, path: str) -> httpx2.Response:
+        """Ask over HTTP, without loading all certificates that the system trusts, which takes longer than the rest."""
+        return httpx2.get(self.http + path, verify=self.tls or False, trust_env=False)
 
     def is_alive(self) -> bool:
         """Whether the process runs and answers."""
-        return self.process.poll() is None and httpx2.get(f"{self.http}/health/live").status_code == 200
+        return self.process.poll() is None and self.get("/health/live").status_code == 200
 
 
 def serving(keys: Keys, folder: Path, **settings: object) -> AbstractContextManager[Server]:
-    """Run a server with these settings, from when it is ready, and end it afterwards."""
+    """Run a server with these settings, on a port that is free if they name none, and end it afterwards."""
     return launched(keys, folder, "/health/ready", settings)
 
 
 @contextmanager
 def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object]) -> Iterator[Server]:
     """Run a server with these settings, from when this probe answers 200, and end it afterwards."""
-    port = free_port()
+    port = int(str(settings.get("port", 0))) or free_port()
     log = folder / f"server-{port}.log"
     environment = {
         **os.environ,
@@ -59,7 +68,7 @@ def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object
         "LOG_FORMAT": "json",
         "LOG_LEVEL": "warning",
         "AUTH_FAILURES_PER_MINUTE": "0",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": PATH,
         **{name.upper(): str(value) for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "app", "serve"]
@@ -67,6 +76,8 @@ def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
     try:
         server = Server(process, port, keys, log)
+        if "tls_cert_path" in settings:
+            server.tls = ssl.create_default_context(cafile=str(settings["tls_cert_path"]))
         _await_start(server, probe)
         yield server
     finally:
@@ -88,7 +99,7 @@ def _await_start(server: Server, probe: str) -> None:
         if server.process.poll() is not None:
             raise RuntimeError(f"the server did not start: {server.log.read_text()}")
         with suppress(httpx2.TransportError):
-            if httpx2.get(server.http + probe).status_code == 200:
+            if server.get(probe).status_code == 200:
                 return
         time.sleep(0.02)
     raise RuntimeError(f"the server is not ready: {server.log.read_text()}")

@@ -32,8 +32,8 @@ from app.cli.bench_report import (
     scale,
     table,
 )
-from app.cli.peer_resume import HANDLED_AT_ONCE
-from tests.support.server import ROOT, Server, free_port, serving
+from peersync.resumption import HANDLED_AT_ONCE
+from tests.support.server import PATH, Server, free_port, serving
 from tests.support.tokens import Keys
 
 PATIENCE = 60
@@ -201,7 +201,7 @@ def fast(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
 def run(keys: Keys, url: str, *options: str) -> "subprocess.CompletedProcess[str]":
     """Run the load tool with two pairs, to its end."""
     command = [sys.executable, "-m", "app", "bench", "--url", url, "--pairs", "2", "--seconds", "1", *options]
-    environment = {**os.environ, **keys.environment(), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **keys.environment(), "PYTHONPATH": PATH}
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
 
@@ -297,7 +297,7 @@ def test_sockets_lost_on_the_way_are_told(keys: Keys, tmp_path: Path) -> None:
     """A server that goes away meanwhile is told as such."""
     with serving(keys, tmp_path, rate_limit_events_per_second=1_000_000) as server:
         command = [sys.executable, "-m", "app", "bench", "--url", server.url, "--pairs", "2", "--seconds", "600"]
-        environment = {**os.environ, **keys.environment(), "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, **keys.environment(), "PYTHONPATH": PATH}
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             assert process.stderr.readline().startswith("connected 4/4")

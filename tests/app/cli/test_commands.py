@@ -1,6 +1,7 @@
 """The commands, as a person types them. What goes wrong is one line on standard error."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,31 @@ def test_mistakes(arguments: tuple[str, ...], environment: dict[str, str], says:
     assert says in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("peer",), "Missing argument 'USER'; bin/peer --help says more"),
+        (("devtoken", "ann", "--til", "1h"), "; bin/devtoken --help says more"),
+        (("nonsense",), "No such command 'nonsense'; python -m app --help says more"),
+    ],
+)
+def test_a_mistake_on_the_command_line(arguments: tuple[str, ...], says: str, keys: Keys) -> None:
+    """It is one line, too, and names the command as it was typed."""
+    done = run(keys, *arguments)
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+    assert says in done.stderr
+
+
+def test_a_port_that_is_taken(keys: Keys) -> None:
+    """It is told in one line, before anything starts."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(keys, "serve", PORT=str(port))
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert f"PORT {port} of HOST 127.0.0.1 cannot be listened on" in done.stderr
+    assert "PORT=3001" in done.stderr
+
+
 @pytest.mark.parametrize(("app_env", "is_made"), [("development", True), ("production", False)])
 def test_keys_beside_an_issuer(app_env: str, is_made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an issuer a key pair is made for development only: in production it would be trusted besides."""
@@ -94,11 +120,15 @@ def test_genkeys(tmp_path: Path) -> None:
 
 def test_schema(keys: Keys, tmp_path: Path) -> None:
     """The contract is written to the folder, with the events of plugins; a file in its place is told of in one line."""
-    result = run(keys, "schema", str(tmp_path / "contract"), PLUGINS="docs.examples.shout", PORT="4000")
+    types, python = tmp_path / "events.ts", tmp_path / "events.py"
+    arguments = (str(tmp_path / "contract"), "--typescript", str(types), "--python", str(python))
+    result = run(keys, "schema", *arguments, PLUGINS="docs.examples.shout", PORT="4000")
     assert result.exit_code == 0, result.output
+    assert "interface Shout " in types.read_text()
     document = json.loads((tmp_path / "contract/asyncapi.json").read_text())
     assert document["servers"]["here"]["host"] == "localhost:4000"
     assert (tmp_path / "contract/schemas/SHOUT.json").is_file()
+    assert "async def shout(" in python.read_text()
     (tmp_path / "file").touch()
     for folder in ("file", "file/within"):
         result = run(keys, "schema", str(tmp_path / folder))

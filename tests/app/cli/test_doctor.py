@@ -55,7 +55,8 @@ def test_exit_code(environ: dict[str, str], tmp_path: Path) -> None:
         ("PORT", "x", "settings", "it may be a whole number"),
         ("HOST", "192.0.2.1", "settings", "set APP_ENV=production"),
         ("HOST", "192.0.2.1", "port", "set PORT or HOST"),
-        ("TLS_CERT_PATH", "x", "settings", "unset"),
+        ("TLS_CERT_PATH", "x", "settings", "TLS_KEY_PATH is ''"),
+        ("AUDIT_LOG", "no such folder/audit.log", "audit", "set AUDIT_LOG"),
         ("PLUGINS", "no.such", "plugins", "take it out of PLUGINS"),
         ("JWT_PUBLIC_KEY", "x", "keys", "it may be an RSA public key in PEM"),
         ("JWT_PRIVATE_KEY", "x", "keys", "it may be an RSA private key in PEM"),
@@ -67,6 +68,14 @@ def test_what_is_wrong(environ: dict[str, str], setting: str, value: str, subjec
     found = [finding.text for finding in wrong({**environ, setting: value}) if finding.subject == subject]
     assert any(advice in text for text in found), found
     assert not any("\n" in text for text in found)
+
+
+def test_an_audit_log(environ: dict[str, str], tmp_path: Path) -> None:
+    """A file for the audit log that can be written is well, and is not made; so is standard output."""
+    path = tmp_path / "audit.log"
+    assert wrong({**environ, "AUDIT_LOG": str(path)}) == []
+    assert wrong({**environ, "AUDIT_LOG": "-"}) == []
+    assert not path.exists()
 
 
 def test_dev_tokens_in_public(environ: dict[str, str]) -> None:

@@ -19,10 +19,10 @@ from anyio.abc import ByteSendStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from websockets.asyncio.server import ServerConnection, serve
 
-from app.cli.peer import LONGEST_PAUSE, final_reason, pause
 from app.cli.peer_commands import COMMANDS, Turn, typed
 from app.cli.peer_lines import Conversation, content_text, printable, read_frame
-from tests.support.server import ROOT, Server, free_port, serving
+from peersync import Json
+from tests.support.server import PATH, Server, free_port, serving
 from tests.support.tokens import Keys
 
 PATIENCE = 20.0
@@ -32,7 +32,7 @@ BOB = {"displayName": "Bob B.", "role": "host", "ide": "vscode"}
 
 def told(conversation: Conversation, event: str, **data: object) -> str:
     """Return the line that tells of an event."""
-    known = read_frame(json.dumps({"event": event, "data": data})).event
+    known = read_frame(json.dumps({"event": event, "data": data}))
     assert known is not None, "an event that the peer does not know"
     return conversation.tell(known)
 
@@ -133,7 +133,7 @@ def test_a_message_is_told_by_its_content(with_bob: Conversation, fields: dict[s
 )
 def test_what_is_no_known_event_is_none(frame: str) -> None:
     """An event of a later version, or none at all, is left to be shown as it came."""
-    assert read_frame(frame).event is None
+    assert read_frame(frame) is None
 
 
 def participant(user: str, role: str, *, connected: bool = True) -> dict[str, object]:
@@ -238,24 +238,20 @@ def test_commands_that_lack_something(modern: Conversation, line: str) -> None:
     assert (turn.frame, len(turn.lines)) == (None, 1)
 
 
-def test_a_message_is_kept_until_it_is_acknowledged(modern: Conversation) -> None:
-    """It carries its id; an acknowledgement or a refusal is the end of it."""
-    turn = typed(modern, "hello")
-    assert sent(turn)["data"]["messageId"] == sent(turn)["ref"] == "id_1"
-    assert modern.unacknowledged == {"id_1": turn.frame}
+def test_a_message_that_is_acknowledged(modern: Conversation) -> None:
+    """It is no frame, but handed to the client, which sends it until it is acknowledged."""
+    turn = typed(modern, '/json {"a" : 1.10}')
+    assert (turn.frame, turn.message) == (None, {"sessionId": "ses_1", "content": Json('{"a" : 1.10}')})
     ack = {"messageId": "id_1", "sessionId": "ses_1", "timestamp": "then"}
     assert told(modern, "MESSAGE_ACK", **ack, delivered=["bob"], queued=["cat"]) == "delivered to bob; kept for cat"
     assert told(modern, "MESSAGE_ACK", **ack, delivered=[], queued=[]) == "nobody got that"
-    assert modern.unacknowledged == {}
-    typed(modern, "hello")
-    modern.answered("id_1")
-    assert modern.unacknowledged == {}
 
 
 def test_a_message_to_some(modern: Conversation) -> None:
     """It names them, by id or display name."""
     turn = typed(modern, "/to bob,cat psst")
-    assert (sent(turn)["data"]["to"], turn.lines) == (["bob", "cat"], ("ann to bob, cat: psst",))
+    assert turn.message == {"sessionId": "ses_1", "content": "psst", "type": "chat", "to": ["bob", "cat"]}
+    assert turn.lines == ("ann to bob, cat: psst",)
 
 
 def test_a_request_is_taken_back(modern: Conversation) -> None:
@@ -332,14 +328,14 @@ def test_json_is_sent_as_it_was_typed(with_bob: Conversation) -> None:
     """Content of one's own keeps its digits and spaces, and has no type."""
     turn = typed(with_bob, '/json {"a" : 1.10}')
     assert turn.frame is not None
-    assert '"content": {"a" : 1.10}}' in turn.frame
+    assert '"content":{"a" : 1.10}}' in turn.frame
     assert turn.lines == ('ann: {"a":1.10}',)
     assert typed(with_bob, "/json {").lines[0].startswith("not JSON: ")
 
 
 def test_a_raw_frame_is_sent_as_it_is(conversation: Conversation) -> None:
     """Mistakes can be tried by hand."""
-    assert typed(conversation, "/raw {oops") == Turn("{oops", ("sent {oops",))
+    assert typed(conversation, "/raw {oops") == Turn("{oops", lines=("sent {oops",))
 
 
 @pytest.mark.parametrize(("line", "event"), [("/peers", "DISCOVER_PEERS"), ("/ping", "PING")])
@@ -401,25 +397,6 @@ def test_a_session_that_the_server_forgot_is_forgotten(with_bob: Conversation) -
     assert with_bob.prompt == "> "
 
 
-@pytest.mark.parametrize("code", [1002, 1007, 1009, 4001, 4002])
-def test_some_closes_are_final(code: int) -> None:
-    """After these a client should not come back by itself."""
-    assert str(code) in (final_reason(code) or "")
-
-
-@pytest.mark.parametrize("code", [1006, 1011, 1012, 4003, 4008, 4029])
-def test_after_other_closes_the_peer_comes_back(code: int) -> None:
-    """A drop is no end."""
-    assert final_reason(code) is None
-
-
-def test_the_pause_doubles_up_to_a_bound_with_jitter() -> None:
-    """Nobody hammers a server that restarts, nor do all come at once."""
-    assert [pause(attempt, 1012, 1) for attempt in (0, 1, 2, 3, 4, 5000)] == [1, 2, 4, 8, LONGEST_PAUSE, LONGEST_PAUSE]
-    assert pause(0, 1012, 0) == 0.5
-    assert pause(0, 4029, 1) == LONGEST_PAUSE
-
-
 class PeerProcess:
     """A peer process on pipes."""
 
@@ -476,7 +453,7 @@ def command(url: str, user: str, *options: str) -> list[str]:
 
 def environment(keys: Keys) -> dict[str, str]:
     """Return the environment of a peer."""
-    return {**os.environ, **keys.environment(), "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **keys.environment(), "PYTHONPATH": PATH}
 
 
 @asynccontextmanager
@@ -525,6 +502,19 @@ async def test_two_peers_talk(keys: Keys, alone: Server) -> None:
         await ann.reads("bob (Bob B., other) is offline")
         await ann.type("/quit")
         await ann.exits(0)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "path", "says"),
+    [("http", "/ws", "--url may be ws://HOST:PORT/PATH"), ("ws", "/", "WS_PATH says where it is, /ws if not set")],
+)
+async def test_a_url_that_is_wrong(scheme: str, path: str, says: str, keys: Keys, alone: Server) -> None:
+    """What may be is told in one line."""
+    done = await anyio.run_process(
+        command(f"{scheme}://127.0.0.1:{alone.port}{path}", "ann"), env=environment(keys), check=False
+    )
+    (line,) = done.stderr.decode().splitlines()
+    assert (done.returncode, says in line) == (1, True), line
 
 
 async def test_what_was_piped_is_answered_before_the_end(keys: Keys, alone: Server) -> None:

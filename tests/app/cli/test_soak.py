@@ -18,7 +18,7 @@ from app.cli.soak_peer import Peer
 from app.cli.soak_report import Sample, Verdict, progress_line, report, troubles, verdict
 from app.cli.soak_world import Plan, World, org_of, user_id
 from app.settings import Settings
-from tests.support.server import ROOT
+from tests.support.server import PATH
 
 PATIENCE = 60
 MIB = 1_048_576
@@ -448,7 +448,7 @@ def soaking(*options: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "app", "soak", "--peers", "8", "--pause", "0.02", *options]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": PATH,
         "SESSION_GRACE_SECONDS": "0.2",
         "RESUME_GRACE_SECONDS": "0.4",
     }

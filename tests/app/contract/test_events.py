@@ -104,7 +104,7 @@ def test_all_are_there() -> None:
     ours = {struct.event for struct in structs if struct.__module__.startswith(f"{schemas.__name__}.")}
     assert {event.name for event in SENT_BY_SERVER} == {*ours, "SHOUTED"}
     assert {event.name for event in EVENTS.values() if event.sender == "client"} == set(ROUTES)
-    assert EVENTS["MESSAGE_RECEIVED"].struct.__name__ == "AddressedMessage", "the one with all fields"
+    assert EVENTS["MESSAGE_RECEIVED"].struct.__name__ == "TracedMessage", "the one with all fields"
 
 
 def subclasses(kind: type[ServerEvent]) -> Iterator[type[ServerEvent]]:

@@ -11,7 +11,9 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 from starlette.testclient import TestClient
 
+from app.auth.tokens import sign
 from app.main import create_app
+from app.rest.admin import SCOPE
 from app.rest.endpoint import Endpoint
 from app.rest.endpoints import ENDPOINTS, endpoints
 from app.settings import Settings
@@ -22,6 +24,8 @@ from tests.support.tokens import Keys
 WHO = {"userId": "ann", "email": "a@b.c", "displayName": "Ann"}
 DEV_TOKEN = "/api/v1/auth/dev-token"
 VERIFY = "/api/v1/auth/verify"
+OVERVIEW = "/api/v1/admin/overview"
+LOCAL = {"Host": "localhost:3000"}
 
 
 class UnreachableStores(MemoryStores):
@@ -68,7 +72,7 @@ def ask(client: TestClient, method: str, path: str, template: str | None = None,
 @pytest.mark.parametrize("path", [each.path for each in ENDPOINTS if each.method == "GET" and "{" not in each.path])
 def test_get(path: str, client: TestClient) -> None:
     """Whatever is asked without a token is answered as told: with 200, or 401."""
-    assert ask(client, "GET", path) == (401 if path == VERIFY else 200)
+    assert ask(client, "GET", path) == (401 if path in {VERIFY, OVERVIEW} else 200)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +122,67 @@ def test_what_is_not_served_is_not_told_of(settings: Settings) -> None:
     assert DEV_TOKEN not in paths
     assert "/asyncapi.json" not in paths
     assert VERIFY in paths
+    assert not {OVERVIEW, "/console"} & paths
+
+
+@pytest.mark.parametrize(
+    ("changed", "served"),
+    [
+        ({}, {OVERVIEW, "/console"}),
+        ({"docs": "off"}, {OVERVIEW}),
+        ({"host": "192.0.2.1"}, set()),
+        ({"app_env": "production"}, set()),
+        ({"app_env": "production", "admin": "on"}, {OVERVIEW, "/console"}),
+    ],
+)
+def test_for_whom_the_console_is_there(changed: dict[str, Any], served: set[str], settings: Settings) -> None:
+    """A developer on this machine has the console, and so have operators; nobody else."""
+    paths = {endpoint.path for endpoint in endpoints(replace(settings, **changed))}
+    assert {OVERVIEW, "/console"} & paths == served
+    with TestClient(create_app(replace(settings, **changed))) as client:
+        for path in ("/console", "/console/static/console.js"):
+            assert client.get(path).status_code == (200 if "/console" in served else 404)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (LOCAL, 200),
+        ({"Host": "127.0.0.1:3000"}, 200),
+        ({"Host": "[::1]:3000"}, 200),
+        ({"Host": "rebound.example:3000"}, 401),
+        ({**LOCAL, "Origin": "http://localhost:8080"}, 401),
+    ],
+)
+def test_overview_without_a_token(headers: dict[str, str], status: int, client: TestClient) -> None:
+    """A developer needs no token, but no page of elsewhere gets at it through the developer's browser."""
+    assert ask(client, "GET", OVERVIEW, headers=headers) == status
+
+
+def test_console_page(client: TestClient) -> None:
+    """The page and its parts are asked for anew each time; the page may load nothing from elsewhere, nor run text."""
+    page, part = client.get("/console"), client.get("/console/static/console.js")
+    assert page.headers["cache-control"] == part.headers["cache-control"] == "no-cache"
+    policy = page.headers["content-security-policy"]
+    assert ("default-src 'none'" in policy, "unsafe" in policy, "http" in policy) == (True, False, False)
+    again = client.get("/console/static/console.js", headers={"If-None-Match": part.headers["etag"]})
+    assert (again.status_code, again.headers["cache-control"]) == (304, "no-cache")
+
+
+def test_overview_in_production(settings: Settings, keys: Keys) -> None:
+    """Only an operator's token opens it, wherever it is asked from."""
+    with TestClient(create_app(replace(settings, app_env="production", admin="on"))) as client:
+        assert ask(client, "GET", OVERVIEW, headers=LOCAL) == 401
+        anybody = {"Authorization": f"Bearer {keys.token('ann')}"}
+        assert ask(client, "GET", OVERVIEW, headers=anybody) == 403
+        operator = sign(keys.key, {**keys.claims("op"), "scope": SCOPE})
+        assert ask(client, "GET", OVERVIEW, headers={"Authorization": f"Bearer {operator}"}) == 200
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", f"query={'x' * 129}"])
+def test_overview_that_does_not_fit(query: str, client: TestClient) -> None:
+    """What the query may be is bounded."""
+    assert ask(client, "GET", f"{OVERVIEW}?{query}", OVERVIEW, headers=LOCAL) == 400
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)

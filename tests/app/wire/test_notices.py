@@ -77,7 +77,7 @@ async def test_who_did_not_ask(runtime: Runtime, capabilities: tuple[str, ...]) 
     """A client without `notices` is told nothing, whatever happens."""
     connection, transport = enter(runtime, time.time() + 30, *capabilities)
     connection._slow()
-    runtime.drain()
+    runtime.drain("SIGTERM")
     runtime.flusher.flush()
     assert transport.read() == []
 
@@ -85,7 +85,7 @@ async def test_who_did_not_ask(runtime: Runtime, capabilities: tuple[str, ...]) 
 async def test_late(runtime: Runtime) -> None:
     """Who authenticates while the node stops is told as well, and is closed with the others."""
     enter(runtime, time.time() + 3600)
-    drain = runtime.drain()
+    drain = runtime.drain("SIGTERM")
     _, transport = enter(runtime, time.time() + 3600, "notices")
     ((event, notice),) = transport.read()
     assert (event, notice["kind"]) == ("SERVER_NOTICE", "draining")

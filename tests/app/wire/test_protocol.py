@@ -1,7 +1,7 @@
 """Reading from the kernel, without a kernel."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import Settings
 from app.tables import load_routes
+from app.wire.connection import MAX_BYTES_BEFORE_AUTH
 from app.wire.protocol import WebSocketProtocol
 from stores.memory import MemoryStores
 from tests.app.wire.test_hot_path import MASK, Server, Wire
@@ -54,3 +55,27 @@ async def test_a_stranger_sends_much(runtime: Runtime, frames: int, *, is_paused
     for _ in range(3):
         await asyncio.sleep(0)
     assert tap.is_paused is is_paused
+
+
+async def test_the_pause_is_no_credit(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the long run no more is read than may be: the time for which reading paused is not counted twice."""
+    loop = asyncio.get_running_loop()
+    now = 1000.0
+    pauses: list[tuple[float, Callable[[], None]]] = []
+    monkeypatch.setattr(loop, "time", lambda: now)
+    monkeypatch.setattr(loop, "call_later", lambda seconds, work: pauses.append((seconds, work)))
+    config: Any = Server()
+    wire: Any = Tap()
+    protocol = WebSocketProtocol(config, config, {})
+    protocol.connection_made(wire)
+    protocol.open(runtime.gateway)
+    payload = b'{"event":"PING","data":{"x":"%b"}}' % (b"x" * 65_000)
+    frame = b"\x81\xfe" + len(payload).to_bytes(2, "big") + MASK + apply_mask(payload, MASK)
+    for _ in range(10):
+        protocol.data_received(frame * 2)
+        while pauses:
+            seconds, work = pauses.pop()
+            now += seconds
+            work()
+        await asyncio.sleep(0)
+    assert 20 * len(frame) / MAX_BYTES_BEFORE_AUTH == pytest.approx(now - 1000.0, abs=1)

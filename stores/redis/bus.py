@@ -1,0 +1,269 @@
+"""The bus: what goes to other nodes, and what is written for them to go on with, one pipeline after the other."""
+
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from stores.base import Box, Holder, Home, StoreUnreachableError, User, Watcher
+from stores.redis import scripts
+from stores.redis.client import Argument, Client, reaching
+from stores.redis.replica import Replica
+from stores.redis.rows import row
+
+RETRY_SECONDS = 0.2
+RETAINED_BYTES = 8_388_608
+RETAINED_BATCHES = 1000
+
+_encode = msgspec.msgpack.Encoder().encode
+_tokens_of = msgspec.json.Decoder(tuple[str, ...]).decode
+_encode_tokens = msgspec.json.Encoder().encode
+
+
+class Batch(Struct, array_like=True, tag=1):
+    """What one node sends to another at once, by its serial number; those before `first` are not to be had any more."""
+
+    node: str
+    serial: int
+    first: int
+    parcels: list[bytes]
+
+
+class Again(Struct, array_like=True, tag=2):
+    """Asks for what was sent from this serial number on."""
+
+    node: str
+    serial: int
+
+
+_message_of = msgspec.msgpack.Decoder(Batch | Again).decode
+
+
+class Write(Struct):
+    """A script to run on what is kept for a user, and who is told whether this node was allowed to."""
+
+    script: str
+    user: User
+    arguments: list[Argument]
+    told: list[Callable[[bool], None]]
+
+
+class Outgoing:
+    """What goes to one node: what is yet to go, and what went lately, in case it has to go again."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._serial = 0
+        self._sent: deque[tuple[int, list[bytes], int]] = deque()
+        self._size = 0
+        self.waiting: list[bytes] = []
+
+    @property
+    def _first(self) -> int:
+        return self._sent[0][0] if self._sent else self._serial + 1
+
+    def take(self) -> bytes:
+        """Return what waits, as one message."""
+        self._serial += 1
+        parcels, self.waiting = self.waiting, []
+        size = sum(map(len, parcels))
+        self._sent.append((self._serial, parcels, size))
+        self._size += size
+        while len(self._sent) > 1 and (self._size > RETAINED_BYTES or len(self._sent) > RETAINED_BATCHES):
+            self._size -= self._sent.popleft()[2]
+        return _encode(Batch(self._node, self._serial, self._first, parcels))
+
+    def again(self, serial: int) -> list[bytes]:
+        """Return what was sent from this serial number on, as far as it is retained."""
+        return [
+            _encode(Batch(self._node, sent, self._first, parcels)) for sent, parcels, _ in self._sent if sent >= serial
+        ]
+
+
+class Incoming:
+    """What comes from one node, each batch once and in order."""
+
+    def __init__(self) -> None:
+        self._early: dict[int, Batch] = {}
+        self.expected = 1
+        self.lost = 0
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether something is missing that came before what is here."""
+        return bool(self._early)
+
+    def take(self, batch: Batch) -> list[bytes]:
+        """Return the parcels that have their turn by this batch."""
+        if batch.serial >= self.expected:
+            self._early[batch.serial] = batch
+        if batch.first > self.expected:
+            self.lost += batch.first - self.expected
+            self.expected = batch.first
+        parcels: list[bytes] = []
+        while self.expected in self._early:
+            parcels += self._early.pop(self.expected).parcels
+            self.expected += 1
+        return parcels
+
+
+class RedisBus:
+    """See `Bus`."""
+
+    def __init__(self, client: Client, replica: Replica) -> None:
+        self._client = client
+        self._replica = replica
+        self._due = anyio.Event()
+        self._outgoing: dict[str, Outgoing] = {}
+        self._incoming: dict[str, Incoming] = {}
+        self._ready: dict[str, Outgoing] = {}
+        self._resent: list[tuple[str, bytes]] = []
+        self._writes: list[Write] = []
+        self._keeps: dict[User, Write] = {}
+        self.ahead = 0.0
+        self.salt = b""
+        self.publishes = 0
+
+    @property
+    def node(self) -> str:
+        """See `Bus`."""
+        return self._client.node
+
+    @property
+    def watcher(self) -> Watcher:
+        """See `Bus`."""
+        return self._replica.watcher
+
+    @watcher.setter
+    def watcher(self, watcher: Watcher) -> None:
+        self._replica.watcher = watcher
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be sent or written."""
+        return not (self._ready or self._writes or self._resent)
+
+    def home(self, user: User) -> Home | None:
+        """See `Bus`."""
+        return self._replica.homes.get(user)
+
+    def post(self, node: str, parcel: bytes) -> None:
+        """See `Bus`."""
+        outgoing = self._ready.get(node)
+        if outgoing is None:
+            outgoing = self._outgoing.setdefault(node, Outgoing(self.node))
+            self._ready[node] = outgoing
+            self._due.set()
+        outgoing.waiting.append(parcel)
+
+    def keep(self, user: User, frame: bytes, first: int, last: int, kept: Callable[[bool], None] | None = None) -> None:
+        """See `Bus`."""
+        write = self._keeps.get(user)
+        if write is None:
+            write = self._keeps[user] = self._write(scripts.KEEP, user, first, last)
+        write.arguments[2:4] = first, last
+        write.arguments.append(frame)
+        if kept is not None:
+            write.told.append(kept)
+
+    def open(self, user: User, tokens: Collection[str], *, is_new: bool) -> None:
+        """See `Bus`."""
+        self._keeps.pop(user, None)
+        self._write(scripts.OPEN_BOX, user, _encode_tokens(tuple(tokens)), int(is_new))
+
+    def forget(self, user: User) -> None:
+        """See `Bus`."""
+        self._keeps.pop(user, None)
+        self._write(scripts.FORGET_BOX, user)
+
+    async def load(self, user: User) -> Box:
+        """See `Bus`."""
+        tokens, last, frames = await self._client.run(scripts.LOAD_BOX, self._client.space.org(user.org), user.id)
+        return Box(() if tokens is None else _tokens_of(tokens), int(last or 0), frames)
+
+    async def adopt(self, user: User, home: Home) -> bool:
+        """See `Bus`."""
+        holder = row(Holder(home.node, home.socket))
+        version, is_ours = await self._client.change(scripts.ADOPT, user.org, user.id, home.fence, holder)
+        await self._replica.reached(user.org, version, self._client.patience)
+        return bool(is_ours)
+
+    def hear(self, data: bytes) -> None:
+        """Take in what another node sent."""
+        message = _message_of(data)
+        if isinstance(message, Again):
+            outgoing = self._outgoing.get(message.node)
+            if outgoing is not None:
+                self._resent += ((message.node, batch) for batch in outgoing.again(message.serial))
+                self._due.set()
+            return
+        incoming = self._incoming.setdefault(message.node, Incoming())
+        for parcel in incoming.take(message):
+            self.watcher.arrived(message.node, parcel)
+        if incoming.has_gap:
+            self._ask_again(message.node, incoming)
+
+    def ask_again(self) -> None:
+        """Ask all nodes for what may have been missed."""
+        for node, incoming in self._incoming.items():
+            self._ask_again(node, incoming)
+
+    def lose(self, nodes: Collection[str]) -> None:
+        """Forget nodes that are gone; what waits for them cannot arrive."""
+        for node in nodes:
+            self._incoming.pop(node, None)
+            self._outgoing.pop(node, None)
+            self._ready.pop(node, None)
+
+    async def run(self) -> None:
+        """Send and write what is put down here, until cancelled. While Redis is away it waits."""
+        while True:
+            await self._due.wait()
+            self._due = anyio.Event()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send and write what there is, until that is done."""
+        messages, self._resent = self._resent, []
+        ready, self._ready = self._ready, {}
+        messages += [(node, outgoing.take()) for node, outgoing in ready.items()]
+        writes, self._writes, self._keeps = self._writes, [], {}
+        results = await self._persist(messages, writes)
+        self.publishes += len(messages)
+        for write, result in zip(writes, results, strict=True):
+            for told in write.told:
+                told(result == 1)
+
+    async def _persist(self, messages: list[tuple[str, bytes]], writes: list[Write]) -> list[Any]:
+        """Do all that until it is done; return what the writes answer. To do it twice is to do it once."""
+        while True:
+            try:
+                return await self._pipe(messages, writes)
+            except StoreUnreachableError:
+                await anyio.sleep(RETRY_SECONDS)
+
+    async def _pipe(self, messages: list[tuple[str, bytes]], writes: list[Write]) -> list[Any]:
+        """Do all in one pipeline; return what the writes answer."""
+        pipeline = self._client.redis.pipeline(transaction=False)
+        for write in writes:
+            _ = pipeline.eval(write.script, 1, self._client.space.org(write.user.org), *write.arguments)
+        for node, message in messages:
+            _ = pipeline.publish(self._client.space.node(node), message)
+        results: list[Any] = []
+        with reaching():
+            results = await pipeline.execute()
+        return results[: len(writes)]
+
+    def _write(self, script: str, user: User, *arguments: Argument) -> Write:
+        home = self._replica.homes.get(user)
+        write = Write(script, user, [user.id, 0 if home is None else home.fence, *arguments], [])
+        self._writes.append(write)
+        self._due.set()
+        return write
+
+    def _ask_again(self, node: str, incoming: Incoming) -> None:
+        self._resent.append((node, _encode(Again(self.node, incoming.expected))))
+        self._due.set()

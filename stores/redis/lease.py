@@ -1,0 +1,75 @@
+"""The lease: each node shows that it lives, and finds users whose node does not."""
+
+import time
+from collections.abc import Callable
+
+import anyio
+
+from stores.base import StoreUnreachableError
+from stores.redis import scripts
+from stores.redis.bus import RedisBus
+from stores.redis.client import Client
+from stores.redis.replica import Replica
+
+RENEWALS = 3
+
+
+class Lease:
+    """Renewed `RENEWALS` times within its `seconds`.
+
+    Only a node that kept its own lease all through such a time takes others for gone: after the store was away all of
+    them have to come back first.
+    """
+
+    def __init__(self, client: Client, replica: Replica, bus: RedisBus, seconds: float) -> None:
+        self._client = client
+        self._replica = replica
+        self._bus = bus
+        self._seconds = seconds
+        self._steady_since: float | None = None
+        self._renewed_at = 0.0
+        self._monotonic: Callable[[], float] = time.monotonic
+        self._time: Callable[[], float] = time.time
+        self.nodes: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        """Renew until cancelled."""
+        while True:
+            try:
+                with anyio.fail_after(self._seconds / RENEWALS):
+                    await self.renew()
+            except (StoreUnreachableError, TimeoutError):
+                self._steady_since = None
+            await anyio.sleep(self._seconds / RENEWALS)
+
+    async def renew(self) -> None:
+        """Renew the lease, set the clock by the store's, and report users of nodes that are gone."""
+        client, asked_at = self._client, self._time()
+        now, _, nodes = await client.run(scripts.RENEW, client.space.nodes, client.node, self._seconds)
+        renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
+        self._compare(float(now), asked_at, self._time())
+        self.nodes = frozenset(node.decode() for node in nodes)
+        if self._steady_since is None or self._renewed_at - renewed_at > self._seconds:
+            self._steady_since = self._renewed_at
+        elif self._renewed_at - self._steady_since >= self._seconds:
+            self._report_orphans()
+
+    def _compare(self, now: float, asked_at: float, answered_at: float) -> None:
+        """Go by the store's clock; how far it is off is known up to half the time that the answer took."""
+        doubt = (answered_at - asked_at) / 2
+        ahead = now - asked_at - doubt
+        if abs(ahead - self._bus.ahead) > doubt:
+            self._bus.ahead = ahead
+
+    async def give_up(self) -> None:
+        """Let the others take over at once."""
+        await self._client.run(scripts.LEAVE, self._client.space.nodes, self._client.node)
+
+    def _report_orphans(self) -> None:
+        gone = self._replica.nodes - self.nodes
+        if not gone:
+            return
+        self._bus.lose(gone)
+        orphans = [(user, home) for user, home in self._replica.homes.items() if home.node in gone]
+        for user, home in orphans:
+            self._bus.watcher.orphaned(user, home)

@@ -1,0 +1,140 @@
+"""Users on several nodes: what each of them sees is as if there were one (protocol.md)."""
+
+from contextlib import AsyncExitStack, suppress
+
+from websockets.exceptions import ConnectionClosed
+
+from tests.cluster.conftest import Nodes
+from tests.service.test_admin import ask, expect_revoked
+from tests.service.test_resume import meet, resumer
+from tests.support.client import Client, client, pair
+
+COUNT = 200
+
+
+async def test_talk(node: Nodes) -> None:
+    """Peers of two nodes find each other, connect, talk, and see each other leave; they are in one LAN."""
+    first, second = node(), node()
+    async with client(first) as ann:
+        async with client(second) as bob:
+            session = await pair(ann, bob)
+            for who, other in ((ann, bob), (bob, ann)):
+                await who.send("SEND_MESSAGE", sessionId=session, content={"n": 1})
+                received = await other.until("MESSAGE_RECEIVED")
+                assert (received["content"], received["sessionId"]) == ({"n": 1}, session)
+            await bob.send("DISCOVER_PEERS")
+            (found,) = (await bob.until("PEERS_LIST"))["peers"]
+            assert (found["id"], found["status"], found["connectionMode"]) == ("ann", "online", "LAN")
+        assert (await ann.until("SESSION_ENDED"))["reason"] == "left"
+        assert await ann.next_event() == "bob offline"
+
+
+async def test_order(node: Nodes) -> None:
+    """Messages of one sender reach a receiver on another node in the order sent."""
+    async with client(node()) as ann, client(node()) as bob:
+        session = await pair(ann, bob)
+        for n in range(COUNT):
+            await ann.send("SEND_MESSAGE", sessionId=session, content=n)
+        assert [(await bob.until("MESSAGE_RECEIVED"))["content"] for _ in range(COUNT)] == list(range(COUNT))
+
+
+async def test_superseding(node: Nodes) -> None:
+    """A user who connects to another node supersedes its socket on the first, and its sessions go on there."""
+    first, second = node(), node()
+    async with client(first) as ann, client(first) as bob:
+        session = await pair(ann, bob)
+        async with client(second) as again:
+            await again.authenticate("bob")
+            assert (await bob.until("ERROR"))["code"] == "ERR_2005"
+            await bob.expect_close(4002)
+            await ann.send("SEND_MESSAGE", sessionId=session, content="between")
+            await again.send("PEER_REGISTER")
+            await again.expect("PEER_REGISTERED")
+            assert (await again.until("MESSAGE_RECEIVED"))["content"] == "between"
+            await again.send("SEND_MESSAGE", sessionId=session, content="back")
+            assert (await ann.until("MESSAGE_RECEIVED"))["content"] == "back"
+
+
+async def test_claims_at_once(node: Nodes) -> None:
+    """Of two sockets that claim a user at the same time on two nodes one is left, and requests reach it."""
+    first, second = node(), node()
+    async with client(first) as ann:
+        await ann.join("ann")
+        for _ in range(5):
+            async with client(first) as one, client(second) as other:
+                for who in (one, other):
+                    await who.send("AUTH", token=who.server.keys.token("bob"))
+                    await who.send("PEER_REGISTER")
+                    await who.send("PING")
+                (left,) = await outlasting(one, other)
+                await ann.send("CONNECTION_REQUEST", targetId="bob")
+                assert (await left.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "ann"
+
+
+async def outlasting(*sockets: Client) -> list[Client]:
+    """Return those that are still open once all are let in, and one of them is superseded."""
+    left = [who for who in sockets if await answers(who)]
+    while len(left) == len(sockets):
+        for who in sockets:
+            with suppress(ConnectionClosed):
+                await who.send("PING")
+        left = [who for who in sockets if await answers(who)]
+    return left
+
+
+async def answers(who: Client) -> bool:
+    """Whether a socket answers a PING, and is not superseded."""
+    try:
+        await who.until("PONG")
+    except ConnectionClosed:
+        return False
+    return True
+
+
+async def test_resuming_elsewhere(node: Nodes) -> None:
+    """Who resumes on another node gets all it has not handled, once, in order, and goes on from there."""
+    first, second = node(), node()
+    async with resumer(first) as ann, resumer(first) as bob:
+        session = await meet(ann, bob)
+        await ann.send("SEND_MESSAGE", sessionId=session, content="handled", messageId="m0")
+        assert await bob.content() == "handled"
+        bob.cut()
+        for n in range(COUNT):
+            await ann.send("SEND_MESSAGE", sessionId=session, content=n, messageId=f"m{n}+")
+        for _ in range(COUNT + 1):
+            await ann.until("MESSAGE_ACK")
+        async with resumer(second) as back:
+            assert (await back.back(bob))["recovered"]
+            assert [(await back.until("MESSAGE_RECEIVED"))["content"] for _ in range(COUNT)] == list(range(COUNT))
+            await ann.send("SEND_MESSAGE", sessionId=session, content="live", messageId="m")
+            assert (await back.until("MESSAGE_RECEIVED"))["content"] == "live"
+            assert (await ann.until("MESSAGE_ACK"))["delivered"] == ["bob"]
+
+
+async def test_wandering(node: Nodes) -> None:
+    """Who wanders from node to node while it is sent to misses nothing, and gets nothing twice."""
+    nodes = [node(), node()]
+    async with AsyncExitStack() as sockets:
+        ann = await sockets.enter_async_context(resumer(nodes[0]))
+        bob = await sockets.enter_async_context(resumer(nodes[1]))
+        session = await meet(ann, bob)
+        got: list[int] = []
+        for turn in range(6):
+            for n in range(20):
+                await ann.send("SEND_MESSAGE", sessionId=session, content=turn * 20 + n, messageId=f"{turn} {n}")
+            got += [(await bob.until("MESSAGE_RECEIVED"))["content"] for _ in range(7)]
+            bob.cut()
+            gone, bob = bob, await sockets.enter_async_context(resumer(nodes[turn % 2]))
+            assert (await bob.back(gone))["recovered"]
+        while len(got) < 120:
+            got.append((await bob.until("MESSAGE_RECEIVED"))["content"])
+        assert got == list(range(120))
+
+
+async def test_revoking(node: Nodes) -> None:
+    """An operator's revocation on one node closes the user's socket on another."""
+    first, second = node(admin="on"), node(admin="on")
+    async with client(second) as ann:
+        await ann.join("ann")
+        assert ask(first, {"userId": "ann"}).is_success
+        await expect_revoked(ann)
