@@ -63,8 +63,9 @@ class Talker:
 
     async def meet(self, other: str) -> None:
         """Ask for a session, once it is known here that the other is there, and wait for it."""
-        while other not in [each["id"] for each in (await self.peer.discover_peers())["peers"]]:
-            await anyio.sleep(NEAR)
+        known: list[str] = []
+        while other not in known:
+            known = [each["id"] for each in (await self.peer.discover_peers())["peers"]]
         await self.peer.connection_request(targetId=other)
         with anyio.fail_after(PATIENCE):
             await self._met.wait()
