@@ -18,6 +18,9 @@ from stores.redis.rows import row
 RETRY_SECONDS = 0.2
 RETAINED_BYTES = 8_388_608
 RETAINED_BATCHES = 1000
+WAITING_BYTES = 33_554_432
+WAITING_TOLD = 10_000
+SLACK = 64
 
 _encode = msgspec.msgpack.Encoder().encode
 _tokens_of = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -58,7 +61,10 @@ class Write(Struct):
 
 
 class Outgoing:
-    """What goes to one node: what is yet to go, and what went lately, in case it has to go again."""
+    """What goes to one node: what is yet to go, and what went lately, in case it has to go again.
+
+    While the store is away up to `WAITING_BYTES` wait; beyond that the oldest are lost.
+    """
 
     def __init__(self, node: str, stream: int) -> None:
         self._node = node
@@ -66,17 +72,28 @@ class Outgoing:
         self._serial = 0
         self._sent: deque[tuple[int, list[bytes], int]] = deque()
         self._size = 0
-        self.waiting: list[bytes] = []
+        self._waiting_size = 0
+        self.waiting: deque[bytes] = deque()
+        self.dropped = 0
 
     @property
     def _first(self) -> int:
         return self._sent[0][0] if self._sent else self._serial + 1
 
+    def put(self, parcel: bytes) -> None:
+        """Add a parcel."""
+        self.waiting.append(parcel)
+        self._waiting_size += len(parcel)
+        while self._waiting_size > WAITING_BYTES and len(self.waiting) > 1:
+            self._waiting_size -= len(self.waiting.popleft())
+            self.dropped += 1
+
     def take(self) -> bytes:
         """Return what waits, as one message."""
         self._serial += 1
-        parcels, self.waiting = self.waiting, []
-        size = sum(map(len, parcels))
+        parcels, size = list(self.waiting), self._waiting_size
+        self.waiting.clear()
+        self._waiting_size = 0
         self._sent.append((self._serial, parcels, size))
         self._size += size
         while len(self._sent) > 1 and (self._size > RETAINED_BYTES or len(self._sent) > RETAINED_BATCHES):
@@ -169,17 +186,22 @@ class RedisBus:
             outgoing = self._outgoing.setdefault(node, Outgoing(self.node, next(self._streams)))
             self._ready[node] = outgoing
             self._due.set()
-        outgoing.waiting.append(parcel)
+        outgoing.put(parcel)
 
     def keep(self, user: User, frame: bytes, first: int, last: int, kept: Callable[[bool], None] | None = None) -> None:
         """See `Bus`."""
         write = self._keeps.get(user)
         if write is None:
             write = self._keeps[user] = self._write(scripts.KEEP, user, first, last)
-        write.arguments[2:4] = first, last
-        write.arguments.append(frame)
+        arguments, told = write.arguments, write.told
+        arguments[2:4] = first, last
+        arguments.append(frame)
+        excess = len(arguments) - 4 - (last - first + 1)
+        if excess > SLACK:
+            del arguments[4 : 4 + excess]  # they are not to be kept any more
         if kept is not None:
-            write.told.append(kept)
+            told.append(kept)
+            del told[:-WAITING_TOLD]
 
     def open(self, user: User, tokens: Collection[str], *, is_new: bool) -> None:
         """See `Bus`."""

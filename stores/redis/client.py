@@ -10,6 +10,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 
 from stores.base import StoreUnreachableError
@@ -145,7 +146,7 @@ def _connect(url: str, patience: float) -> Redis:
         "socket_timeout": patience,
         "socket_connect_timeout": patience,
         "socket_keepalive": True,
-        "retry": Retry(NoBackoff(), 1),
+        "retry": Retry(NoBackoff(), 1, supported_errors=(LostConnectionError,)),
         "protocol": 2,
     }
     parts = urlsplit(url)

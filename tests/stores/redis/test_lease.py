@@ -1,0 +1,43 @@
+"""Leases, and the clock that all nodes go by."""
+
+from uuid import uuid4
+
+from stores.redis.bus import RedisBus
+from stores.redis.client import Client
+from stores.redis.lease import Lease
+from stores.redis.replica import Replica
+from tests.support.redis import RedisServer
+
+
+async def test_clocks_apart(redis: RedisServer) -> None:
+    """A node whose clock is minutes off goes by the store's, up to what the answer's time leaves in doubt."""
+    client = Client(redis.namespace(uuid4().hex), "node", 2.0)
+    replica = Replica(client)
+    bus = RedisBus(client, replica)
+    lease = Lease(client, replica, bus, 9.0)
+    await lease.renew()
+    assert abs(bus.ahead) < 1
+    lease._time = lambda: 1_000_000.0
+    now = await client.time()
+    await lease.renew()
+    assert abs(1_000_000.0 + bus.ahead - now) < 1
+    assert lease.nodes == {"node"}
+    await client.close()
+
+
+async def test_another_node(redis: RedisServer) -> None:
+    """Nodes see each other, until one gives up."""
+    url = redis.namespace(uuid4().hex)
+    clients = [Client(url, name, 2.0) for name in ("a", "b")]
+    leases = []
+    for client in clients:
+        replica = Replica(client)
+        leases.append(Lease(client, replica, RedisBus(client, replica), 9.0))
+    for lease in leases:
+        await lease.renew()
+    assert leases[1].nodes == {"a", "b"}
+    await leases[0].give_up()
+    await leases[1].renew()
+    assert leases[1].nodes == {"b"}
+    for client in clients:
+        await client.close()
