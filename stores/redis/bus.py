@@ -19,6 +19,7 @@ RETRY_SECONDS = 0.2
 RETAINED_BYTES = 8_388_608
 RETAINED_BATCHES = 1000
 WAITING_BYTES = 33_554_432
+ANY_STREAM = 0
 WAITING_TOLD = 10_000
 SLACK = 64
 
@@ -102,7 +103,7 @@ class Outgoing:
 
     def again(self, asked: Again) -> list[bytes]:
         """Return what is asked for, as far as it is retained."""
-        if asked.stream != self._stream:
+        if asked.stream not in {ANY_STREAM, self._stream}:
             return []
         return [self._batch(serial, parcels) for serial, parcels, _ in self._sent if serial >= asked.serial]
 
@@ -244,10 +245,11 @@ class RedisBus:
         if incoming.has_gap:
             self._ask_again(message.node, incoming)
 
-    def ask_again(self) -> None:
-        """Ask all nodes for what may have been missed."""
-        for node, incoming in self._incoming.items():
-            self._ask_again(node, incoming)
+    def ask_again(self, nodes: Collection[str]) -> None:
+        """Ask these nodes for what may have been missed."""
+        for node in nodes:
+            if node != self.node:
+                self._ask_again(node, self._incoming.get(node) or Incoming(ANY_STREAM))
 
     @property
     def partners(self) -> set[str]:

@@ -47,7 +47,8 @@ class Client:
         self.space = Space(namespace)
         self.node = node
         self.patience = patience
-        self.redis = _connect(bare, patience)
+        self.redis = _connect(bare, patience, retries=1)
+        self._listening = _connect(bare, patience, retries=0)  # a connection made anew has missed something
         self._scripts: dict[str, Any] = {}
         self._orgs: set[str | None] = set()
 
@@ -112,7 +113,7 @@ class Client:
     @asynccontextmanager
     async def subscribed(self, *channels: str) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
         """Listen to channels, in order; the iterator, of channels and messages, raises once the connection is lost."""
-        pubsub = self.redis.pubsub(ignore_subscribe_messages=True)
+        pubsub = self._listening.pubsub(ignore_subscribe_messages=True)
         try:
             with reaching():
                 await pubsub.subscribe(*channels)
@@ -122,7 +123,8 @@ class Client:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.redis.aclose(close_connection_pool=True)
+        for redis in (self.redis, self._listening):
+            await redis.aclose(close_connection_pool=True)
 
 
 async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py
@@ -141,12 +143,12 @@ def check_url(url: str) -> None:
         raise ValueError(str(error).rpartition("() ")[2]) from None
 
 
-def _connect(url: str, patience: float) -> Redis:
+def _connect(url: str, patience: float, retries: int) -> Redis:
     options: dict[str, Any] = {
         "socket_timeout": patience,
         "socket_connect_timeout": patience,
         "socket_keepalive": True,
-        "retry": Retry(NoBackoff(), 1, supported_errors=(LostConnectionError,)),
+        "retry": Retry(NoBackoff(), retries, supported_errors=(LostConnectionError,)),
         "protocol": 2,
     }
     parts = urlsplit(url)

@@ -59,7 +59,6 @@ class RedisStores:
             await self._compare_lives()
             await self.lease.renew()
             await replica.read_all()
-            bus.ask_again()
             self._is_current = True
             started()
             async for channel, message in messages:
