@@ -46,12 +46,13 @@ class Lease:
     async def renew(self) -> None:
         """Renew the lease, set the clock by the store's, and ask other nodes for what was missed; report those gone."""
         client, asked_at = self._client, self._time()
-        now, _, nodes = await client.run(scripts.RENEW, client.space.nodes, client.node, self._seconds)
+        now, known, nodes = await client.run(scripts.RENEW, client.space.nodes, client.node, self._seconds)
         renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
         self._compare(float(now), asked_at, self._time())
         self.nodes = frozenset(node.decode() for node in nodes)
         self._bus.ask_again(self.nodes)
-        if self._steady_since is None or self._renewed_at - renewed_at > self._seconds:
+        is_new_here = known is None  # to a store that was emptied, too, which the others may not have come back to yet
+        if is_new_here or self._steady_since is None or self._renewed_at - renewed_at > self._seconds:
             self._steady_since = self._renewed_at
         elif self._renewed_at - self._steady_since >= self._seconds:
             self._report_gone()

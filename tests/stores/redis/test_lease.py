@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+from stores.base import Watcher
 from stores.redis.bus import RedisBus
 from stores.redis.client import Client
 from stores.redis.lease import Lease
@@ -41,3 +42,35 @@ async def test_another_node(redis: RedisServer) -> None:
     assert leases[1].nodes == {"b"}
     for client in clients:
         await client.close()
+
+
+class Listener(Watcher):
+    """Who hears of nodes that are gone."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def gone(self, node: str) -> None:
+        self.heard.append(node)
+
+
+async def test_an_emptied_store(redis: RedisServer) -> None:
+    """After the store was emptied a node waits for the others to come back before it takes one of them for gone."""
+    client = Client(redis.namespace(uuid4().hex), "a", 2.0)
+    replica = Replica(client)
+    bus, listener = RedisBus(client, replica), Listener()
+    bus.watcher = listener
+    bus.post("b", b"a parcel")
+    lease = Lease(client, replica, bus, 9.0)
+    for now in (0.0, 3.0, 6.0):
+        lease._monotonic = lambda now=now: now  # type: ignore[misc]
+        await lease.renew()
+    await client.redis.delete(client.space.nodes)
+    for now in (9.0, 12.0, 15.0):
+        lease._monotonic = lambda now=now: now  # type: ignore[misc]
+        await lease.renew()
+        assert listener.heard == []
+    lease._monotonic = lambda: 18.0
+    await lease.renew()
+    assert listener.heard == ["b"]
+    await client.close()
