@@ -58,13 +58,16 @@ async def proxy(to_port: int) -> AsyncIterator[Proxy]:
         made.port = listener.extra(SocketAttribute.local_port)
         tasks.start_soon(listener.serve, made.serve)
         yield made
+        await made.cut()
         tasks.cancel_scope.cancel()
 
 
 async def _copy(source: ByteStream, target: ByteStream, is_mute: Callable[[], bool] = lambda: False) -> None:
-    with suppress(*Broken):
-        async for data in source:
-            if not is_mute():
-                await target.send(data)
-    with anyio.CancelScope(shield=True), suppress(*Broken):
-        await anyio.aclose_forcefully(target)
+    try:
+        with suppress(*Broken):
+            async for data in source:
+                if not is_mute():
+                    await target.send(data)
+    finally:
+        with anyio.CancelScope(shield=True), suppress(*Broken):
+            await anyio.aclose_forcefully(target)
