@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.client import Client, client, pair
+from tests.support.client import Client, client, pair, until
 from tests.support.server import Server, serving
 from tests.support.tokens import Keys
 
@@ -52,6 +52,7 @@ async def test_told_when_slow(narrow: Server) -> None:
         await bob.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
         session_id = (await bob.until("SESSION_CREATED"))["sessionId"]
         await ann.until("CONNECTION_ACCEPTED")
+        await until(lambda: _metric(narrow, "peersync_outbox_bytes") == 0)  # what others left is given back
         bob.websocket.transport.pause_reading()
         while _metric(narrow, "peersync_outbox_bytes") < OUTBOX_BYTES / 2:
             await ann.send("SEND_MESSAGE", sessionId=session_id, content=BODY)
