@@ -67,6 +67,10 @@ class Talker:
         while other not in known:
             known = [each["id"] for each in (await self.peer.discover_peers())["peers"]]
         await self.peer.connection_request(targetId=other)
+        await self.has_met()
+
+    async def has_met(self) -> None:
+        """Wait until there is a session."""
         with anyio.fail_after(PATIENCE):
             await self._met.wait()
 
@@ -92,5 +96,6 @@ async def talking(ann: Talker, bob: Talker) -> AsyncIterator[None]:
         tasks.start_soon(ann.listen)
         tasks.start_soon(bob.listen)
         await ann.meet("bob")
+        await bob.has_met()
         yield
         tasks.cancel_scope.cancel()
