@@ -48,7 +48,8 @@ from handlers.ports import Limits, Services
 from handlers.table import Route
 from schemas.capabilities import CAPABILITIES
 from schemas.errors import CloseCode
-from stores.base import Home, Revocation, Stores, StoreUnreachableError, User
+from stores.base import Revocation, Stores, StoreUnreachableError, User
+from stores.bus import Home
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1

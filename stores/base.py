@@ -7,12 +7,15 @@ the call returns. Every method of a record raises `StoreUnreachableError` while 
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec import Struct
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.fields import Role, Status
 from schemas.peers import PeerCard, Profile
+
+if TYPE_CHECKING:
+    from stores.bus import Bus
 
 SENT_MESSAGES = 1000
 SENT_SECONDS = 300.0
@@ -34,17 +37,6 @@ class Holder(NamedTuple):
 
     node: str
     socket: int
-
-
-class Home(Struct, frozen=True):
-    """The node that keeps what comes for a user, and the number of the socket that made it so; 0 if none did.
-
-    `fence` grows with each new home: a node whose fence is not the latest must not write for the user any more.
-    """
-
-    node: str
-    socket: int
-    fence: int
 
 
 class Peer(Struct, frozen=True):
@@ -303,102 +295,11 @@ class Revocations(Protocol):
         ...
 
 
-class Watcher:
-    """Who is told of what other nodes changed, as it becomes known; this one does nothing about it."""
-
-    def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
-        """Another node changed a peer; None for one that is not there."""
-
-    def home_changed(self, user: User, before: Home | None, after: Home) -> None:
-        """Take note that some node, also this one, became the user's home, or did so anew."""
-
-    def revoked(self, revocation: Revocation) -> None:
-        """Another node revoked tokens."""
-
-    def arrived(self, node: str, parcel: bytes) -> None:
-        """Another node sent something; each parcel arrives once, those of one node in the order of sending."""
-
-    def gone(self, node: str) -> None:
-        """Take note that a node is gone."""
-
-    def orphaned(self, user: User, home: Home) -> None:
-        """Take note of a user whose home is a node that is gone; until it is adopted, this is called again."""
-
-    def emptied(self) -> None:
-        """Take note that the store has lost what was kept in it for users."""
-
-
-class Box(Struct):
-    """What is kept for a user in the store: encoded events, and for one who can resume its tokens.
-
-    The last of `frames` has the number `last`.
-    """
-
-    tokens: tuple[str, ...]
-    last: int
-    frames: list[bytes]
-
-
-class Bus(Protocol):
-    """The way to other nodes, and what is written for them to go on with. Nothing here waits for another node.
-
-    What is sent or kept in one turn of the event loop goes out together, in order; while the store is away it waits.
-    """
-
-    watcher: Watcher
-
-    @property
-    def node(self) -> str:
-        """The id of this node."""
-        ...
-
-    @property
-    def salt(self) -> bytes:
-        """Random bytes that all nodes share; empty until the store was reached."""
-        ...
-
-    @property
-    def ahead(self) -> float:
-        """By how many seconds the clock that all nodes go by is ahead of this one's."""
-        ...
-
-    def home(self, user: User) -> Home | None:
-        """Return the user's home; None if it has none."""
-        ...
-
-    def post(self, node: str, parcel: bytes) -> None:
-        """Send a parcel to a node."""
-        ...
-
-    def keep(self, user: User, frame: bytes, first: int, last: int, kept: Callable[[bool], None] | None = None) -> None:
-        """Write an event for the user; from then on those from `first` to `last` are kept, this being the last.
-
-        `kept` is called once it is written, or with False if this node is not the user's home any more.
-        """
-        ...
-
-    def open(self, user: User, tokens: Collection[str], *, is_new: bool) -> None:
-        """Say with which tokens the user can resume; `is_new` drops what was kept."""
-        ...
-
-    async def load(self, user: User) -> Box:
-        """Return what is kept for the user."""
-        ...
-
-    def forget(self, user: User) -> None:
-        """Drop what is kept for the user."""
-        ...
-
-    async def adopt(self, user: User, home: Home) -> bool:
-        """Make this node the home of a user whose node is gone; False if another one was faster."""
-        ...
-
-
 class Stores(Protocol):
     """All that is remembered."""
 
     @property
-    def bus(self) -> Bus | None:
+    def bus(self) -> "Bus | None":
         """The way to other nodes; None if there can be none."""
         ...
 

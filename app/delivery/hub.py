@@ -17,7 +17,8 @@ from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
-from stores.base import Box, Directory, Holder, Peer, Revocation, User
+from stores.base import Directory, Holder, Peer, Revocation, User
+from stores.bus import Box
 
 
 class Endpoint(Protocol):

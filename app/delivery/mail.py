@@ -11,7 +11,8 @@ from secrets import compare_digest
 from app.wire.codec import with_offset, without_offset
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
-from stores.base import Box, User
+from stores.base import User
+from stores.bus import Box
 
 
 class Mailbox:

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from app.delivery.mail import Mailbox
 from handlers.ports import Receipt
 from schemas.capabilities import Spoken
-from stores.base import Bus, Directory, Home, Peer, Revocation, User, Watcher
+from stores.base import Directory, Peer, Revocation, User
+from stores.bus import Bus, Home, Watcher
 
 LONGEST_WAIT = 10_000
 MARKS = 1000

@@ -9,7 +9,8 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from stores.base import Box, Holder, Home, StoreUnreachableError, User, Watcher
+from stores.base import Holder, StoreUnreachableError, User
+from stores.bus import Box, Home, Watcher
 from stores.redis import scripts
 from stores.redis.client import Argument, Client, reaching
 from stores.redis.replica import Replica

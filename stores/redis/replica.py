@@ -7,7 +7,8 @@ import anyio
 import msgspec
 from msgspec import Raw
 
-from stores.base import Holder, Home, Peer, StoreUnreachableError, User, Watcher
+from stores.base import Holder, Peer, StoreUnreachableError, User
+from stores.bus import Home, Watcher
 from stores.memory import MemoryDirectory, MemorySent
 from stores.redis import scripts
 from stores.redis.client import Client

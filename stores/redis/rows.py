@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Struct
 from schemas.fields import Role
 
-from stores.base import Holder, Home, Peer, Request, Revocation, Session, User
+from stores.base import Holder, Peer, Request, Revocation, Session, User
+from stores.bus import Home
 
 _encode = msgspec.json.Encoder().encode
 peer_of = msgspec.json.Decoder(Peer).decode

@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from stores.base import Watcher
+from stores.bus import Watcher
 from stores.redis.bus import RedisBus
 from stores.redis.client import Client
 from stores.redis.lease import Lease
