@@ -4,7 +4,8 @@ import gc
 import ipaddress
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from ssl import SSLContext
@@ -31,6 +32,9 @@ PAIRS_AT_ONCE = 100  # who is on the way to a session; a server lets only so man
 PAIRS_BETWEEN_BREATHS = 50
 SOCKETS_PER_ADDRESS = 20_000  # a system has some 28,000 ports for connections from one address to one other
 SPARE_FILES = 64
+
+Meter = Callable[[], Awaitable[float | None]]
+"""Returns for how many seconds what is measured has worked on a processor so far; None if that is not known."""
 
 
 def run(
@@ -85,8 +89,11 @@ def source_address(host: str, pair: int) -> tuple[str, int] | None:
 class Bench:
     """One run; its results are there once `run` has returned."""
 
-    def __init__(self, plan: Plan, tokens: Sequence[str], tls: SSLContext | None = None) -> None:
+    def __init__(
+        self, plan: Plan, tokens: Sequence[str], tls: SSLContext | None = None, meter: Meter | None = None
+    ) -> None:
         self._plan = plan
+        self._meter = meter or partial(cpu_seconds, plan.urls, tls)
         self._tokens = tokens
         self._scope = CancelScope()
         self._load = Load(plan, self._scope.cancel, tls)
@@ -140,12 +147,12 @@ class Bench:
         self._connects_per_second = 2 * self._plan.pairs / (perf_counter() - begin)
 
     async def _connect_pair(self, number: int, pair: Pair) -> None:
-        url = self._plan.url
+        urls = self._plan.urls
         tokens = self._tokens[2 * number], self._tokens[2 * number + 1]
         try:
-            await pair.connect(url, tokens, source_address(host_of(url), number))
+            await pair.connect(urls, tokens, source_address(host_of(urls[0]), number))
         except (OSError, WSError) as error:
-            self._load.fail(f"cannot connect to {url}: {described(error)}")
+            self._load.fail(f"cannot connect to {' or '.join(urls)}: {described(error)}")
         finally:
             self._limit.release()
 
@@ -160,11 +167,11 @@ class Bench:
             if number % PAIRS_BETWEEN_BREATHS == 0:
                 await checkpoint()
         await anyio.sleep(WARM_UP_SECONDS)
-        first, begin, worked = load.latencies.copy(), perf_counter(), await cpu_seconds(plan.url, load.tls)
+        first, begin, worked = load.latencies.copy(), perf_counter(), await self._meter()
         for number in range(plan.rounds):
             await self._measure_round(str(number + 1) if plan.rounds > 1 else "all")
         everything, seconds = load.latencies.since(first), perf_counter() - begin
-        cpu = _difference(worked, await cpu_seconds(plan.url, load.tls))
+        cpu = _difference(worked, await self._meter())
         await self._drain()
         self._total = figures(everything, seconds, load.closed.total() + load.in_flight, cpu)
         if plan.rounds > 1:
@@ -172,11 +179,11 @@ class Bench:
 
     async def _measure_round(self, name: str) -> None:
         load = self._load
-        worked = await cpu_seconds(self._plan.url, self._load.tls)
+        worked = await self._meter()
         before, closed_before, begin = load.latencies.copy(), load.closed.total(), perf_counter()
         await anyio.sleep(self._plan.seconds)
         latencies, seconds = load.latencies.since(before), perf_counter() - begin
-        cpu = _difference(worked, await cpu_seconds(self._plan.url, self._load.tls))
+        cpu = _difference(worked, await self._meter())
         self._rounds.append(figures(latencies, seconds, load.closed.total() - closed_before, cpu))
         self.series.append((name, latencies))
 
@@ -210,8 +217,13 @@ def described(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-async def cpu_seconds(url: str, tls: SSLContext | None = None) -> float | None:
-    """Return how long the server has worked on a processor, by its metrics; None if it does not tell."""
+async def cpu_seconds(urls: Sequence[str], tls: SSLContext | None = None) -> float | None:
+    """Return how long these servers have worked on a processor, by their metrics; None if one does not tell."""
+    told = [await _cpu_seconds(url, tls) for url in urls]
+    return None if None in told else sum(filter(None, told))
+
+
+async def _cpu_seconds(url: str, tls: SSLContext | None) -> float | None:
     parts = urlsplit(url)
     metrics = parts._replace(scheme="https" if parts.scheme == "wss" else "http", path="/metrics").geturl()
     try:

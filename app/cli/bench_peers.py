@@ -1,7 +1,7 @@
 """The peers of a load run: pairs of sockets that talk, one way, as fast as the other side receives."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ssl import SSLContext
 from time import perf_counter_ns
 
@@ -82,10 +82,13 @@ class Pair:
         self._in_flight = 0
         self._is_over = False
 
-    async def connect(self, url: str, tokens: tuple[str, str], source: tuple[str, int] | None) -> None:
-        """Take both as far as a session; raises `OSError` or `picows.WSError`."""
-        await self._ann.introduce(url, tokens[0], source)
-        target = await self._bob.introduce(url, tokens[1], source)
+    async def connect(self, urls: Sequence[str], tokens: tuple[str, str], source: tuple[str, int] | None) -> None:
+        """Take both as far as a session, ann by the first URL and bob by the last.
+
+        Raises `OSError` or `picows.WSError`.
+        """
+        await self._ann.introduce(urls[0], tokens[0], source)
+        target = await self._bob.introduce(urls[-1], tokens[1], source)
         asked = self._bob.expect("CONNECTION_REQUEST_RECEIVED")
         accepted = self._ann.expect("CONNECTION_ACCEPTED")
         self._ann.send(_frame("CONNECTION_REQUEST", targetId=target))

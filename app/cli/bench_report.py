@@ -32,7 +32,8 @@ _CLOSE_HINTS: dict[int, str] = {
 class Plan(Struct, frozen=True, rename="camel"):
     """What to do: `pairs` of sockets at `url`, `window` messages of `size` bytes in flight in each.
 
-    With `resume` the receivers say now and then what they have handled; with `acks` each message asks for one.
+    The receivers are at `receivers_url` if that is another node. With `resume` they say now and then what they have
+    handled; with `acks` each message asks for one.
     """
 
     url: str
@@ -43,12 +44,18 @@ class Plan(Struct, frozen=True, rename="camel"):
     ramp: float
     rounds: int
     capabilities: tuple[str, ...] = ()
+    receivers_url: str | None = None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The sockets' URLs, each once: that of the senders, then that of the receivers."""
+        return tuple(dict.fromkeys((self.url, self.receivers_url or self.url)))
 
 
 class Figures(Struct, frozen=True, rename="camel"):
     """What was measured in some time; latencies are milliseconds, None where no message came.
 
-    `cpu` is the server's time on the processor in microseconds a message; None where it does not tell.
+    `cpu` is the servers' time on the processor in microseconds a message; None where one does not tell.
     """
 
     messages: int

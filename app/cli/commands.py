@@ -243,6 +243,30 @@ def bench(  # noqa: PLR0917 - click passes them by name
 
 
 @main.command()
+@click.option("--pairs", type=click.IntRange(1, 2000), default=50, show_default=True, help="Pairs of peers.")
+@click.option("--window", type=click.IntRange(1, 1000), default=8, show_default=True, help="In flight in each pair.")
+@click.option("--size", type=click.IntRange(20, 1_000_000), default=100, show_default=True, help="Bytes of a message.")
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=3, show_default=True, help="For each measurement.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 20),
+    default=3,
+    show_default=True,
+    help="Times; the median is told.",
+)
+def bench_nodes(pairs: int, window: int, size: int, seconds: float, rounds: int) -> None:
+    """Measure what it costs to talk across nodes: two nodes and a Redis of its own, against one node alone."""
+    try:
+        from app.cli.bench_nodes import run  # noqa: PLC0415 - needs requirements/bench.txt
+        from app.cli.bench_report import Plan  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is missing; install requirements/bench.txt, as bin/bench-nodes does"
+        ) from None
+    run(Plan("", pairs, window, size, seconds, 0, rounds))
+
+
+@main.command()
 @click.option("--peers", type=click.IntRange(2, 5000), default=500, show_default=True, help="Peers that come and go.")
 @click.option("--minutes", type=click.FloatRange(0, 1440), default=30, show_default=True, help="How long.")
 @click.option("--acts", type=click.IntRange(1), help="End after so many acts of all peers, if that is sooner.")

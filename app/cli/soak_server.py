@@ -109,7 +109,7 @@ class Server:
 @asynccontextmanager
 async def serving(folder: Path, environment: dict[str, str]) -> AsyncIterator[Server]:
     """Run a server in this environment on a port of its own, logging as JSON into the folder; end it afterwards."""
-    port = _free_port()
+    port = free_port()
     place = {"PORT": str(port), "HOST": "127.0.0.1", "LOG_FORMAT": "json", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "app", "serve"]
     with (folder / "server.log").open("wb") as out:
@@ -148,7 +148,8 @@ def _is_error(line: str) -> bool:
         return bool(line.strip())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
