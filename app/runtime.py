@@ -19,9 +19,11 @@ from app.auth.keyfile import KeyFile
 from app.auth.keyring import KeyRing
 from app.auth.tokens import TokenVerifier
 from app.clock import Sources, SystemClock
+from app.delivery.cluster import Cluster, cluster
+from app.delivery.handover import Handover
 from app.delivery.hub import Hub
 from app.delivery.mail import Mail
-from app.delivery.nodes import Nodes
+from app.delivery.nodes import Followers, Nodes
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
 from app.ops.audit import Append, AuditLog, NoAudit
@@ -49,7 +51,7 @@ from handlers.table import Route
 from schemas.capabilities import CAPABILITIES
 from schemas.errors import CloseCode
 from stores.base import Revocation, Stores, StoreUnreachableError, User
-from stores.bus import Home
+from stores.bus import Bus, Home
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1
@@ -105,15 +107,15 @@ class Runtime:
             clock=sources.clock,
         )
         endpoints: dict[int, Connection] = {}
-        self.nodes = None if stores.bus is None else Nodes(stores.bus, stores.directory, self.spawn)
-        self.presence = Presence(stores.directory, settings.presence_everyone, has_nodes=self.nodes is not None)
+        self.cluster = cluster(stores.bus, sources.monotonic)
+        self.presence = Presence(stores.directory, settings.presence_everyone, has_nodes=self.cluster is not None)
         self.mail = Mail(
             events=settings.replay_events,
             size=settings.replay_bytes,
             total_size=settings.replay_total_bytes,
             on_overflow=self._overflow,
         )
-        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids, nodes=self.nodes)
+        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids, cluster=self.cluster)
         self.audit = NoAudit() if plan.audit is None else AuditLog(plan.audit, log)
         self.services = Services(
             stores=watched,
@@ -168,31 +170,37 @@ class Runtime:
             )
         )
 
-        if self.nodes is not None:
-            self._meet(self.nodes)
+        self.handover: Handover | None = None
+        if self.cluster is not None and stores.bus is not None:
+            self.handover = Handover(endpoints, self.hub, self.mail, self.presence, self.cluster)
+            self._meet(stores.bus, self.cluster, self.handover)
 
-    def _meet(self, nodes: Nodes) -> None:
+    def _meet(self, bus: Bus, cluster: Cluster, handover: Handover) -> None:
         """Have what happens on other nodes take effect on this one."""
-        nodes.house = self.hub
-        nodes.adopt, nodes.reassert, nodes.enforce = self._adopt, self._reassert, self._enforce
-        nodes.bus.watcher = nodes
+        cluster.relay.deliver = handover.deliver
+        followers = Followers(self._adopt, self._reassert, self._enforce, self.spawn)
+        bus.watcher = Nodes(bus, self.stores.directory, cluster.relay, handover, followers)
 
     async def _adopt(self, user: User, home: Home) -> None:
         """Take over a user whose node is gone, unless another node does."""
-        bus = self.stores.bus
-        if bus is not None and await bus.adopt(user, home):
-            peer = self.stores.directory.peer(user)
-            if peer is not None:
-                self.hub.adopt(user, peer.spoken, await bus.load(user))
-            await departures.abandon(user, self.services)
+        bus, handover = self.stores.bus, self.handover
+        if bus is None or handover is None or not await bus.adopt(user, home):
+            return
+        peer = self.stores.directory.peer(user)
+        if peer is not None:
+            handover.adopt(user, peer.spoken, await bus.load(user))
+        await departures.abandon(user, self.services)
 
     async def _reassert(self, user: User) -> None:
         """Take back a user whose socket is here, whom another node took over since it took this one for gone."""
-        bus, socket, written = self.stores.bus, self.hub.endpoint(user), self.hub.written(user)
-        if bus is None or not isinstance(socket, Connection):
+        bus, handover = self.stores.bus, self.handover
+        if bus is None or handover is None:
+            return
+        socket, written = handover.endpoint(user), handover.written(user)
+        if not isinstance(socket, Connection):
             return
         if await departures.reassert(user, socket, self.services):
-            self.hub.merge(user, await bus.load(user), written)
+            handover.merge(user, await bus.load(user), written)
         else:
             socket.close(CloseCode.RESTART, "This node was cut off; connect again")
 
@@ -207,6 +215,8 @@ class Runtime:
         """Do what has become due: expire requests and absences, look after sockets."""
         if self.stores.bus is not None and isinstance(self.services.clock, SystemClock):
             self.services.clock.ahead = self.stores.bus.ahead
+        if self.cluster is not None:
+            self.cluster.relay.tick()
         self.gateway.sweep()
         self.lobby.sweep()
         self.failures.forget()
@@ -327,8 +337,8 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         )
         yield runtime
         runtime.is_draining = True
-        if runtime.nodes is not None:
-            runtime.hub.rewrite()
+        if runtime.handover is not None:
+            runtime.handover.rewrite()
         last_words = runtime.last_words()
         tasks.cancel_scope.cancel()
     if runtime.issuer is not None:

@@ -6,7 +6,7 @@ from schemas.errors import ErrorCode, EventError
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
 from stores.base import Sent, SentLog, Session, User
 
-from handlers.ports import Receipt
+from handlers.ports import MessageKey, Receipt
 from handlers.table import Context, HandlerTable
 
 table = HandlerTable()
@@ -50,12 +50,12 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
     if sent is not None:
         return _acknowledge(sent, message_id, session, ctx, is_duplicate=True)
     received, receipt = _addressed(message, message_id, session, ctx), Receipt()
-    mark = f"{session.id} {ctx.user.id} {message_id}"
-    ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt, mark=mark)
+    key = MessageKey(f"{session.id} {ctx.user.id} {message_id}", received.timestamp)
+    ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt, key=key)
     if not receipt.pending:
         sent = _concluded(now, received.timestamp, receipt)
         log.add(message_id, sent)
-        return _ack(message_id, session, sent)
+        return _ack(message_id, session, sent, is_duplicate=receipt.first is not None)
     pending = Sent(now, received.timestamp, waiting=[])
     log.add(message_id, pending)
     receipt.when_whole(lambda: _conclude(log, message_id, pending, receipt))
@@ -71,7 +71,8 @@ def _acknowledge(
     ref, socket = ctx.take_ref(), ctx.socket
 
     def acknowledge(whole: Sent) -> None:
-        socket.send(_ack(message_id, session, whole, is_duplicate=is_duplicate), ref)
+        came_before = is_duplicate or whole.timestamp != sent.timestamp
+        socket.send(_ack(message_id, session, whole, is_duplicate=came_before), ref)
 
     sent.waiting.append(acknowledge)
     return None
@@ -86,7 +87,7 @@ def _conclude(log: SentLog, message_id: str, pending: Sent, receipt: Receipt) ->
 
 
 def _concluded(at: float, timestamp: str, receipt: Receipt) -> Sent:
-    return Sent(at, timestamp, tuple(receipt.delivered), tuple(receipt.queued))
+    return Sent(at, receipt.first or timestamp, tuple(receipt.delivered), tuple(receipt.queued))
 
 
 def _chosen(ids: Collection[str], session: Session, ctx: Context) -> list[User]:

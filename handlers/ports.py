@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Raw, Struct
 from schemas.auth import Resume
@@ -164,11 +164,13 @@ class Socket(Protocol):
 class Receipt(Struct):
     """Which users an event was handed to, and for whom it is kept; ids.
 
-    It is whole once nobody holds it back who is still to say, or to write down what is kept.
+    It is whole once nobody holds it back who is still to say, or to write down what is kept. Where the message had come
+    before, `first` is the timestamp that it had then.
     """
 
     delivered: list[str] = []
     queued: list[str] = []
+    first: str | None = None
     pending: int = 0
     waiting: Callable[[], None] | None = None
 
@@ -191,6 +193,13 @@ class Receipt(Struct):
             call()
 
 
+class MessageKey(NamedTuple):
+    """By what a message is known that may be sent again, and its timestamp."""
+
+    name: str
+    timestamp: str
+
+
 class Delivery(Protocol):
     """The way to other users. Nothing here waits for a receiver."""
 
@@ -203,14 +212,14 @@ class Delivery(Protocol):
         names: Collection[User] = (),
         ref: Raw | None = None,
         receipt: Receipt | None = None,
-        mark: str = "",
+        key: MessageKey | None = None,
     ) -> None:
         """Hand the event to each user's socket, or keep it for one who is away; others do not get it.
 
         `about` is the peer that the event names: a pending presence update of it goes out before, and if it is among
         the users, it does not get the event itself. `names` are peers that it names besides, who do get it. `ref` is
         that of the event that this answers. What becomes of it is written into `receipt`, at once or, where other
-        nodes or a store have a part in it, some time later. To whom a message of this `mark` was sent before, as far as
+        nodes or a store have a part in it, some time later. To whom a message of this `key` was sent before, as far as
         that is known here or at the user's node, it is not sent again.
         """
         ...

@@ -1,9 +1,9 @@
 """The bus protocol: what goes between nodes that share a store, and what each writes for the others to go on with."""
 
-from collections.abc import Callable, Collection
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from stores.base import Peer, Revocation, User
 
@@ -31,8 +31,11 @@ class Watcher:
     def revoked(self, revocation: Revocation) -> None:
         """Another node revoked tokens."""
 
-    def arrived(self, node: str, parcel: bytes) -> None:
-        """Another node sent something; each parcel arrives once, those of one node in the order of sending."""
+    def arrived(self, node: str, parcels: Raw) -> None:
+        """Another node sent these, a list in MessagePack; each comes once, and in the order of sending."""
+
+    def answered(self) -> None:
+        """Take note that some of what was to be kept is, and that whoever waited for that has been told."""
 
     def gone(self, node: str) -> None:
         """Take note that a node is gone."""
@@ -44,15 +47,25 @@ class Watcher:
         """Take note that the store has lost what was kept in it for users."""
 
 
+class Mark(NamedTuple):
+    """By what a message is known that may be sent again, 64 bits, and when it was sent first: a `Clock.timestamp`."""
+
+    key: int
+    timestamp: str
+
+
 class Box(Struct):
     """What is kept for a user in the store: encoded events, and for one who can resume its tokens.
 
-    The last of `frames` has the number `last`.
+    The last of `frames` has the number `last`. `seen` is how far it came with what each node sent, `marks` are those of
+    the latest messages.
     """
 
     tokens: tuple[str, ...]
     last: int
     frames: list[bytes]
+    seen: dict[str, int]
+    marks: list[Mark]
 
 
 class Bus(Protocol):
@@ -82,14 +95,37 @@ class Bus(Protocol):
         """Return the user's home; None if it has none."""
         ...
 
-    def post(self, node: str, parcel: bytes) -> None:
-        """Send a parcel to a node."""
+    @property
+    def is_away(self) -> bool:
+        """Whether the store does not answer, as far as is known."""
         ...
 
-    def keep(self, user: User, frame: bytes, first: int, last: int, kept: Callable[[bool], None] | None = None) -> None:
+    def post(self, node: str, parcel: object, size: int) -> None:
+        """Send a parcel of about so many bytes to a node: whatever msgspec can encode."""
+        ...
+
+    def keep(
+        self,
+        user: User,
+        frame: bytes,
+        first: int,
+        last: int,
+        *,
+        seen: Mapping[str, int],
+        mark: Mark | None = None,
+        kept: Callable[[bool], None] | None = None,
+    ) -> None:
         """Write an event for the user; from then on those from `first` to `last` are kept, this being the last.
 
-        `kept` is called once it is written, or with False if this node is not the user's home any more.
+        `seen` is how far the user came with what each node sent, this event included. `kept` is called once it is
+        written, or with False if this node is not the user's home any more.
+        """
+        ...
+
+    def when_sent(self, call: Callable[[], None]) -> bool:
+        """Call this once all that is put down by now is on its way, so that it will be done if this node dies.
+
+        False, and no call, if the store does not answer anyway. Should it cease to, the call comes all the same.
         """
         ...
 

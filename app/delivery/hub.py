@@ -5,20 +5,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Raw
-from msgspec.structs import replace
 
+from app.delivery.cluster import Cluster
 from app.delivery.mail import Mail, Mailbox
-from app.delivery.nodes import Message, Nodes
+from app.delivery.marks import mark_of
 from app.delivery.outbox import Outbox
 from app.delivery.presence import Link, Presence
-from app.wire.codec import encode, with_offset, with_ref, without_offset
-from handlers.ports import Ids, Receipt, Socket
+from app.wire.codec import encode, with_offset, with_ref
+from handlers.ports import Ids, MessageKey, Receipt, Socket
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from stores.base import Directory, Holder, Peer, Revocation, User
-from stores.bus import Box
+from stores.bus import Mark
 
 
 class Endpoint(Protocol):
@@ -56,10 +56,10 @@ class Hub:
         directory: Directory,
         ids: Ids,
         *,
-        nodes: Nodes | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
-        self._nodes = nodes
-        self._early: dict[User, list[tuple[Message, Receipt | None]]] = {}
+        self._cluster = cluster
+        self._held = {} if cluster is None else cluster.relay.held
         self._endpoints = endpoints
         self._mail = mail
         self._presence = presence
@@ -81,23 +81,23 @@ class Hub:
         names: Collection[User] = (),
         ref: Raw | None = None,
         receipt: Receipt | None = None,
-        mark: str = "",
+        key: MessageKey | None = None,
     ) -> None:
         """See `Delivery`. What is the same for all and needs no receipt takes the short way, as most does."""
         if event.has_variants or ref is not None or receipt is not None or names:
-            self._send_each(users, event, about, names=names, ref=ref, receipt=receipt or Receipt(), mark=mark)
+            self._send_each(users, event, about, names=names, ref=ref, receipt=receipt or Receipt(), key=key)
             return
         payload = encode(event)
         links = self._links
-        pending = self._presence.pending
+        pending, held = self._presence.pending, self._held
         for user in users:
             if user == about:
                 continue
             link = links.get(user)
-            if link is None:
-                self._keep(user, payload, about)
+            if link is None or (held and user in held):
+                self.keep(user, payload, about)
             elif link.box is not None:
-                self._hand_over(link, payload, about)
+                self.hand_over(link, payload, about)
             else:
                 if pending and about is not None:
                     self._presence.settle(about, link)
@@ -108,31 +108,19 @@ class Hub:
         """See `Delivery`."""
         if not self._is_home(user):
             return None
-        old, spoken = self._boxes.get(user), socket.spoken
-        self._early.pop(user, None)
         self._presence.restart(user)
-        if "resume" in spoken:
-            token = self._new_token(self._mail.open(user, spoken), socket)
-            self._write_tokens(user, is_new=True)
-            return token
-        if self._nodes is not None:
-            self._nodes.bus.forget(user)
-        if old is not None and old.is_numbered:
-            self._mail.take(user)
-        if self._directory.peer(user) is not None:
-            self._mail.open(user, spoken)
-        return None
+        token = self._open(user, socket) if "resume" in socket.spoken else None
+        if token is None:
+            self._open_plainly(user, socket)
+        if self._cluster is not None:
+            self._cluster.relay.catch_up(user)
+        return token
 
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
         """See `Delivery`."""
         box = self._boxes.get(user)
-        if self._nodes is not None and (box is None or not box.is_numbered):
-            kept = await self._nodes.bus.load(user)
-            if not self._is_home(user):
-                return None
-            box = self._mail.restore(user, socket.spoken, kept, resume.offset)
-            self._take_early(user)
-            self._presence.recall(user)
+        if self._cluster is not None and (box is None or not box.is_numbered):
+            box = await self._load(self._cluster, user, resume, socket)
         if box is None or not box.can_resume(resume):
             self.resumes["refused"] += 1
             return None
@@ -140,7 +128,9 @@ class Hub:
         box.sent, box.spoken = resume.offset, socket.spoken
         self._mail.handled(box, resume.offset)
         token = self._new_token(box, socket, resume.token)
-        self._write(box) if box.base == box.sent else self._write_tokens(user)
+        self._write_tokens(box)
+        if self._cluster is not None:
+            self._cluster.relay.catch_up(user)
         return token
 
     def confirm(self, user: User) -> None:
@@ -148,7 +138,7 @@ class Hub:
         box = self._boxes.get(user)
         if box is not None and len(box.tokens) > 1:
             box.tokens = box.tokens[-1:]
-            self._write_tokens(user)
+            self._write_tokens(box)
 
     def handled(self, user: User, offset: int) -> None:
         """See `Delivery`."""
@@ -204,20 +194,21 @@ class Hub:
     def forget(self, user: User) -> None:
         """Drop what was kept and keep nothing more; a socket that is still to register starts with nothing."""
         self._presence.forget(user)
-        box = self._boxes.get(user)
+        box, cluster = self._boxes.get(user), self._cluster
         if box is not None and box.is_numbered and box.socket in self._endpoints:
             self._mail.restart(box)
-            self._write_tokens(user, is_new=True)
-        else:
-            self._mail.take(user)
-            if self._nodes is not None:
-                self._nodes.bus.forget(user)
-                self._nodes.forget(user)
+            self._write_tokens(box, is_new=True)
+            return
+        self._mail.take(user)
+        if cluster is not None:
+            cluster.ledger.forget(user)
+            cluster.recognition.forget(user)
+            cluster.relay.catch_up(user)
 
     def supersede(self, holder: Holder) -> None:
         """Close the socket that another one took the place of; one of another node closes as the user's home moves."""
         endpoint = self._endpoints.get(holder.socket)
-        if endpoint is not None and (self._nodes is None or holder.node == self._nodes.bus.node):
+        if endpoint is not None and (self._cluster is None or holder.node == self._cluster.relay.node):
             endpoint.supersede()
 
     def revoke(self, revocation: Revocation) -> list[User]:
@@ -233,164 +224,62 @@ class Hub:
         """Note which peers a user was shown."""
         self._presence.listed(user, peers)
 
-    def deliver(self, message: Message, receipt: Receipt | None) -> None:
-        """See `app.delivery.nodes.House`. What the client has handled over another node is not delivered again."""
-        user = message.user
-        link, box = self._links.get(user), self._boxes.get(user)
-        if message.offset and box is not None and box.is_held:
-            self._put_off(message, receipt)
-            return
-        if message.offset and not _is_missing(message, box, receipt):
-            return
-        if message.is_again and box is not None and not self._was_missed(message, box, receipt):
-            return
-        if self._was_sent(user, message.mark, receipt):
-            return
-        if link is None:
-            self._keep(user, message.frame, message.about, names=message.names, receipt=receipt)
-            return
-        self._settle(message.names, link)
-        self._hand_over(link, message.frame, message.about, receipt=receipt)
+    def keep(
+        self,
+        user: User,
+        payload: bytes,
+        about: User | None = None,
+        *,
+        names: Collection[User] = (),
+        receipt: Receipt | None = None,
+        mark: Mark | None = None,
+    ) -> None:
+        """Keep a frame for a user who is away from here, or send it on to where its home is."""
+        box, cluster = self._boxes.get(user), self._cluster
+        if cluster is not None and (user in self._held or (box.is_held if box else not self._is_home(user))):
+            relay = cluster.relay
+            relay.send(relay.message(user, payload, about=about, names=names, receipt=receipt, mark=mark))
+        else:
+            self.keep_here(user, payload, receipt=receipt, mark=mark)
+
+    def keep_here(
+        self, user: User, payload: bytes, *, receipt: Receipt | None = None, mark: Mark | None = None
+    ) -> None:
+        """Keep a frame for a user who is away from here, if it is to be kept for."""
+        box, cluster = self._boxes.get(user), self._cluster
+        is_kept = box is not None and self._mail.keep(box, payload)
+        self.kept += is_kept
+        self.dropped += not is_kept
+        if is_kept and receipt is not None:
+            receipt.queued.append(user.id)
+        if box is not None and box.is_numbered and cluster is not None:
+            if is_kept:
+                cluster.ledger.write(box, payload, box.frames[-1], receipt=receipt, mark=mark)
+            else:
+                cluster.ledger.forget(user)
+
+    def hand_over(
+        self,
+        link: Link,
+        payload: bytes,
+        about: User | None,
+        *,
+        names: Collection[User] = (),
+        ref: Raw | None = None,
+        receipt: Receipt | None = None,
+        mark: Mark | None = None,
+    ) -> None:
+        """Send a frame over a user's socket, numbered and kept if it can resume."""
+        if self._presence.pending:
+            self._settle(names if about is None else (about, *names), link)
+        box = link.box
+        frame = payload if box is None else self._mail.number(box, payload)
+        link.outbox.put(frame if ref is None else _referring(payload, ref, box))
+        self.delivered += 1
         if receipt is not None:
-            receipt.delivered.append(user.id)
-
-    def _put_off(self, message: Message, receipt: Receipt | None) -> None:
-        """Have an event that another node had numbered wait until it is known from where the client goes on."""
-        if receipt is not None:
-            receipt.hold()
-        self._early.setdefault(message.user, []).append((message, receipt))
-
-    def _take_early(self, user: User) -> None:
-        """Deliver what waited for that; if the client starts over, it is of no use any more."""
-        for message, receipt in self._early.pop(user, ()):
-            self.deliver(message, receipt)
-            if receipt is not None:
-                receipt.settle()
-
-    def _was_missed(self, message: Message, box: Mailbox, receipt: Receipt | None) -> bool:
-        """Whether an event that a gone node did not confirm has not come to the client, nor waits for it.
-
-        Of what its client had from that node besides what was written it is not known what it was: so much of what is
-        sent again is neither sent twice nor said to have arrived.
-        """
-        if hash(message.frame) in box.past:
-            if receipt is not None:
-                receipt.queued.append(message.user.id)
-            return False
-        if box.phantoms:
-            box.phantoms -= 1
-            return False
-        return True
-
-    def _was_sent(self, user: User, mark: str, receipt: Receipt | None) -> bool:
-        """Whether a message was sent to a user of this node before, which is noted in the receipt."""
-        if not mark or self._nodes is None or self._nodes.is_new(user, mark):
-            return False
-        if receipt is not None:
-            receipt.delivered.append(user.id)
-        return True
-
-    def moved(self, user: User, socket: int, *, is_claimed: bool) -> None:
-        """See `app.delivery.nodes.House`. What was kept and is not written goes on to the user's new home."""
-        endpoint, box = self._endpoints.get(socket), self._boxes.get(user)
-        self._presence.forget(user)
-        if self._nodes is not None:
-            self._nodes.forget(user)
-        early = self._early.pop(user, ())
-        frames = self._mail.take(user)
-        if endpoint is not None and is_claimed:
-            endpoint.supersede()
-        elif endpoint is not None:
-            endpoint.close(CloseCode.RESTART, "This node was cut off; connect again")
-        if self._nodes is not None and box is not None and not box.is_numbered:
-            for frame in frames:
-                self._nodes.forward(user, frame)
-            for message, receipt in early:
-                self._nodes.forward(user, message.frame, receipt=receipt, offset=message.offset)
-                if receipt is not None:
-                    receipt.settle()
-
-    def is_here(self, user: User) -> bool:
-        """See `app.delivery.nodes.House`."""
-        return user in self._links
-
-    def adopt(self, user: User, spoken: Spoken, kept: Box) -> None:
-        """Keep what comes for a user whose node is gone, after what that one wrote."""
-        if "resume" in spoken:
-            box = self._mail.restore(user, spoken, kept, 0)
-            self._take_early(user)
-            self._write(box)
-            self._presence.recall(user)
-            return
-        came = self._mail.take(user)
-        box = self._mail.open(user, spoken)
-        for frame in (*kept.frames, *came):
-            self._mail.keep(box, frame)
-
-    def expect(self, user: User, spoken: Spoken) -> None:
-        """See `app.delivery.nodes.House`."""
-        if user not in self._links and user not in self._boxes:
-            self._mail.hold(user, spoken)
-
-    def endpoint(self, user: User) -> Endpoint | None:
-        """Return the socket that a user is registered over; None if it is not of this node."""
-        link = self._links.get(user)
-        found = (each for each in self._endpoints.values() if link is not None and each.outbox is link.outbox)
-        return next(found, None)
-
-    def written(self, user: User) -> int:
-        """Return up to which number a user's events stand in the store, as far as is known."""
-        box = self._boxes.get(user)
-        return 0 if box is None else box.written
-
-    def merge(self, user: User, kept: Box, written: int) -> None:
-        """Take in what another node wrote for a user whom it took over, though its socket was here all the time.
-
-        Up to `written` that is from here.
-        """
-        link = self._links.get(user)
-        box = None if link is None else link.box
-        if link is None or box is None:
-            return
-        box.base, own = written, set(box.frames)
-        for number, frame in enumerate(kept.frames, kept.last - len(kept.frames) + 1):
-            if number > written and frame not in own:
-                link.outbox.put(self._mail.number(box, without_offset(frame)))
-        self._write(box)
-
-    def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
-        """See `app.delivery.nodes.House`."""
-        if after is not None:
-            if before is None or before.looks != after.looks:
-                self._presence.announce(after)
-        elif before is not None:
-            if before.status != "offline":
-                self._presence.announce(replace(before, status="offline"))
-            if before.user in self._boxes and before.user not in self._links:
-                self.forget(before.user)
-
-    def rewrite(self) -> None:
-        """See `app.delivery.nodes.House`. Of the others who are away, too, for whoever adopts them."""
-        for box in self._boxes.values():
-            if not box.is_broken:
-                self._write(box)
-
-    def _write(self, box: Mailbox) -> None:
-        """Write all of a mailbox anew."""
-        if self._nodes is None:
-            return
-        bus = self._nodes.bus
-        bus.open(box.user, box.tokens, is_new=True)
-        last = box.last if box.is_numbered else len(box.frames)
-        first = last - len(box.frames) + 1
-        for number, frame in enumerate(box.frames, first):
-            bus.keep(box.user, frame, first, number)
-        box.written = last
-
-    def _write_tokens(self, user: User, *, is_new: bool = False) -> None:
-        box = self._boxes.get(user)
-        if self._nodes is not None and box is not None and box.is_numbered:
-            self._nodes.bus.open(user, box.tokens, is_new=is_new)
+            receipt.delivered.append(link.user.id)
+        if box is not None and self._cluster is not None:
+            self._cluster.ledger.write(box, payload, frame, receipt=receipt, mark=mark, outbox=link.outbox)
 
     def _send_each(
         self,
@@ -401,9 +290,10 @@ class Hub:
         names: Collection[User],
         ref: Raw | None,
         receipt: Receipt,
-        mark: str,
+        key: MessageKey | None,
     ) -> None:
         """Send to each user the variant that it speaks, encoded once, and write down what became of it."""
+        mark = None if key is None or self._cluster is None else mark_of(key)
         variants: dict[Spoken, bytes] = {}
         for user in users:
             if user == about:
@@ -416,15 +306,12 @@ class Hub:
             payload = variants.get(spoken)
             if payload is None:
                 payload = variants[spoken] = _encode_variant(event, spoken)
-            is_here = link is not None or user in self._boxes
-            if not payload or (is_here and self._was_sent(user, mark, receipt)):
+            if not payload or (mark is not None and self._was_sent(user, mark, receipt)):
                 continue
-            if link is not None:
-                self._settle(names, link)
-                self._hand_over(link, payload, about, ref, receipt)
-                receipt.delivered.append(user.id)
+            if link is None or user in self._held:
+                self.keep(user, payload, about, names=names, receipt=receipt, mark=mark)
             else:
-                self._keep(user, payload, about, names=names, receipt=receipt, mark=mark)
+                self.hand_over(link, payload, about, names=names, ref=ref, receipt=receipt, mark=mark)
 
     def _spoken(self, user: User, link: Link | None) -> Spoken | None:
         """Return what a user speaks that is here, is away from here, or is elsewhere; None if it is nowhere."""
@@ -433,58 +320,50 @@ class Hub:
         box = self._boxes.get(user)
         if box is not None:
             return box.spoken
-        return None if self._nodes is None else self._nodes.spoken(user)
+        if self._cluster is None or self._cluster.relay.elsewhere(user) is None:
+            return None
+        peer = self._directory.peer(user)
+        return None if peer is None else peer.spoken
 
-    def _hand_over(
-        self, link: Link, payload: bytes, about: User | None, ref: Raw | None = None, receipt: Receipt | None = None
-    ) -> None:
-        """Send a frame over a user's socket, numbered and kept if it can resume."""
-        if about is not None and self._presence.pending:
-            self._presence.settle(about, link)
-        box = link.box
-        frame = payload if box is None else self._mail.number(box, payload)
-        link.outbox.put(frame if ref is None else _referring(payload, ref, box))
-        self.delivered += 1
-        if box is not None and self._nodes is not None:
-            self._nodes.write_down(box, payload, receipt)
+    def _was_sent(self, user: User, mark: Mark, receipt: Receipt) -> bool:
+        """Whether a message was sent to a user of this node before, which is noted in the receipt."""
+        link, box, cluster = self._links.get(user), self._boxes.get(user), self._cluster
+        if cluster is None or user in self._held or (link is None and (box is None or box.is_held)):
+            return False  # it is seen where, or when, it is delivered
+        if not cluster.recognition.was_sent(user, mark, receipt):
+            return False
+        (receipt.queued if link is None else receipt.delivered).append(user.id)
+        return True
 
-    def _keep(
-        self,
-        user: User,
-        payload: bytes,
-        about: User | None = None,
-        *,
-        names: Collection[User] = (),
-        receipt: Receipt | None = None,
-        mark: str = "",
-    ) -> None:
-        """Keep a frame for a user who is away from here, or send it on to where its home is."""
-        box, nodes = self._boxes.get(user), self._nodes
-        if box is None and self._forward(user, payload, about, names=names, receipt=receipt, mark=mark):
-            return
-        is_kept = box is not None and self._mail.keep(box, payload)
-        self.kept += is_kept
-        self.dropped += not is_kept
-        if is_kept and receipt is not None:
-            receipt.queued.append(user.id)
-        if box is not None and box.is_numbered and nodes is not None:
-            if is_kept:
-                nodes.write_down(box, payload, receipt)
-            else:
-                nodes.bus.forget(user)
+    def _open(self, user: User, socket: Socket) -> str:
+        """Begin to number what comes for a user; return the token to resume with."""
+        box = self._mail.open(user, socket.spoken)
+        token = self._new_token(box, socket)
+        self._write_tokens(box, is_new=True)
+        return token
 
-    def _forward(
-        self,
-        user: User,
-        payload: bytes,
-        about: User | None,
-        *,
-        names: Collection[User],
-        receipt: Receipt | None,
-        mark: str,
-    ) -> bool:
-        nodes = self._nodes
-        return nodes is not None and nodes.forward(user, payload, about=about, names=names, receipt=receipt, mark=mark)
+    def _open_plainly(self, user: User, socket: Socket) -> None:
+        """Keep what comes for a user who cannot resume, if it is registered, until its socket is."""
+        old = self._boxes.get(user)
+        if self._cluster is not None:
+            self._cluster.ledger.forget(user)
+        if old is not None and (old.is_numbered or old.is_held):
+            self._mail.take(user)
+        if self._directory.peer(user) is not None:
+            self._mail.open(user, socket.spoken)
+
+    async def _load(self, cluster: Cluster, user: User, resume: Resume, socket: Socket) -> Mailbox | None:
+        """Return what another node kept for a user; None if its home is elsewhere again by then."""
+        kept = await cluster.ledger.load(user)
+        if not self._is_home(user):
+            return None
+        self._presence.recall(user)
+        cluster.recognition.restore(user, kept.marks)
+        return self._mail.restore(user, socket.spoken, kept, resume.offset)
+
+    def _write_tokens(self, box: Mailbox, *, is_new: bool = False) -> None:
+        if self._cluster is not None:
+            self._cluster.ledger.open(box, is_new=is_new)
 
     def _settle(self, names: Collection[User], link: Link) -> None:
         for peer in names:
@@ -492,7 +371,7 @@ class Hub:
 
     def _is_home(self, user: User) -> bool:
         """Whether what comes for the user is for this node to keep; not if another socket, elsewhere, is its by now."""
-        return self._nodes is None or self._nodes.elsewhere(user) is None
+        return self._cluster is None or self._cluster.relay.elsewhere(user) is None
 
     def _keep_for(self, user: User, spoken: Spoken) -> None:
         if not self._is_home(user):
@@ -507,17 +386,6 @@ class Hub:
         token = self._ids("res_")
         box.socket, box.tokens = socket.holder.socket, (*used, token)
         return token
-
-
-def _is_missing(message: Message, box: Mailbox | None, receipt: Receipt | None) -> bool:
-    """Whether the client has yet to get an event that its last node numbered; what it handled there has arrived."""
-    if box is None or box.base is None:
-        return False
-    if message.offset > box.base:
-        return True
-    if receipt is not None:
-        receipt.delivered.append(message.user.id)
-    return False
 
 
 def _go_live(box: Mailbox) -> list[bytes]:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from secrets import compare_digest
 
-from app.wire.codec import with_offset, without_offset
+from app.wire.codec import with_offset
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from stores.base import User
@@ -22,9 +22,9 @@ class Mailbox:
     before the user went away, `tokens` are those good for resuming, newest last, and `socket` is the number of the
     user's last socket. One that lost something that its user was still to get is broken, and empty.
 
-    Up to `written` it stands in a store, too. Where the client goes on from another node, `base` is where this one
-    began to number (else None), `past` are hashes of the events that the other node wrote, and `phantoms` is how many
-    more the client had from it that were not written.
+    Up to `written` it stands in a store, too, and `seen` is how far it came with what each node sent. Where the client
+    goes on from another node, `base` is where this one began to number (else None). One that `is_held` is yet to be
+    read from there.
     """
 
     __slots__ = (
@@ -35,8 +35,7 @@ class Mailbox:
         "is_live",
         "is_numbered",
         "last",
-        "past",
-        "phantoms",
+        "seen",
         "sent",
         "size",
         "socket",
@@ -56,8 +55,7 @@ class Mailbox:
         self.sent = 0
         self.written = 0
         self.base: int | None = None
-        self.past: frozenset[int] = frozenset()
-        self.phantoms = 0
+        self.seen: dict[str, int] = {}
         self.socket = 0
         self.tokens: tuple[str, ...] = ()
         self.is_held = False
@@ -106,29 +104,23 @@ class Mail:
         return box
 
     def hold(self, user: User, spoken: Spoken) -> None:
-        """Keep what comes until it is known what another node kept."""
+        """Have what comes wait until it is known what another node kept."""
+        self.take(user)
         box = self.boxes[user] = Mailbox(user, spoken)
         box.is_numbered, box.is_held = False, True
 
     def restore(self, user: User, spoken: Spoken, kept: Box, offset: int) -> Mailbox:
         """Go on with what another node kept; its client has handled all up to `offset`, by what it says.
 
-        That node may have sent more than it could write; numbers go on from the last that the client knows. What came
-        for the user here in the meantime follows.
+        Should that be more than could be written, numbers go on from there.
         """
-        came = self.take(user)
+        self.take(user)
         box = self.boxes[user] = Mailbox(user, spoken)
-        box.tokens, box.last, box.written = kept.tokens, kept.last, kept.last
-        box.past = frozenset(hash(without_offset(frame)) for frame in kept.frames)
-        if offset > box.last:
-            box.phantoms = offset - box.last
-            box.last = box.written = offset
-        else:
+        box.tokens, box.seen = kept.tokens, kept.seen
+        box.last = box.written = box.sent = box.base = max(kept.last, offset)
+        if offset <= kept.last:
             box.frames.extend(kept.frames)
             self._add(box, sum(map(len, kept.frames)))
-        box.sent = box.base = box.last
-        for frame in came:
-            self.keep(box, frame)
         return box
 
     def keep(self, box: Mailbox, payload: bytes) -> bool:

@@ -81,6 +81,7 @@ class Outbox:
     __slots__ = (
         "_events",
         "_flusher",
+        "_holds",
         "_is_due",
         "_is_slow",
         "_light",
@@ -113,10 +114,21 @@ class Outbox:
         self._run: dict[User, int] | None = None
         self._size = 0
         self._light = LIGHT_BYTES
+        self._holds = 0
         self._is_due = False
         self._is_slow = False
         self.is_open = True
         self.is_congested = False
+
+    def hold(self) -> None:
+        """Hold everything back until it is released, once more each time."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """Write out what was held back, unless it still is."""
+        self._holds -= 1
+        if not self._holds and self._is_due:
+            self.flush()
 
     def put(self, payload: bytes) -> None:
         """Send an event after all that was put before."""
@@ -179,7 +191,7 @@ class Outbox:
 
     def flush(self) -> None:
         """Write out what there is, unless the transport is still at what it got before."""
-        if self.is_congested:
+        if self.is_congested or self._holds:
             return
         self._is_due = False
         events = self._events

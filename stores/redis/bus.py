@@ -1,143 +1,47 @@
-"""The bus: what goes to other nodes, and what is written for them to go on with, one pipeline after the other."""
+"""The bus: what goes to other nodes, and what is written for them to go on with, one load after the other."""
 
-from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
 from typing import Any
 
-import anyio
 import msgspec
 from msgspec import Struct
 
-from stores.base import Holder, StoreUnreachableError, User
-from stores.bus import Box, Home, Watcher
+from stores.base import Holder, User
+from stores.bus import Box, Home, Mark, Watcher
 from stores.redis import scripts
-from stores.redis.client import Argument, Client, reaching
+from stores.redis.client import Argument, Client
+from stores.redis.pipe import Load, Pipe
 from stores.redis.replica import Replica
-from stores.redis.rows import row
+from stores.redis.rows import json, row
+from stores.redis.scripts import sha
+from stores.redis.streams import ANY_STREAM, Again, Incoming, Outgoing, message_of
 
-RETRY_SECONDS = 0.2
-RETAINED_BYTES = 8_388_608
-RETAINED_BATCHES = 1000
-WAITING_BYTES = 33_554_432
-ANY_STREAM = 0
-WAITING_TOLD = 10_000
 SLACK = 64
+FIRST = 4  # the place in a write's head of what is its own
+MARK_BYTES = 32  # eight of the key, 24 of the time
 
 _encode = msgspec.msgpack.Encoder().encode
 _tokens_of = msgspec.json.Decoder(tuple[str, ...]).decode
-_encode_tokens = msgspec.json.Encoder().encode
+_seen_of = msgspec.json.Decoder(dict[str, int]).decode
 
 
-class Batch(Struct, array_like=True, tag=1):
-    """What one node sends to another at once, by its serial number; those before `first` are not to be had any more.
+class Write(Struct, gc=False):
+    """What is written for a user at once, and who is told whether this node was allowed to."""
 
-    Numbers begin anew with each `stream`, as when the other was taken for gone and came back.
-    """
+    head: list[object]
+    frames: list[bytes] = []
+    marks: list[bytes] = []
+    told: list[Callable[[bool], None]] = []
+    seen: Mapping[str, int] = {}
 
-    node: str
-    stream: int
-    serial: int
-    first: int
-    parcels: list[bytes]
-
-
-class Again(Struct, array_like=True, tag=2):
-    """Asks for what was sent in a stream from this serial number on."""
-
-    node: str
-    stream: int
-    serial: int
-
-
-_message_of = msgspec.msgpack.Decoder(Batch | Again).decode
-
-
-class Write(Struct):
-    """A script to run on what is kept for a user, and who is told whether this node was allowed to."""
-
-    script: str
-    user: User
-    arguments: list[Argument]
-    told: list[Callable[[bool], None]]
-
-
-class Outgoing:
-    """What goes to one node: what is yet to go, and what went lately, in case it has to go again.
-
-    While the store is away up to `WAITING_BYTES` wait; beyond that the oldest are lost.
-    """
-
-    def __init__(self, node: str, stream: int) -> None:
-        self._node = node
-        self._stream = stream
-        self._serial = 0
-        self._sent: deque[tuple[int, list[bytes], int]] = deque()
-        self._size = 0
-        self._waiting_size = 0
-        self.waiting: deque[bytes] = deque()
-        self.dropped = 0
-
-    @property
-    def _first(self) -> int:
-        return self._sent[0][0] if self._sent else self._serial + 1
-
-    def put(self, parcel: bytes) -> None:
-        """Add a parcel."""
-        self.waiting.append(parcel)
-        self._waiting_size += len(parcel)
-        while self._waiting_size > WAITING_BYTES and len(self.waiting) > 1:
-            self._waiting_size -= len(self.waiting.popleft())
-            self.dropped += 1
-
-    def take(self) -> bytes:
-        """Return what waits, as one message."""
-        self._serial += 1
-        parcels, size = list(self.waiting), self._waiting_size
-        self.waiting.clear()
-        self._waiting_size = 0
-        self._sent.append((self._serial, parcels, size))
-        self._size += size
-        while len(self._sent) > 1 and (self._size > RETAINED_BYTES or len(self._sent) > RETAINED_BATCHES):
-            self._size -= self._sent.popleft()[2]
-        return self._batch(self._serial, parcels)
-
-    def again(self, asked: Again) -> list[bytes]:
-        """Return what is asked for, as far as it is retained."""
-        if asked.stream not in {ANY_STREAM, self._stream}:
-            return []
-        return [self._batch(serial, parcels) for serial, parcels, _ in self._sent if serial >= asked.serial]
-
-    def _batch(self, serial: int, parcels: list[bytes]) -> bytes:
-        return _encode(Batch(self._node, self._stream, serial, self._first, parcels))
-
-
-class Incoming:
-    """What comes from one node in one stream, each batch once and in order."""
-
-    def __init__(self, stream: int) -> None:
-        self.stream = stream
-        self._early: dict[int, Batch] = {}
-        self.expected = 1
-        self.lost = 0
-
-    @property
-    def has_gap(self) -> bool:
-        """Whether something is missing that came before what is here."""
-        return bool(self._early)
-
-    def take(self, batch: Batch) -> list[bytes]:
-        """Return the parcels that have their turn by this batch."""
-        if batch.serial >= self.expected:
-            self._early[batch.serial] = batch
-        if batch.first > self.expected:
-            self.lost += batch.first - self.expected
-            self.expected = batch.first
-        parcels: list[bytes] = []
-        while self.expected in self._early:
-            parcels += self._early.pop(self.expected).parcels
-            self.expected += 1
-        return parcels
+    def put_into(self, heads: list[object], arguments: list[Argument]) -> None:
+        """Add what the script is to be told."""
+        heads.append(self.head)
+        if self.frames:
+            self.head += (json(self.seen).decode(), len(self.frames))
+            arguments.append(b"".join(self.marks))
+            arguments += self.frames
 
 
 class RedisBus:
@@ -146,14 +50,15 @@ class RedisBus:
     def __init__(self, client: Client, replica: Replica) -> None:
         self._client = client
         self._replica = replica
-        self._due = anyio.Event()
         self._streams = count(1)
+        self._serials = count(1)
         self._outgoing: dict[str, Outgoing] = {}
         self._incoming: dict[str, Incoming] = {}
         self._ready: dict[str, Outgoing] = {}
         self._resent: list[tuple[str, bytes]] = []
-        self._writes: list[Write] = []
+        self._writes: dict[str | None, list[Write]] = {}
         self._keeps: dict[User, Write] = {}
+        self._pipe = Pipe(client, (scripts.WRITE,), self._take, self._answered)
         self.ahead = 0.0
         self.salt = b""
         self.publishes = 0
@@ -173,52 +78,79 @@ class RedisBus:
         self._replica.watcher = watcher
 
     @property
+    def is_away(self) -> bool:
+        """See `Bus`."""
+        return self._pipe.is_away
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing waits to be sent or written."""
-        return not (self._ready or self._writes or self._resent)
+        return self._pipe.is_idle and not (self._ready or self._writes or self._resent)
 
     def home(self, user: User) -> Home | None:
         """See `Bus`."""
         return self._replica.homes.get(user)
 
-    def post(self, node: str, parcel: bytes) -> None:
+    def post(self, node: str, parcel: object, size: int) -> None:
         """See `Bus`."""
         outgoing = self._ready.get(node)
         if outgoing is None:
             outgoing = self._outgoing.setdefault(node, Outgoing(self.node, next(self._streams)))
             self._ready[node] = outgoing
-            self._due.set()
-        outgoing.put(parcel)
+            self._pipe.wake()
+        outgoing.put(parcel, size)
 
-    def keep(self, user: User, frame: bytes, first: int, last: int, kept: Callable[[bool], None] | None = None) -> None:
+    def keep(
+        self,
+        user: User,
+        frame: bytes,
+        first: int,
+        last: int,
+        *,
+        seen: Mapping[str, int],
+        mark: Mark | None = None,
+        kept: Callable[[bool], None] | None = None,
+    ) -> None:
         """See `Bus`."""
-        write = self._keeps.get(user)
-        if write is None:
-            write = self._keeps[user] = self._write(scripts.KEEP, user, first, last)
-        arguments, told = write.arguments, write.told
-        arguments[2:4] = first, last
-        arguments.append(frame)
-        excess = len(arguments) - 4 - (last - first + 1)
+        keep = self._keeps.get(user)
+        if keep is None:
+            keep = self._keeps[user] = self._write("keep", user, first, last)
+        keep.head[FIRST:] = first, last
+        keep.seen = seen
+        keep.frames.append(frame)
+        excess = len(keep.frames) - (last - first + 1)
         if excess > SLACK:
-            del arguments[4 : 4 + excess]  # they are not to be kept any more
+            del keep.frames[:excess]  # they are not to be kept any more
+        if mark is not None:
+            keep.marks.append(mark.key.to_bytes(8, "big") + mark.timestamp.encode())
         if kept is not None:
-            told.append(kept)
-            del told[:-WAITING_TOLD]
+            keep.told.append(kept)
+
+    def when_sent(self, call: Callable[[], None]) -> bool:
+        """See `Bus`."""
+        return self._pipe.when_sent(call)
 
     def open(self, user: User, tokens: Collection[str], *, is_new: bool) -> None:
         """See `Bus`."""
         self._keeps.pop(user, None)
-        self._write(scripts.OPEN_BOX, user, _encode_tokens(tuple(tokens)), int(is_new))
+        self._write("open", user, json(tuple(tokens)).decode(), is_new)
 
     def forget(self, user: User) -> None:
         """See `Bus`."""
         self._keeps.pop(user, None)
-        self._write(scripts.FORGET_BOX, user)
+        self._write("forget", user)
 
     async def load(self, user: User) -> Box:
         """See `Bus`."""
-        tokens, last, frames = await self._client.run(scripts.LOAD_BOX, self._client.space.org(user.org), user.id)
-        return Box(() if tokens is None else _tokens_of(tokens), int(last or 0), frames)
+        key = self._client.space.org(user.org)
+        tokens, last, seen, marks, frames = await self._client.run(scripts.LOAD_BOX, key, user.id)
+        return Box(
+            () if tokens is None else _tokens_of(tokens),
+            int(last or 0),
+            frames,
+            _seen_of(seen) if seen else {},
+            [_mark_of(some[at : at + MARK_BYTES]) for some in marks for at in range(0, len(some), MARK_BYTES)],
+        )
 
     async def adopt(self, user: User, home: Home) -> bool:
         """See `Bus`."""
@@ -229,20 +161,20 @@ class RedisBus:
 
     def hear(self, data: bytes) -> None:
         """Take in what another node sent."""
-        message = _message_of(data)
+        message = message_of(data)
         if isinstance(message, Again):
             outgoing = self._outgoing.get(message.node)
             if outgoing is not None:
                 self._resent += ((message.node, batch) for batch in outgoing.again(message))
-                self._due.set()
+                self._pipe.wake()
             return
         incoming = self._incoming.get(message.node)
         if incoming is None or incoming.stream < message.stream:
             incoming = self._incoming[message.node] = Incoming(message.stream)
         elif incoming.stream > message.stream:
             return
-        for parcel in incoming.take(message):
-            self.watcher.arrived(message.node, parcel)
+        for parcels in incoming.take(message):
+            self.watcher.arrived(message.node, parcels)
         if incoming.has_gap:
             self._ask_again(message.node, incoming)
 
@@ -264,50 +196,55 @@ class RedisBus:
 
     async def run(self) -> None:
         """Send and write what is put down here, until cancelled. While Redis is away it waits."""
-        while True:
-            await self._due.wait()
-            self._due = anyio.Event()
-            await self.flush()
+        await self._pipe.run()
 
     async def flush(self) -> None:
-        """Send and write what there is, until that is done."""
-        messages, self._resent = self._resent, []
+        """Send and write what there is while `run` does not; raises `StoreUnreachableError` if that cannot be."""
+        await self._pipe.drain()
+
+    def _take(self) -> Load:
+        """Return what waits as commands: first what is to be kept, so that what tells of it finds it."""
+        writes, self._writes, self._keeps = self._writes, {}, {}
+        load = Load([], [], [])
+        for org, some in writes.items():
+            heads: list[object] = []
+            arguments: list[Argument] = []
+            for write in some:
+                write.put_into(heads, arguments)
+            key = self._client.space.org(org)
+            load.commands.append(("EVALSHA", sha(scripts.WRITE), 1, key, json(heads), *arguments))
+            load.told.append(_teller(some))
         ready, self._ready = self._ready, {}
+        messages, self._resent = self._resent, []
         messages += [(node, outgoing.take()) for node, outgoing in ready.items()]
-        writes, self._writes, self._keeps = self._writes, [], {}
-        results = await self._persist(messages, writes)
+        load.commands += [("PUBLISH", self._client.space.node(node), message) for node, message in messages]
+        load.told += [None] * len(messages)
         self.publishes += len(messages)
-        for write, result in zip(writes, results, strict=True):
-            for told in write.told:
-                told(result == 1)
+        return load
 
-    async def _persist(self, messages: list[tuple[str, bytes]], writes: list[Write]) -> list[Any]:
-        """Do all that until it is done; return what the writes answer. To do it twice is to do it once."""
-        while True:
-            try:
-                return await self._pipe(messages, writes)
-            except StoreUnreachableError:
-                await anyio.sleep(RETRY_SECONDS)
+    def _answered(self) -> None:
+        self.watcher.answered()
 
-    async def _pipe(self, messages: list[tuple[str, bytes]], writes: list[Write]) -> list[Any]:
-        """Do all in one pipeline; return what the writes answer."""
-        pipeline = self._client.redis.pipeline(transaction=False)
-        for write in writes:
-            _ = pipeline.eval(write.script, 1, self._client.space.org(write.user.org), *write.arguments)
-        for node, message in messages:
-            _ = pipeline.publish(self._client.space.node(node), message)
-        results: list[Any] = []
-        with reaching():
-            results = await pipeline.execute()
-        return results[: len(writes)]
-
-    def _write(self, script: str, user: User, *arguments: Argument) -> Write:
+    def _write(self, kind: str, user: User, *arguments: object) -> Write:
         home = self._replica.homes.get(user)
-        write = Write(script, user, [user.id, 0 if home is None else home.fence, *arguments], [])
-        self._writes.append(write)
-        self._due.set()
+        write = Write([kind, user.id, 0 if home is None else home.fence, next(self._serials), *arguments])
+        self._writes.setdefault(user.org, []).append(write)
+        self._pipe.wake()
         return write
 
     def _ask_again(self, node: str, incoming: Incoming) -> None:
         self._resent.append((node, _encode(Again(self.node, incoming.stream, incoming.expected))))
-        self._due.set()
+        self._pipe.wake()
+
+
+def _teller(writes: list[Write]) -> Callable[[Any], None]:
+    def tell(answers: Any) -> None:  # noqa: ANN401 - as Redis answers
+        for write, answer in zip(writes, answers, strict=True):
+            for each in write.told:
+                each(answer == 1)
+
+    return tell
+
+
+def _mark_of(data: bytes) -> Mark:
+    return Mark(int.from_bytes(data[:8], "big"), data[8:].decode())

@@ -1,12 +1,15 @@
 """The connections of one node to Redis, Valkey, or what Sentinels say is their master."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+import anyio
 import msgspec
+from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -22,6 +25,7 @@ SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 SENTINEL_PORT = 26379
 CONNECTIONS = 64
 Argument = str | bytes | int | float
+_pack: Callable[[tuple[Argument, ...]], bytes] = cast("Any", pack_command)
 _org_of = msgspec.json.Decoder(str | None).decode
 
 
@@ -49,6 +53,7 @@ class Client:
         self.patience = patience
         self.redis = _connect(bare, patience, retries=1)
         self._listening = _connect(bare, patience, retries=0)  # a connection made anew has missed something
+        self._wiring = _connect(bare, patience, retries=0, socket_timeout=None)  # timed by load, not by command
         self._scripts: dict[str, Any] = {}
         self._orgs: set[str | None] = set()
 
@@ -121,10 +126,46 @@ class Client:
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
+    @asynccontextmanager
+    async def wired(self, sources: Sequence[str]) -> AsyncIterator["Wire"]:
+        """Have a connection of one's own; the server knows these scripts by then."""
+        pool = self._wiring.connection_pool
+        with reaching():
+            with anyio.fail_after(self.patience):
+                connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            wire = Wire(connection, self.patience)
+            await wire.send([("SCRIPT", "LOAD", source) for source in sources])
+            await wire.answers(len(sources))
+            yield wire
+        finally:
+            with anyio.CancelScope(shield=True):
+                await connection.disconnect(nowait=True)
+                await pool.release(connection)
+
     async def close(self) -> None:
         """Close all connections."""
-        for redis in (self.redis, self._listening):
+        for redis in (self.redis, self._listening, self._wiring):
             await redis.aclose(close_connection_pool=True)
+
+
+class Wire:
+    """A connection to write to without waiting for answers; raises `StoreUnreachableError` once it is lost."""
+
+    def __init__(self, connection: AbstractConnection, patience: float) -> None:
+        self._connection = connection
+        self._patience = patience
+
+    async def send(self, commands: Sequence[Sequence[Argument]]) -> None:
+        """Write these; one that cannot be written within `patience` has lost the connection."""
+        packed = [_pack(tuple(command)) for command in commands]
+        with reaching(), anyio.fail_after(self._patience):
+            await self._connection.send_packed_command(packed, check_health=False)
+
+    async def answers(self, count: int) -> list[Any]:
+        """Return the answers to so many, all of which come within `patience`; one that is an error raises, too."""
+        with reaching(), anyio.fail_after(self._patience):
+            return [await self._connection.read_response() for _ in range(count)]
 
 
 async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py
@@ -143,13 +184,14 @@ def check_url(url: str) -> None:
         raise ValueError(str(error).rpartition("() ")[2]) from None
 
 
-def _connect(url: str, patience: float, retries: int) -> Redis:
+def _connect(url: str, patience: float, retries: int, **others: object) -> Redis:
     options: dict[str, Any] = {
         "socket_timeout": patience,
         "socket_connect_timeout": patience,
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), retries, supported_errors=(LostConnectionError,)),
         "protocol": 2,
+        **others,
     }
     parts = urlsplit(url)
     if parts.scheme in SENTINEL_SCHEMES:

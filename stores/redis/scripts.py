@@ -5,6 +5,16 @@ of the node that asks. A change is told as a JSON array: its kind, the node, the
 it is about. The version grows by one with each change, so that who missed one notices.
 """
 
+from functools import cache
+from hashlib import sha1
+
+
+@cache
+def sha(script: str) -> str:
+    """Return the name by which Redis knows a script that it was given."""
+    return sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
 _PRELUDE = """
 local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local function tell(kind, about)
@@ -194,51 +204,81 @@ return {
 }
 """
 
-_FENCED = """
-local k, user, fence = KEYS[1], ARGV[1], ARGV[2]
-local at = redis.call('HGET', k .. 'homes', user)
-if not at or string.match(at, ' (%d+)$') ~= fence then return 0 end
-local mail, box = k .. 'mail:' .. user, k .. 'box:' .. user
-"""
-
-KEEP = (
-    _FENCED
-    + """
-local last, have = tonumber(ARGV[4]), tonumber(redis.call('HGET', box, 'last') or '0')
-for at = 5, #ARGV do
-  if last - #ARGV + at > have then redis.call('RPUSH', mail, ARGV[at]) end
+WRITE = """
+local k, at, answers = KEYS[1], 1, {}
+local function keep(mail, marks, box, last, first, seen, count)
+  local have = tonumber(redis.call('HGET', box, 'last') or '0')
+  if last <= have then return end
+  for place = 1, count do
+    if last - count + place > have then redis.call('RPUSH', mail, ARGV[at + 1 + place]) end
+  end
+  if last >= first then redis.call('LTRIM', mail, first - last - 1, -1) else redis.call('DEL', mail) end
+  redis.call('HSET', box, 'last', string.format('%d', last), 'seen', seen)
+  if ARGV[at + 1] ~= '' then
+    redis.call('RPUSH', marks, ARGV[at + 1])
+    redis.call('LTRIM', marks, -64, -1)
+  end
 end
-local count = last - tonumber(ARGV[3]) + 1
-if count > 0 then redis.call('LTRIM', mail, -count, -1) else redis.call('DEL', mail) end
-redis.call('HSET', box, 'last', ARGV[4])
-return 1
-"""
-)
-
-OPEN_BOX = (
-    _FENCED
-    + """
-if ARGV[4] == '1' then redis.call('DEL', mail, box) end
-redis.call('HSET', box, 'tokens', ARGV[3])
-return 1
-"""
-)
-
-FORGET_BOX = (
-    _FENCED
-    + """
-redis.call('DEL', mail, box)
-if redis.call('HEXISTS', k .. 'holders', user) == 0 and redis.call('HEXISTS', k .. 'peers', user) == 0 then
-  redis.call('HDEL', k .. 'homes', user)
+local function open(mail, box, tokens, is_new, opened)
+  if is_new then
+    redis.call('DEL', mail)
+    redis.call('HDEL', box, 'last')
+  end
+  redis.call('HSET', box, 'tokens', tokens, 'opened', opened)
 end
-return 1
+local function forget(user, mail, marks, box)
+  redis.call('DEL', mail, marks, box)
+  if redis.call('HEXISTS', k .. 'holders', user) == 0 and redis.call('HEXISTS', k .. 'peers', user) == 0 then
+    redis.call('HDEL', k .. 'homes', user)
+  end
+end
+local function is_fenced(user, fence)
+  local home = redis.call('HGET', k .. 'homes', user)
+  return not home or string.match(home, ' (%d+)$') ~= fence
+end
+local function is_stale(box, fence, serial)
+  local opened = redis.call('HGET', box, 'opened')
+  if not opened then return false end
+  local by, since = string.match(opened, '(%d+) (%d+)')
+  return by == fence and serial <= tonumber(since)
+end
+for _, write in ipairs(cjson.decode(ARGV[1])) do
+  local kind, user, serial = write[1], write[2], write[4]
+  local fence = string.format('%d', write[3])
+  local mail, marks, box = k .. 'mail:' .. user, k .. 'marks:' .. user, k .. 'box:' .. user
+  local answer = 1
+  if is_fenced(user, fence) then
+    answer = 0
+  elseif is_stale(box, fence, serial) then
+    answer = 1
+  elseif kind == 'keep' then
+    keep(mail, marks, box, write[6], write[5], write[7], write[8])
+  elseif kind == 'open' then
+    open(mail, box, write[5], write[6], fence .. ' ' .. string.format('%d', serial))
+  else
+    forget(user, mail, marks, box)
+  end
+  if kind == 'keep' then at = at + 1 + write[8] end
+  table.insert(answers, answer)
+end
+return answers
 """
-)
+"""What homes write, by their fences; answers 1 for each that was allowed to.
+
+`ARGV[1]` is a list in JSON; of each that is kept, its marks and its events follow. Serial numbers grow with each write of
+a node, since they may arrive twice: one from before the last opening of the box is of no use any more.
+"""
 
 LOAD_BOX = """
 local k, user = KEYS[1], ARGV[1]
-local box = redis.call('HMGET', k .. 'box:' .. user, 'tokens', 'last')
-return {box[1], box[2], redis.call('LRANGE', k .. 'mail:' .. user, 0, -1)}
+local box = redis.call('HMGET', k .. 'box:' .. user, 'tokens', 'last', 'seen')
+return {
+  box[1],
+  box[2],
+  box[3],
+  redis.call('LRANGE', k .. 'marks:' .. user, 0, -1),
+  redis.call('LRANGE', k .. 'mail:' .. user, 0, -1),
+}
 """
 
 RENEW = """

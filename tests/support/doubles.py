@@ -9,7 +9,18 @@ import pytest
 from msgspec.structs import replace
 
 from handlers import auth, connections, peers
-from handlers.ports import AuditDetail, Audited, Delivery, Identity, Limits, Receipt, Services, Socket, State
+from handlers.ports import (
+    AuditDetail,
+    Audited,
+    Delivery,
+    Identity,
+    Limits,
+    MessageKey,
+    Receipt,
+    Services,
+    Socket,
+    State,
+)
 from handlers.table import Context
 from schemas.auth import Auth, Resume
 from schemas.capabilities import VERSION_1, Spoken
@@ -134,7 +145,7 @@ class RecordingDelivery:
         names: Collection[User] = (),
         ref: msgspec.Raw | None = None,
         receipt: Receipt | None = None,
-        mark: str = "",
+        key: MessageKey | None = None,
     ) -> None:
         receivers = [user for user in users if user != about]
         variants = [(user, event.variant(self.spoken.get(user, VERSION_1))) for user in receivers]

@@ -60,7 +60,7 @@ async def test_an_emptied_store(redis: RedisServer) -> None:
     replica = Replica(client)
     bus, listener = RedisBus(client, replica), Listener()
     bus.watcher = listener
-    bus.post("b", b"a parcel")
+    bus.post("b", b"a parcel", 8)
     lease = Lease(client, replica, bus, 9.0)
     for now in (0.0, 3.0, 6.0):
         lease._monotonic = lambda now=now: now  # type: ignore[misc]

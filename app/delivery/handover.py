@@ -1,0 +1,141 @@
+"""The handover: what a node does as users come to it from other nodes, go to them, and are sent to from there."""
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from app.delivery.cluster import Cluster
+from app.delivery.hub import Endpoint, Hub
+from app.delivery.mail import Mail, Mailbox
+from app.delivery.parcels import Message
+from app.delivery.presence import Presence
+from app.wire.codec import without_offset
+from handlers.ports import Receipt
+from schemas.capabilities import Spoken
+from schemas.errors import CloseCode
+from stores.base import Peer, User
+from stores.bus import Box, Home
+
+
+class Handover:
+    """See `app.delivery.nodes.House`."""
+
+    def __init__(
+        self, endpoints: Mapping[int, Endpoint], hub: Hub, mail: Mail, presence: Presence, cluster: Cluster
+    ) -> None:
+        self._endpoints = endpoints
+        self._hub = hub
+        self._mail = mail
+        self._presence = presence
+        self._relay = cluster.relay
+        self._ledger = cluster.ledger
+        self._recognition = cluster.recognition
+
+    def deliver(self, node: str, message: Message, receipt: Receipt | None) -> None:
+        """See `House`. What the client has handled over another node is not delivered again."""
+        user = message.user
+        link, box = self._presence.links.get(user), self._mail.boxes.get(user)
+        if box is not None and box.is_held:
+            self._relay.defer(node, message, receipt)
+        elif self._has(node, message, box, receipt):
+            if receipt is not None:
+                (receipt.queued if link is None else receipt.delivered).append(user.id)
+        elif link is None:
+            self._hub.keep_here(user, message.frame, receipt=receipt, mark=message.mark)
+        else:
+            self._hub.hand_over(
+                link, message.frame, message.about, names=message.names, receipt=receipt, mark=message.mark
+            )
+
+    def moved(self, user: User, home: Home, *, is_claimed: bool) -> None:
+        """See `House`. What was kept and is not written goes on to the user's new home."""
+        endpoint, box = self._endpoints.get(home.socket), self._mail.boxes.get(user)
+        self._presence.forget(user)
+        self._recognition.forget(user)
+        self._relay.moved(user, home, 0 if box is None or not box.is_numbered else box.last - box.written)
+        frames = self._mail.take(user)
+        if endpoint is not None and is_claimed:
+            endpoint.supersede()
+        elif endpoint is not None:
+            endpoint.close(CloseCode.RESTART, "This node was cut off; connect again")
+        if box is not None and not box.is_numbered:
+            for frame in frames:
+                self._relay.send(self._relay.message(user, frame))
+        self._relay.catch_up(user)
+
+    def is_here(self, user: User) -> bool:
+        """See `House`."""
+        return user in self._presence.links
+
+    def expect(self, user: User, spoken: Spoken) -> None:
+        """See `House`."""
+        if user not in self._presence.links and user not in self._mail.boxes:
+            self._mail.hold(user, spoken)
+
+    def adopt(self, user: User, spoken: Spoken, kept: Box) -> None:
+        """Keep what comes for a user whose node is gone, after what that one wrote."""
+        if "resume" in spoken:
+            self._mail.restore(user, spoken, kept, 0)
+            self._recognition.restore(user, kept.marks)
+            self._presence.recall(user)
+        else:
+            self._mail.take(user)
+            self._mail.open(user, spoken)
+        self._relay.catch_up(user)
+
+    def endpoint(self, user: User) -> Endpoint | None:
+        """Return the socket that a user is registered over; None if it is not of this node."""
+        link = self._presence.links.get(user)
+        found = (each for each in self._endpoints.values() if link is not None and each.outbox is link.outbox)
+        return next(found, None)
+
+    def written(self, user: User) -> int:
+        """Return up to which number a user's events stand in the store, as far as is known."""
+        box = self._mail.boxes.get(user)
+        return 0 if box is None else box.written
+
+    def merge(self, user: User, kept: Box, written: int) -> None:
+        """Take in what another node wrote for a user whom it took over, though its socket was here all the time.
+
+        Up to `written` that is from here.
+        """
+        link = self._presence.links.get(user)
+        box = None if link is None else link.box
+        if link is None or box is None:
+            return
+        own = set(map(without_offset, box.frames))
+        box.base = written
+        for node, number in kept.seen.items():
+            box.seen[node] = max(number, box.seen.get(node, 0))
+        for number, frame in enumerate(kept.frames, kept.last - len(kept.frames) + 1):
+            payload = without_offset(frame)
+            if number > written and payload not in own:
+                link.outbox.put(self._mail.number(box, payload))
+        self._ledger.rewrite(box)
+
+    def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
+        """See `House`."""
+        if after is not None:
+            if before is None or before.looks != after.looks:
+                self._presence.announce(after)
+        elif before is not None:
+            if before.status != "offline":
+                self._presence.announce(replace(before, status="offline"))
+            if before.user in self._mail.boxes and not self.is_here(before.user):
+                self._hub.forget(before.user)
+
+    def rewrite(self) -> None:
+        """See `House`. Of the others who are away, too, for whoever adopts them."""
+        for box in self._mail.boxes.values():
+            if not box.is_broken and not box.is_held:
+                self._ledger.rewrite(box)
+
+    def _has(self, node: str, message: Message, box: Mailbox | None, receipt: Receipt | None) -> bool:
+        """Whether an event is here already, or was handled by the client over its last node."""
+        if message.offset and (box is None or box.base is None or message.offset <= box.base):
+            return True
+        if box is not None and box.is_numbered:
+            if message.number <= box.seen.get(node, 0):
+                return True
+            box.seen[node] = message.number
+        return self._recognition.was_sent(message.user, message.mark, receipt)

@@ -1,0 +1,68 @@
+"""Parcels: what one node sends another."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from handlers.ports import Receipt
+from stores.base import User
+from stores.bus import Mark
+
+
+class Message(Struct, array_like=True, tag=1, frozen=True, gc=False):
+    """An encoded event for a user whose home is another node, as `Delivery.send` has it.
+
+    `number` counts what its sender's node sends, wherever it goes, and stays with it should it have to go again. One
+    that the user's last home had numbered already has the `offset` that it had there.
+    """
+
+    user: User
+    frame: bytes
+    about: User | None
+    names: tuple[User, ...]
+    number: int
+    mark: Mark | None = None
+    offset: int = 0
+
+
+class Turn(Struct, array_like=True, tag=2, frozen=True, gc=False):
+    """A message by its turn among all that one node sends to another, the first being 1."""
+
+    turn: int
+    message: Message
+
+
+class Confirmation(Struct, array_like=True, tag=3, frozen=True):
+    """What became of the messages whose turns are `first` to `last`: delivered, but for those named.
+
+    `queued` are kept for a user who is away, `lost` are neither. `moved` are for a user whose home is elsewhere by now;
+    one that this node had handed over, but could not write down any more, has the offset that it had there, else 0.
+    `known` had come before, and have the timestamp that they had then.
+    """
+
+    first: int
+    last: int
+    queued: list[int]
+    lost: list[int]
+    moved: dict[int, int]
+    known: dict[int, str]
+
+
+class Arrival(Receipt):
+    """What becomes of a message that another node sent, in its turn there.
+
+    One that came too late `is_moved`; `offset` is the number that it had got here, if any.
+    """
+
+    turn: int = 0
+    is_moved: bool = False
+    offset: int = 0
+
+
+def parcels_of(data: Raw) -> list[Any]:
+    """Return the turns and confirmations that another node sent at once."""
+    return _decode(data)
+
+
+_decode = msgspec.msgpack.Decoder(list[Turn | Confirmation]).decode

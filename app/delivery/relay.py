@@ -1,0 +1,274 @@
+"""The relay: events for users whose home is another node, each sent until its home has confirmed it, and in order.
+
+A user's home may move while something is on the way. Then what follows is held until it is known what became of that:
+the old home confirms it or says that it came too late, or does not answer in time. What did not arrive goes to the new
+home, and after it what was held. The new home knows by their numbers which of these the old one had taken.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection
+from itertools import count
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from app.delivery.parcels import Arrival, Confirmation, Message, Turn
+from handlers.ports import Receipt
+from stores.base import User
+from stores.bus import Bus, Home, Mark
+
+LONGEST_WAIT = 20_000
+HOLD_SECONDS = 1.0
+AGAIN_SECONDS = 5.0
+PARCEL_BYTES = 200
+
+
+class Sent(Struct, eq=False, gc=False):
+    """A message on its way, its turn there and since when; one that goes another way by now `is_taken`."""
+
+    message: Message
+    receipt: Receipt | None
+    turn: int = 0
+    since: float = 0.0
+    is_taken: bool = False
+
+
+class Held(Struct, eq=False):
+    """What waits since a user's home moved from `node`, until it is known what became of `open` messages there.
+
+    `again` are those that have to go again, `later` came after them.
+    """
+
+    node: str
+    open: int
+    since: float
+    again: list[Sent]
+    later: list[Sent]
+
+
+class Channel:
+    """What was sent to one node and is not confirmed."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.open: deque[Sent] = deque()
+
+    def of(self, user: User) -> list[Sent]:
+        """Return what is for one user, and still goes this way."""
+        return [sent for sent in self.open if not sent.is_taken and sent.message.user == user]
+
+    def take(self, user: User) -> list[Sent]:
+        """Return it, to go another way."""
+        found = self.of(user)
+        for sent in found:
+            sent.is_taken = True
+        return [_anew(sent) for sent in found]
+
+
+class Relay:
+    """See the module. `deliver` takes what is for a user whose home is this node."""
+
+    def __init__(self, bus: Bus, monotonic: Callable[[], float]) -> None:
+        self._bus = bus
+        self.deliver: Callable[[str, Message, Receipt | None], None]
+        self._early: dict[User, list[tuple[str, Message, Receipt | None]]] = {}
+        self._monotonic = monotonic
+        self._now = monotonic()
+        self._numbers = count(1)
+        self._channels: dict[str, Channel] = {}
+        self._gone: set[str] = set()
+        self.held: dict[User, Held] = {}
+        self.forwarded = 0
+        self.repeated = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are not confirmed, or held."""
+        held = sum(len(each.again) + len(each.later) for each in self.held.values())
+        return held + sum(len(channel.open) for channel in self._channels.values())
+
+    def elsewhere(self, user: User) -> str | None:
+        """Return the other node that is the user's home; None if this one is, or none."""
+        home = self._bus.home(user)
+        return None if home is None or home.node == self._bus.node else home.node
+
+    @property
+    def node(self) -> str:
+        """The id of this node."""
+        return self._bus.node
+
+    def send(self, sent: Sent) -> None:
+        """Send a message to its user's home, after all that was sent before; if that is here, it is delivered."""
+        held = self.held.get(sent.message.user)
+        if held is None:
+            self.dispatch(sent)
+        else:
+            held.later.append(sent)
+
+    def message(
+        self,
+        user: User,
+        frame: bytes,
+        *,
+        about: User | None = None,
+        names: Collection[User] = (),
+        receipt: Receipt | None = None,
+        mark: Mark | None = None,
+        offset: int = 0,
+    ) -> Sent:
+        """Return an event as one to be sent, whose receipt waits for what becomes of it."""
+        if receipt is not None:
+            receipt.hold()
+        return Sent(Message(user, frame, about, tuple(names), next(self._numbers), mark, offset), receipt)
+
+    def dispatch(self, sent: Sent) -> None:
+        """Send a message to wherever its user's home is; to nobody if there is none."""
+        node = self.elsewhere(sent.message.user)
+        if node is not None:
+            self._post(node, sent)
+            return
+        self.deliver(self._bus.node, sent.message, sent.receipt)
+        if sent.receipt is not None:
+            sent.receipt.settle()
+
+    def defer(self, node: str, message: Message, receipt: Receipt | None) -> None:
+        """Have a message of some node wait, until it is known here how far its user has come."""
+        if receipt is not None:
+            receipt.hold()
+        self._early.setdefault(message.user, []).append((node, message, receipt))
+
+    def catch_up(self, user: User) -> None:
+        """Deliver what waited for that; if the user's home is elsewhere by now, it is for that one."""
+        is_elsewhere = self.elsewhere(user) is not None
+        for node, message, receipt in self._early.pop(user, ()):
+            if not is_elsewhere:
+                self.deliver(node, message, receipt)
+            elif node == self._bus.node:
+                self.dispatch(Sent(message, receipt))
+                continue
+            elif isinstance(receipt, Arrival):
+                receipt.is_moved = True
+            if receipt is not None:
+                receipt.settle()
+
+    def confirmed(self, node: str, confirmation: Confirmation) -> None:
+        """Take note of what became of messages to a node; what it missed goes again."""
+        channel = self._channels.get(node)
+        if channel is None:
+            return
+        queued, lost, moved = frozenset(confirmation.queued), frozenset(confirmation.lost), confirmation.moved
+        waiting = channel.open
+        while waiting and waiting[0].turn <= confirmation.last:
+            sent = waiting.popleft()
+            if sent.is_taken:
+                continue
+            is_missing = sent.turn < confirmation.first or sent.turn in moved
+            if not is_missing and sent.receipt is not None:
+                _note(sent, sent.receipt, confirmation, queued, lost)
+            if is_missing:
+                self._found(node, sent.message.user, _anew(sent, moved.get(sent.turn, 0)))
+            elif self.held:
+                self._found(node, sent.message.user)
+
+    def written(self, user: User, refused: Sent | None) -> None:
+        """Take note that one of this node's own writes for a user is done; what was refused goes to the new home."""
+        held = self.held.get(user)
+        if held is not None and held.node == self._bus.node:
+            self._found(held.node, user, refused)
+        elif refused is not None:
+            self.dispatch(refused)
+
+    def moved(self, user: User, before: Home, open_writes: int = 0) -> None:
+        """Hold what comes for a user whose home was another, until it is known what that one has."""
+        if user in self.held:
+            return
+        channel = self._channels.get(before.node)
+        number = open_writes or (0 if channel is None else len(channel.of(user)))
+        if number:
+            self.held[user] = Held(before.node, number, self._now, [], [])
+            if before.node in self._gone:
+                self._release(user)
+
+    def gone(self, node: str) -> None:
+        """Wait no more for a node that is gone."""
+        self._gone.add(node)
+        for user in [user for user, held in self.held.items() if held.node == node]:
+            self._release(user)
+
+    def back(self, node: str) -> None:
+        """Take note that a node is there."""
+        self._gone.discard(node)
+
+    def tick(self) -> None:
+        """Wait no more for what took too long."""
+        self._now = self._monotonic()
+        for user in [user for user, held in self.held.items() if self._now - held.since > HOLD_SECONDS]:
+            self._release(user)
+        if not self._bus.is_away:
+            for channel in self._channels.values():
+                self._repeat(channel)
+
+    def _repeat(self, channel: Channel) -> None:
+        """Send what a node has not confirmed for long to wherever its users' homes are."""
+        if not channel.open or self._now - channel.open[0].since < AGAIN_SECONDS:
+            return
+        overdue, channel.open = channel.open, deque()
+        for sent in overdue:
+            if not sent.is_taken:
+                self.repeated += 1
+                self.dispatch(sent)
+
+    def _post(self, node: str, sent: Sent) -> None:
+        channel = self._channels.get(node)
+        if channel is None:
+            channel = self._channels[node] = Channel()
+        channel.turn += 1
+        sent.turn, sent.since, sent.is_taken = channel.turn, self._now, False
+        channel.open.append(sent)
+        if len(channel.open) > LONGEST_WAIT:
+            channel.open.popleft()
+        self.forwarded += 1
+        self._bus.post(node, Turn(sent.turn, sent.message), len(sent.message.frame) + PARCEL_BYTES)
+
+    def _found(self, node: str, user: User, missing: Sent | None = None) -> None:
+        """Note that it is known what became of one more message; once it is of all, what waits for that goes."""
+        held = self.held.get(user)
+        if held is None and missing is not None:
+            held = self.held[user] = Held(node, 1 + len(self._channels[node].of(user)), self._now, [], [])
+        if held is None or held.node != node:
+            return
+        if missing is not None:
+            held.again.append(missing)
+        held.open -= 1
+        if not held.open:
+            self._release(user)
+
+    def _release(self, user: User) -> None:
+        """Send what did not arrive, then what was held."""
+        held = self.held.pop(user)
+        channel = self._channels.get(held.node)
+        if channel is not None:
+            held.again += channel.take(user)
+        self.repeated += len(held.again)
+        for sent in (*held.again, *held.later):
+            self.dispatch(sent)
+
+
+def _anew(sent: Sent, offset: int = 0) -> Sent:
+    """Return a message that is to go again; an offset is of the home that it had just now."""
+    return Sent(replace(sent.message, offset=offset), sent.receipt)
+
+
+def _note(
+    sent: Sent, receipt: Receipt, confirmation: Confirmation, queued: Collection[int], lost: Collection[int]
+) -> None:
+    user, turn = sent.message.user.id, sent.turn
+    if confirmation.known:
+        receipt.first = confirmation.known.get(turn, receipt.first)
+    if user in receipt.delivered:  # by this node, before it was refused to write that down
+        pass
+    elif turn in queued:
+        receipt.queued.append(user)
+    elif turn not in lost:
+        receipt.delivered.append(user)
+    receipt.settle()
