@@ -241,16 +241,18 @@ class Hub:
             self._put_off(message, receipt)
             return
         if message.offset and not _is_missing(message, box, receipt):
+            if box is not None and box.base is not None:
+                self._was_sent(user, message.mark, None)
             return
         if message.is_again and box is not None and not self._was_missed(message, box, receipt):
             return
         if self._was_sent(user, message.mark, receipt):
             return
         if link is None:
-            self._keep(user, message.frame, message.about, names=message.names, receipt=receipt)
+            self._keep(user, message.frame, message.about, names=message.names, receipt=receipt, mark=message.mark)
             return
         self._settle(message.names, link)
-        self._hand_over(link, message.frame, message.about, receipt=receipt)
+        self._hand_over(link, message.frame, message.about, receipt=receipt, mark=message.mark)
         if receipt is not None:
             receipt.delivered.append(user.id)
 
@@ -306,7 +308,7 @@ class Hub:
             for frame in frames:
                 self._nodes.forward(user, frame)
             for message, receipt in early:
-                self._nodes.forward(user, message.frame, receipt=receipt, offset=message.offset)
+                self._nodes.forward(user, message.frame, receipt=receipt, offset=message.offset, mark=message.mark)
                 if receipt is not None:
                     receipt.settle()
 
@@ -421,7 +423,7 @@ class Hub:
                 continue
             if link is not None:
                 self._settle(names, link)
-                self._hand_over(link, payload, about, ref, receipt)
+                self._hand_over(link, payload, about, ref, receipt, mark)
                 receipt.delivered.append(user.id)
             else:
                 self._keep(user, payload, about, names=names, receipt=receipt, mark=mark)
@@ -436,7 +438,13 @@ class Hub:
         return None if self._nodes is None else self._nodes.spoken(user)
 
     def _hand_over(
-        self, link: Link, payload: bytes, about: User | None, ref: Raw | None = None, receipt: Receipt | None = None
+        self,
+        link: Link,
+        payload: bytes,
+        about: User | None,
+        ref: Raw | None = None,
+        receipt: Receipt | None = None,
+        mark: str = "",
     ) -> None:
         """Send a frame over a user's socket, numbered and kept if it can resume."""
         if about is not None and self._presence.pending:
@@ -446,7 +454,7 @@ class Hub:
         link.outbox.put(frame if ref is None else _referring(payload, ref, box))
         self.delivered += 1
         if box is not None and self._nodes is not None:
-            self._nodes.write_down(box, payload, receipt)
+            self._nodes.write_down(box, payload, receipt, mark)
 
     def _keep(
         self,
@@ -469,7 +477,7 @@ class Hub:
             receipt.queued.append(user.id)
         if box is not None and box.is_numbered and nodes is not None:
             if is_kept:
-                nodes.write_down(box, payload, receipt)
+                nodes.write_down(box, payload, receipt, mark)
             else:
                 nodes.bus.forget(user)
 

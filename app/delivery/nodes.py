@@ -179,7 +179,7 @@ class Nodes(Watcher):
         """Forget what was sent to a user."""
         self._seen.pop(user, None)
 
-    def write_down(self, box: Mailbox, payload: bytes, receipt: Receipt | None) -> None:
+    def write_down(self, box: Mailbox, payload: bytes, receipt: Receipt | None, mark: str = "") -> None:
         """Write the latest event of a mailbox; it goes on to the user's next home if this is it no more."""
         offset = box.last
         if receipt is not None:
@@ -189,7 +189,7 @@ class Nodes(Watcher):
             if is_ours:
                 box.written = offset
             else:
-                self.forward(box.user, payload, receipt=receipt, offset=offset)
+                self.forward(box.user, payload, receipt=receipt, offset=offset, mark=mark)
             if receipt is not None:
                 receipt.settle()
 
