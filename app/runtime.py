@@ -186,15 +186,24 @@ class Runtime:
                 self.hub.adopt(user, peer.spoken, await bus.load(user))
             await departures.abandon(user, self.services)
 
-    async def _reassert(self, user: User) -> None:
-        """Take back a user whose socket is here, whom another node took over since it took this one for gone."""
+    async def _reassert(self, user: User, adopted: Home) -> None:
+        """Take back a user whose socket is here, whom another node took over since it took this one for gone.
+
+        If it has connected to another node since then, its socket here is superseded.
+        """
         bus, socket, written = self.stores.bus, self.hub.endpoint(user), self.hub.written(user)
-        if bus is None or not isinstance(socket, Connection):
+        if bus is None or self.nodes is None or not isinstance(socket, Connection):
             return
-        if await departures.reassert(user, socket, self.services):
-            self.hub.merge(user, await bus.load(user), written)
-        else:
-            socket.close(CloseCode.RESTART, "This node was cut off; connect again")
+        try:
+            is_ours = await bus.reclaim(user, adopted, socket.holder.socket)
+            if is_ours and await departures.reassert(user, socket, self.services):
+                self.hub.merge(user, await bus.load(user), written)
+            elif is_ours:
+                socket.close(CloseCode.RESTART, "This node was cut off; connect again")
+            elif self.nodes.elsewhere(user) is not None:
+                self.hub.moved(user, socket.holder.socket, is_claimed=True)
+        except StoreUnreachableError:
+            socket.close(CloseCode.RESTART, "This node is cut off; connect again")
 
     async def _enforce(self, revocation: Revocation) -> None:
         await departures.enforce(revocation, self.services)

@@ -105,6 +105,10 @@ class Bus(Protocol):
         """Drop what is kept for the user."""
         ...
 
+    async def reclaim(self, user: User, home: Home, socket: int) -> bool:
+        """Claim a user back for a socket of this node; False if that home is not the user's any more."""
+        ...
+
     async def adopt(self, user: User, home: Home) -> bool:
         """Make this node the home of a user whose node is gone; False if another one was faster."""
         ...

@@ -125,7 +125,7 @@ class Nodes(Watcher):
         self._seen: dict[User, Marks] = {}
         self.house: House
         self.adopt: Callable[[User, Home], Awaitable[None]]
-        self.reassert: Callable[[User], Awaitable[None]]
+        self.reassert: Callable[[User, Home], Awaitable[None]]
         self.enforce: Callable[[Revocation], Awaitable[None]]
         self.forwarded = 0
 
@@ -233,7 +233,7 @@ class Nodes(Watcher):
 
     def _lost(self, user: User, before: Home, after: Home) -> None:
         if not after.socket and self.house.is_here(user):
-            self._spawn(self.reassert(user))
+            self._spawn(self.reassert(user, after))
         else:
             self.house.moved(user, before.socket, is_claimed=bool(after.socket))
 

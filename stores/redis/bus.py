@@ -227,6 +227,13 @@ class RedisBus:
         await self._replica.reached(user.org, version, self._client.patience)
         return bool(is_ours)
 
+    async def reclaim(self, user: User, home: Home, socket: int) -> bool:
+        """See `Bus`."""
+        holder = row(Holder(self.node, socket))
+        version, is_ours = await self._client.change(scripts.RECLAIM, user.org, user.id, home.fence, holder, socket)
+        await self._replica.reached(user.org, version, self._client.patience)
+        return bool(is_ours)
+
     def hear(self, data: bytes) -> None:
         """Take in what another node sent."""
         message = _message_of(data)

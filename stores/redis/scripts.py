@@ -67,6 +67,17 @@ return {home(user, '0'), 1}
 """
 )
 
+RECLAIM = (
+    _PRELUDE
+    + """
+local user, fence, holder, socket = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local at = redis.call('HGET', k .. 'homes', user)
+if not at or string.match(at, ' (%d+)$') ~= fence then return {version(), 0} end
+redis.call('HSET', k .. 'holders', user, holder)
+return {home(user, socket), 1}
+"""
+)
+
 REGISTER = (
     _PRELUDE
     + """
