@@ -93,8 +93,8 @@ class Bus(Protocol):
         """
         ...
 
-    def open(self, user: User, tokens: Collection[str], *, is_new: bool) -> None:
-        """Say with which tokens the user can resume; `is_new` drops what was kept."""
+    def open(self, user: User, tokens: Collection[str], *, is_new: bool, last: int = 0) -> None:
+        """Say with which tokens the user can resume; `is_new` drops what was kept, and numbers go on after `last`."""
         ...
 
     async def load(self, user: User) -> Box:

@@ -382,9 +382,9 @@ class Hub:
         if self._nodes is None:
             return
         bus = self._nodes.bus
-        bus.open(box.user, box.tokens, is_new=True)
         last = box.last if box.is_numbered else len(box.frames)
         first = last - len(box.frames) + 1
+        bus.open(box.user, box.tokens, is_new=True, last=first - 1)
         for number, frame in enumerate(box.frames, first):
             bus.keep(box.user, frame, first, number)
         box.written = last

@@ -205,10 +205,10 @@ class RedisBus:
             told.append(kept)
             del told[:-WAITING_TOLD]
 
-    def open(self, user: User, tokens: Collection[str], *, is_new: bool) -> None:
+    def open(self, user: User, tokens: Collection[str], *, is_new: bool, last: int = 0) -> None:
         """See `Bus`."""
         self._keeps.pop(user, None)
-        self._write(scripts.OPEN_BOX, user, _encode_tokens(tuple(tokens)), int(is_new))
+        self._write(scripts.OPEN_BOX, user, _encode_tokens(tuple(tokens)), int(is_new), last)
 
     def forget(self, user: User) -> None:
         """See `Bus`."""

@@ -229,7 +229,10 @@ return 1
 OPEN_BOX = (
     _FENCED
     + """
-if ARGV[4] == '1' then redis.call('DEL', mail, box) end
+if ARGV[4] == '1' then
+  redis.call('DEL', mail, box)
+  if ARGV[5] ~= '0' then redis.call('HSET', box, 'last', ARGV[5]) end
+end
 redis.call('HSET', box, 'tokens', ARGV[3])
 return 1
 """
