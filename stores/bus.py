@@ -89,7 +89,8 @@ class Bus(Protocol):
     def keep(self, user: User, frame: bytes, first: int, last: int, kept: Callable[[bool], None] | None = None) -> None:
         """Write an event for the user; from then on those from `first` to `last` are kept, this being the last.
 
-        `kept` is called once it is written, or with False if this node is not the user's home any more.
+        `kept` is called once it is written, or with False if another node is the user's home by now. A store that
+        was emptied knows of no home; what it should have is written once more when that is noticed.
         """
         ...
 

@@ -140,7 +140,7 @@ class Hub:
         box.sent, box.spoken = resume.offset, socket.spoken
         self._mail.handled(box, resume.offset)
         token = self._new_token(box, socket, resume.token)
-        self._write(box) if box.base == box.sent else self._write_tokens(user)
+        self._write(box)  # what was still to be written has the fence of the user's last socket
         return token
 
     def confirm(self, user: User) -> None:
@@ -423,7 +423,7 @@ class Hub:
                 continue
             if link is not None:
                 self._settle(names, link)
-                self._hand_over(link, payload, about, ref, receipt, mark)
+                self._hand_over(link, payload, about, ref=ref, receipt=receipt, mark=mark)
                 receipt.delivered.append(user.id)
             else:
                 self._keep(user, payload, about, names=names, receipt=receipt, mark=mark)
@@ -442,6 +442,7 @@ class Hub:
         link: Link,
         payload: bytes,
         about: User | None,
+        *,
         ref: Raw | None = None,
         receipt: Receipt | None = None,
         mark: str = "",

@@ -123,6 +123,7 @@ class Nodes(Watcher):
         self._adopting: set[User] = set()
         self._gone: set[str] = set()
         self._seen: dict[User, Marks] = {}
+        self._strays: dict[User, list[tuple[Message, Receipt | None]]] = {}
         self.house: House
         self.adopt: Callable[[User, Home], Awaitable[None]]
         self.reassert: Callable[[User, Home], Awaitable[None]]
@@ -181,7 +182,7 @@ class Nodes(Watcher):
 
     def write_down(self, box: Mailbox, payload: bytes, receipt: Receipt | None, mark: str = "") -> None:
         """Write the latest event of a mailbox; it goes on to the user's next home if this is it no more."""
-        offset = box.last
+        offset, home = box.last, self.bus.home(box.user)
         if receipt is not None:
             receipt.hold()
 
@@ -189,11 +190,31 @@ class Nodes(Watcher):
             if is_ours:
                 box.written = offset
             else:
-                self.forward(box.user, payload, receipt=receipt, offset=offset, mark=mark)
+                self._hand_on(Message(box.user, payload, None, (), offset=offset, mark=mark), receipt)
+                if self.bus.home(box.user) != home:
+                    self._hand_on_strays(box.user)
             if receipt is not None:
                 receipt.settle()
 
         self.bus.keep(box.user, box.frames[-1], box.first, offset, kept)
+
+    def _hand_on(self, message: Message, receipt: Receipt | None) -> None:
+        """Send on what was not written as the user was claimed, once it is known here by whom.
+
+        If that is this node again, it is written anew with all else in the mailbox.
+        """
+        if receipt is not None:
+            receipt.hold()
+        self._strays.setdefault(message.user, []).append((message, receipt))
+
+    def _hand_on_strays(self, user: User) -> None:
+        for message, receipt in self._strays.pop(user, ()):
+            self._forward(message, receipt)
+            if receipt is not None:
+                receipt.settle()
+
+    def _forward(self, message: Message, receipt: Receipt | None) -> bool:
+        return self.forward(message.user, message.frame, receipt=receipt, offset=message.offset, mark=message.mark)
 
     def arrived(self, node: str, parcel: bytes) -> None:
         """See `Watcher`."""
@@ -213,6 +234,7 @@ class Nodes(Watcher):
     def home_changed(self, user: User, before: Home | None, after: Home) -> None:
         """See `Watcher`. One adopted while it is here, since this node was taken for gone, is claimed back."""
         if before is not None and before.node == after.node:
+            self._hand_on_strays(user)
             return
         peer = self._directory.peer(user)
         if after.node == self.bus.node and peer is not None:
@@ -221,6 +243,7 @@ class Nodes(Watcher):
             return
         if before.node == self.bus.node:
             self._lost(user, before, after)
+            self._hand_on_strays(user)
         elif before.node in self._gone:
             self._send_again(before.node)
         if after.socket:

@@ -23,6 +23,7 @@ WAITING_BYTES = 33_554_432
 ANY_STREAM = 0
 WAITING_TOLD = 10_000
 SLACK = 64
+ELSEWHERE = 0
 
 _encode = msgspec.msgpack.Encoder().encode
 _tokens_of = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -286,7 +287,7 @@ class RedisBus:
         self.publishes += len(messages)
         for write, result in zip(writes, results, strict=True):
             for told in write.told:
-                told(result == 1)
+                told(result != ELSEWHERE)
 
     async def _persist(self, messages: list[tuple[str, bytes]], writes: list[Write]) -> list[Any]:
         """Do all that until it is done; return what the writes answer. To do it twice is to do it once."""

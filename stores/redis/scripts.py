@@ -208,7 +208,8 @@ return {
 _FENCED = """
 local k, user, fence = KEYS[1], ARGV[1], ARGV[2]
 local at = redis.call('HGET', k .. 'homes', user)
-if not at or string.match(at, ' (%d+)$') ~= fence then return 0 end
+if not at then return 2 end
+if string.match(at, ' (%d+)$') ~= fence then return 0 end
 local mail, box = k .. 'mail:' .. user, k .. 'box:' .. user
 """
 

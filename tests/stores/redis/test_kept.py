@@ -46,3 +46,37 @@ async def test_numbers_go_on(nodes: list[RedisStores]) -> None:
     await first.bus.flush()
     kept = await first.bus.load(ANN)
     assert (kept.last, kept.frames, kept.tokens) == (8, [b"eight"], ("res_1",))
+
+
+async def test_another_home(nodes: list[RedisStores]) -> None:
+    """Who is not the user's home any more is told so; a store that was emptied, and knows of no home, says nothing."""
+    first, second = nodes
+    told: list[bool] = []
+    await first.peers.claim(ANN, Holder("a", 1))
+    home = first.bus.home(ANN)
+    assert home is not None
+    await second.peers.claim(ANN, Holder("b", 1))
+    first.replica.homes[ANN] = home  # as long as it has not heard
+    first.bus.keep(ANN, b"one", 1, 1, told.append)
+    await first.bus.flush()
+    assert told == [False]
+    await first.client.redis.delete(f"{first.client.space.org(None)}homes")
+    first.bus.keep(ANN, b"two", 2, 2, told.append)
+    await first.bus.flush()
+    assert told == [False, True]
+
+
+async def test_claiming_back(nodes: list[RedisStores]) -> None:
+    """A node that was taken for gone has its user back, unless the user has connected to another one since."""
+    first, second = nodes
+    await first.peers.claim(ANN, Holder("a", 1))
+    home = first.bus.home(ANN)
+    assert home is not None
+    assert await second.bus.adopt(ANN, home)
+    adopted = second.bus.home(ANN)
+    assert adopted is not None
+    assert await first.bus.reclaim(ANN, adopted, 1)
+    assert not await first.bus.reclaim(ANN, adopted, 1)
+    again = first.bus.home(ANN)
+    assert again is not None
+    assert (again.node, again.socket) == ("a", 1)
