@@ -155,6 +155,8 @@ class RedisBus:
         self._resent: list[tuple[str, bytes]] = []
         self._writes: list[Write] = []
         self._keeps: dict[User, Write] = {}
+        self._flushing = anyio.Lock()
+        self._begun: tuple[list[tuple[str, bytes]], list[Write]] = ([], [])
         self.ahead = 0.0
         self.salt = b""
         self.publishes = 0
@@ -175,8 +177,8 @@ class RedisBus:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits to be sent or written."""
-        return not (self._ready or self._writes or self._resent)
+        """Whether nothing waits to be sent or written, or is only begun."""
+        return not (self._ready or self._writes or self._resent or any(self._begun))
 
     def home(self, user: User) -> Home | None:
         """See `Bus`."""
@@ -278,16 +280,24 @@ class RedisBus:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send and write what there is, until that is done."""
-        messages, self._resent = self._resent, []
-        ready, self._ready = self._ready, {}
-        messages += [(node, outgoing.take()) for node, outgoing in ready.items()]
-        writes, self._writes, self._keeps = self._writes, [], {}
-        results = await self._persist(messages, writes)
+        """Send and write what there is, until that is done; first what was begun when this was cancelled."""
+        async with self._flushing:
+            if not any(self._begun):
+                self._begun = self._take()
+            messages, writes = self._begun
+            results = await self._persist(messages, writes)
+            self._begun = ([], [])
         self.publishes += len(messages)
         for write, result in zip(writes, results, strict=True):
             for told in write.told:
                 told(result != ELSEWHERE)
+
+    def _take(self) -> tuple[list[tuple[str, bytes]], list[Write]]:
+        messages, self._resent = self._resent, []
+        ready, self._ready = self._ready, {}
+        messages += [(node, outgoing.take()) for node, outgoing in ready.items()]
+        writes, self._writes, self._keeps = self._writes, [], {}
+        return messages, writes
 
     async def _persist(self, messages: list[tuple[str, bytes]], writes: list[Write]) -> list[Any]:
         """Do all that until it is done; return what the writes answer. To do it twice is to do it once."""

@@ -48,6 +48,22 @@ async def test_numbers_go_on(nodes: list[RedisStores]) -> None:
     assert (kept.last, kept.frames, kept.tokens) == (8, [b"eight"], ("res_1",))
 
 
+async def test_closing(redis: RedisServer) -> None:
+    """What follows from the last writes goes out too, and so does what was begun when the node stopped."""
+    url, told = redis.namespace(uuid4().hex), list[bool]()
+    async with running(url, "a") as first:
+        await first.peers.claim(ANN, Holder("a", 1))
+        with redis.frozen():
+            first.bus.keep(ANN, b"one", 1, 1, told.append)
+            await anyio.wait_all_tasks_blocked()
+            first.bus.keep(ANN, b"two", 1, 2, lambda _: first.bus.keep(ANN, b"three", 1, 3, told.append))
+            await anyio.wait_all_tasks_blocked()
+            assert not told
+    assert told == [True, True]
+    async with running(url, "b") as second:
+        assert (await second.bus.load(ANN)).frames == [b"one", b"two", b"three"]
+
+
 async def test_another_home(nodes: list[RedisStores]) -> None:
     """Who is not the user's home any more is told so; a store that was emptied, and knows of no home, says nothing."""
     first, second = nodes
