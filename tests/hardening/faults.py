@@ -1,9 +1,8 @@
 """What can be broken of several nodes on one Redis; each fault is over, and all nodes run, when its call returns."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio

@@ -1,16 +1,15 @@
 """Several nodes on one Redis, broken again and again under load: nothing acknowledged is lost, nothing comes twice."""
 
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from time import perf_counter
 
 import anyio
 import pytest
 
 from tests.hardening.cluster import Crowd, some, talking
 from tests.hardening.crowd import percentile
-from tests.hardening.faults import Faults, breakable
+from tests.hardening.faults import breakable
 from tests.support.redis import REDIS_SERVER, RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.tokens import Keys
@@ -143,7 +142,9 @@ def outcome(crowd: Crowd) -> str:
     text += f", {len(tally.phantoms)} phantoms, {crowd.pending} never acknowledged"
     if tally.returns:
         returns = [percentile(tally.returns, share) for share in (0.5, 0.99, 1)]
-        text += "; {:,} returns, {:.2f} s (median), {:.2f} s (p99), {:.2f} s (longest)".format(len(tally.returns), *returns)
+        text += "; {:,} returns, {:.2f} s (median), {:.2f} s (p99), {:.2f} s (longest)".format(
+            len(tally.returns), *returns
+        )
     return f"{text}; slowest ack {max(tally.slow):.1f} s {dict(tally.closes)} {dict(tally.errors)} deaf {tally.deaf} {tally.refused=} {tally.duplicates=} gaps {len(tally.gaps)} nowhere {len(tally.nowhere)} over {tally.over}"
 
 
