@@ -179,7 +179,7 @@ class Runtime:
         """Have what happens on other nodes take effect on this one."""
         cluster.relay.deliver = handover.deliver
         followers = Followers(self._adopt, self._reassert, self._enforce, self.spawn)
-        bus.watcher = Nodes(bus, self.stores.directory, cluster.relay, handover, followers)
+        bus.watcher = Nodes(bus, self.stores.directory, cluster, handover, followers)
 
     async def _adopt(self, user: User, home: Home) -> None:
         """Take over a user whose node is gone, unless another node does."""
@@ -191,18 +191,27 @@ class Runtime:
             handover.adopt(user, peer.spoken, await bus.load(user))
         await departures.abandon(user, self.services)
 
-    async def _reassert(self, user: User) -> None:
-        """Take back a user whose socket is here, whom another node took over since it took this one for gone."""
+    async def _reassert(self, user: User, adopted: Home) -> None:
+        """Take back a user whose socket is here, whom another node took over since it took this one for gone.
+
+        If it has connected to another node since then, its socket here is superseded.
+        """
         bus, handover = self.stores.bus, self.handover
         if bus is None or handover is None:
             return
         socket, written = handover.endpoint(user), handover.written(user)
         if not isinstance(socket, Connection):
             return
-        if await departures.reassert(user, socket, self.services):
-            handover.merge(user, await bus.load(user), written)
-        else:
-            socket.close(CloseCode.RESTART, "This node was cut off; connect again")
+        try:
+            is_ours = await bus.reclaim(user, adopted, socket.holder.socket)
+            if is_ours and await departures.reassert(user, socket, self.services):
+                handover.merge(user, await bus.load(user), written)
+            elif is_ours:
+                socket.close(CloseCode.RESTART, "This node was cut off; connect again")
+            elif not self.hub.is_home(user):
+                handover.moved(user, Home(bus.node, socket.holder.socket, 0), is_claimed=True)
+        except StoreUnreachableError:
+            socket.close(CloseCode.RESTART, "This node is cut off; connect again")
 
     async def _enforce(self, revocation: Revocation) -> None:
         await departures.enforce(revocation, self.services)

@@ -47,8 +47,7 @@ async def abandon(user: User, services: Services) -> None:
 
 
 async def reassert(user: User, socket: Socket, services: Services) -> bool:
-    """Claim a user back whom another node took over, though its socket is here; False if it was given up meanwhile."""
-    await services.stores.peers.claim(user, socket.holder)
+    """Register a user anew who was claimed back from the node that took it over; False if it was given up meanwhile."""
     peer = services.stores.directory.peer(user)
     if peer is None:
         return False

@@ -118,7 +118,8 @@ class Bus(Protocol):
         """Write an event for the user; from then on those from `first` to `last` are kept, this being the last.
 
         `seen` is how far the user came with what each node sent, this event included. `kept` is called once it is
-        written, or with False if this node is not the user's home any more.
+        written, or with False if the user was claimed since then. A store that was emptied knows of no home; what it
+        should have is written once more when that is noticed.
         """
         ...
 
@@ -129,8 +130,8 @@ class Bus(Protocol):
         """
         ...
 
-    def open(self, user: User, tokens: Collection[str], *, is_new: bool) -> None:
-        """Say with which tokens the user can resume; `is_new` drops what was kept."""
+    def open(self, user: User, tokens: Collection[str], *, is_new: bool, last: int = 0) -> None:
+        """Say with which tokens the user can resume; `is_new` drops what was kept, and numbers go on after `last`."""
         ...
 
     async def load(self, user: User) -> Box:
@@ -139,6 +140,10 @@ class Bus(Protocol):
 
     def forget(self, user: User) -> None:
         """Drop what is kept for the user."""
+        ...
+
+    async def reclaim(self, user: User, home: Home, socket: int) -> bool:
+        """Claim a user back for a socket of this node; False if that home is not the user's any more."""
         ...
 
     async def adopt(self, user: User, home: Home) -> bool:

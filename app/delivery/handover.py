@@ -132,7 +132,10 @@ class Handover:
 
     def _has(self, node: str, message: Message, box: Mailbox | None, receipt: Receipt | None) -> bool:
         """Whether an event is here already, or was handled by the client over its last node."""
-        if message.offset and (box is None or box.base is None or message.offset <= box.base):
+        if message.offset and (box is None or box.base is None):
+            return True
+        if message.offset and box is not None and message.offset <= (box.base or 0):
+            self._recognition.was_sent(message.user, message.mark, None)
             return True
         if box is not None and box.is_numbered:
             if message.number <= box.seen.get(node, 0):

@@ -106,7 +106,7 @@ class Hub:
 
     async def admit(self, user: User, socket: Socket) -> str | None:
         """See `Delivery`."""
-        if not self._is_home(user):
+        if not self.is_home(user):
             return None
         self._presence.restart(user)
         token = self._open(user, socket) if "resume" in socket.spoken else None
@@ -128,8 +128,8 @@ class Hub:
         box.sent, box.spoken = resume.offset, socket.spoken
         self._mail.handled(box, resume.offset)
         token = self._new_token(box, socket, resume.token)
-        self._write_tokens(box)
         if self._cluster is not None:
+            self._cluster.ledger.reopen(box)
             self._cluster.relay.catch_up(user)
         return token
 
@@ -162,7 +162,7 @@ class Hub:
 
     def attach(self, user: User, socket: Socket) -> None:
         """Deliver what was kept, then what comes; if the socket is gone already, keep on keeping."""
-        if not self._is_home(user):
+        if not self.is_home(user):
             return
         endpoint = self._endpoints.get(socket.holder.socket)
         if endpoint is None:
@@ -224,6 +224,10 @@ class Hub:
         """Note which peers a user was shown."""
         self._presence.listed(user, peers)
 
+    def is_home(self, user: User) -> bool:
+        """Whether what comes for the user is for this node to keep; not if another socket, elsewhere, is its by now."""
+        return self._cluster is None or self._cluster.relay.elsewhere(user) is None
+
     def keep(
         self,
         user: User,
@@ -236,7 +240,7 @@ class Hub:
     ) -> None:
         """Keep a frame for a user who is away from here, or send it on to where its home is."""
         box, cluster = self._boxes.get(user), self._cluster
-        if cluster is not None and (user in self._held or (box.is_held if box else not self._is_home(user))):
+        if cluster is not None and (user in self._held or (box.is_held if box else not self.is_home(user))):
             relay = cluster.relay
             relay.send(relay.message(user, payload, about=about, names=names, receipt=receipt, mark=mark))
         else:
@@ -355,7 +359,7 @@ class Hub:
     async def _load(self, cluster: Cluster, user: User, resume: Resume, socket: Socket) -> Mailbox | None:
         """Return what another node kept for a user; None if its home is elsewhere again by then."""
         kept = await cluster.ledger.load(user)
-        if not self._is_home(user):
+        if not self.is_home(user):
             return None
         self._presence.recall(user)
         cluster.recognition.restore(user, kept.marks)
@@ -369,12 +373,8 @@ class Hub:
         for peer in names:
             self._presence.settle(peer, link)
 
-    def _is_home(self, user: User) -> bool:
-        """Whether what comes for the user is for this node to keep; not if another socket, elsewhere, is its by now."""
-        return self._cluster is None or self._cluster.relay.elsewhere(user) is None
-
     def _keep_for(self, user: User, spoken: Spoken) -> None:
-        if not self._is_home(user):
+        if not self.is_home(user):
             return
         box = self._boxes.get(user)
         if box is None:

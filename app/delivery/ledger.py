@@ -1,7 +1,5 @@
 """The ledger: what a home writes in the store, for the next home of its users to go on with."""
 
-from collections.abc import Callable
-
 from msgspec import Struct
 
 from app.delivery.mail import Mailbox
@@ -10,13 +8,17 @@ from app.delivery.parcels import Arrival
 from app.delivery.relay import Relay
 from handlers.ports import Receipt
 from stores.base import User
-from stores.bus import Box, Bus, Mark
+from stores.bus import Box, Bus, Home, Mark
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """An event that is written down: its payload, its number and what goes with it. Told what came of it by a call."""
+    """An event that is written down: its payload, its number and what goes with it. Told what came of it by a call.
+
+    `home` is what this node was to the user as it was written.
+    """
 
     ledger: "Ledger"
+    home: Home | None
     box: Mailbox
     payload: bytes
     offset: int
@@ -24,12 +26,10 @@ class Entry(Struct, frozen=True, gc=False):
     mark: Mark | None
 
     def __call__(self, is_ours: bool) -> None:  # noqa: FBT001 - as `Bus.keep` calls it
-        """Take note that it is written, or that this node was not allowed to any more."""
+        """Take note that it is written, or that the user was claimed since."""
         if is_ours:
-            self.box.written = self.offset
+            self.box.written = max(self.box.written, self.offset)
         self.ledger.written(self, is_refused=not is_ours)
-        if self.receipt is not None:
-            self.receipt.settle()
 
 
 class Ledger:
@@ -38,6 +38,7 @@ class Ledger:
     def __init__(self, bus: Bus, relay: Relay) -> None:
         self._bus = bus
         self._relay = relay
+        self._refused: dict[User, list[Entry]] = {}
 
     async def load(self, user: User) -> Box:
         """Return what is written for a user."""
@@ -52,12 +53,20 @@ class Ledger:
         if box.is_numbered:
             self._bus.open(box.user, box.tokens, is_new=is_new)
 
+    def reopen(self, box: Mailbox) -> None:
+        """Write the tokens, and what is not in the store: that was on its way with the fence of an older socket."""
+        if box.written == box.last:
+            self.open(box)
+        else:
+            self.rewrite(box)
+
     def rewrite(self, box: Mailbox) -> None:
         """Write all of a mailbox anew."""
-        self._bus.open(box.user, box.tokens, is_new=True)
         last = box.last if box.is_numbered else len(box.frames)
-        for number, frame in enumerate(box.frames, last - len(box.frames) + 1):
-            self._bus.keep(box.user, frame, last - len(box.frames) + 1, number, seen=box.seen)
+        first = last - len(box.frames) + 1
+        self._bus.open(box.user, box.tokens, is_new=True, last=first - 1)
+        for number, frame in enumerate(box.frames, first):
+            self._bus.keep(box.user, frame, first, number, seen=box.seen)
         box.written = last
 
     def write(
@@ -78,21 +87,43 @@ class Ledger:
         if receipt is not None:
             receipt.hold()
         offset, bus = box.last, self._bus
-        kept = Entry(self, box, payload, offset, receipt, mark)
+        kept = Entry(self, bus.home(box.user), box, payload, offset, receipt, mark)
         bus.keep(box.user, frame, box.first, offset, seen=box.seen, mark=mark, kept=kept)
         if outbox is not None and bus.when_sent(outbox.release):
             outbox.hold()
 
     def written(self, entry: Entry, *, is_refused: bool) -> None:
-        """Take note of what became of an entry; one that was refused goes to its user's next home."""
+        """Take note of what became of an entry.
+
+        One that was refused goes to its user's next home. It may not be known here yet who that is.
+        """
         user, relay = entry.box.user, self._relay
-        if not is_refused or relay.elsewhere(user) is None:
+        if not is_refused:
             if relay.held:
                 relay.written(user, None)
+        elif self._bus.home(user) == entry.home:
+            self._refused.setdefault(user, []).append(entry)
             return
-        again = None
-        if isinstance(entry.receipt, Arrival):
-            entry.receipt.is_moved, entry.receipt.offset = True, entry.offset
         else:
-            again = relay.message(user, entry.payload, receipt=entry.receipt, mark=entry.mark, offset=entry.offset)
+            self._pass_on(entry)
+        if entry.receipt is not None:
+            entry.receipt.settle()
+
+    def heard(self, user: User) -> None:
+        """Take note that it is known who claimed a user, so that what was refused for it can go there."""
+        for entry in self._refused.pop(user, ()):
+            self._pass_on(entry)
+            if entry.receipt is not None:
+                entry.receipt.settle()
+
+    def _pass_on(self, entry: Entry) -> None:
+        """Send an entry to its user's new home; if that is this node, all of the mailbox is written anew."""
+        user, relay, receipt = entry.box.user, self._relay, entry.receipt
+        again = None
+        if relay.elsewhere(user) is None:
+            pass
+        elif isinstance(receipt, Arrival):
+            receipt.is_moved, receipt.offset = True, entry.offset
+        else:
+            again = relay.message(user, entry.payload, receipt=receipt, mark=entry.mark, offset=entry.offset)
         relay.written(user, again)

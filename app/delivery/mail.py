@@ -117,7 +117,8 @@ class Mail:
         self.take(user)
         box = self.boxes[user] = Mailbox(user, spoken)
         box.tokens, box.seen = kept.tokens, kept.seen
-        box.last = box.written = box.sent = box.base = max(kept.last, offset)
+        box.last = box.sent = box.base = max(kept.last, offset)
+        box.written = kept.last
         if offset <= kept.last:
             box.frames.extend(kept.frames)
             self._add(box, sum(map(len, kept.frames)))

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from msgspec import Raw, Struct
 
+from app.delivery.cluster import Cluster
 from app.delivery.parcels import Arrival, Confirmation, Message, Turn, parcels_of
-from app.delivery.relay import Relay
 from handlers.ports import Receipt
 from schemas.capabilities import Spoken
 from stores.base import Directory, Peer, Revocation, User
@@ -56,7 +56,7 @@ class Followers(Struct, frozen=True):
     """What follows from what other nodes do, each run in a task of the application by `spawn`."""
 
     adopt: Callable[[User, Home], Awaitable[None]]
-    reassert: Callable[[User], Awaitable[None]]
+    reassert: Callable[[User, Home], Awaitable[None]]
     enforce: Callable[[Revocation], Awaitable[None]]
     spawn: Callable[[Awaitable[None]], None]
 
@@ -88,10 +88,11 @@ class Inbox:
 class Nodes(Watcher):
     """See the module."""
 
-    def __init__(self, bus: Bus, directory: Directory, relay: Relay, house: House, followers: Followers) -> None:
+    def __init__(self, bus: Bus, directory: Directory, cluster: Cluster, house: House, followers: Followers) -> None:
         self._bus = bus
         self._directory = directory
-        self._relay = relay
+        self._relay = cluster.relay
+        self._ledger = cluster.ledger
         self._house = house
         self._follow = followers
         self._inboxes: dict[str, Inbox] = {}
@@ -122,19 +123,9 @@ class Nodes(Watcher):
         """See `Watcher`. One adopted while it is here, since this node was taken for gone, is claimed back."""
         if after.socket:
             self._relay.back(after.node)
-        if before is not None and before.node == after.node:
-            return
-        peer = self._directory.peer(user)
-        if after.node == self._bus.node and peer is not None:
-            self._house.expect(user, peer.spoken)
-        if before is None:
-            return
-        if before.node != self._bus.node:
-            self._relay.moved(user, before)
-        elif not after.socket and self._house.is_here(user):
-            self._follow.spawn(self._follow.reassert(user))
-        else:
-            self._house.moved(user, before, is_claimed=bool(after.socket))
+        if before is None or before.node != after.node:
+            self._move(user, before, after)
+        self._ledger.heard(user)
 
     def gone(self, node: str) -> None:
         """See `Watcher`."""
@@ -154,6 +145,19 @@ class Nodes(Watcher):
     def emptied(self) -> None:
         """See `Watcher`."""
         self._house.rewrite()
+
+    def _move(self, user: User, before: Home | None, after: Home) -> None:
+        peer = self._directory.peer(user)
+        if after.node == self._bus.node and peer is not None:
+            self._house.expect(user, peer.spoken)
+        if before is None:
+            return
+        if before.node != self._bus.node:
+            self._relay.moved(user, before)
+        elif not after.socket and self._house.is_here(user):
+            self._follow.spawn(self._follow.reassert(user, after))
+        else:
+            self._house.moved(user, before, is_claimed=bool(after.socket))
 
     async def _adopt(self, user: User, home: Home) -> None:
         try:

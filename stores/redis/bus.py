@@ -18,6 +18,7 @@ from stores.redis.scripts import sha
 from stores.redis.streams import ANY_STREAM, Again, Incoming, Outgoing, message_of
 
 SLACK = 64
+ELSEWHERE = 0
 FIRST = 4  # the place in a write's head of what is its own
 MARK_BYTES = 32  # eight of the key, 24 of the time
 
@@ -130,10 +131,10 @@ class RedisBus:
         """See `Bus`."""
         return self._pipe.when_sent(call)
 
-    def open(self, user: User, tokens: Collection[str], *, is_new: bool) -> None:
+    def open(self, user: User, tokens: Collection[str], *, is_new: bool, last: int = 0) -> None:
         """See `Bus`."""
         self._keeps.pop(user, None)
-        self._write("open", user, json(tuple(tokens)).decode(), is_new)
+        self._write("open", user, json(tuple(tokens)).decode(), is_new, last)
 
     def forget(self, user: User) -> None:
         """See `Bus`."""
@@ -156,6 +157,13 @@ class RedisBus:
         """See `Bus`."""
         holder = row(Holder(home.node, home.socket))
         version, is_ours = await self._client.change(scripts.ADOPT, user.org, user.id, home.fence, holder)
+        await self._replica.reached(user.org, version, self._client.patience)
+        return bool(is_ours)
+
+    async def reclaim(self, user: User, home: Home, socket: int) -> bool:
+        """See `Bus`."""
+        holder = row(Holder(self.node, socket))
+        version, is_ours = await self._client.change(scripts.RECLAIM, user.org, user.id, home.fence, holder, socket)
         await self._replica.reached(user.org, version, self._client.patience)
         return bool(is_ours)
 
@@ -197,6 +205,11 @@ class RedisBus:
     async def run(self) -> None:
         """Send and write what is put down here, until cancelled. While Redis is away it waits."""
         await self._pipe.run()
+
+    async def settled(self) -> None:
+        """Return once nothing waits to be sent or written, by `run`."""
+        while not self.is_idle:
+            await self._pipe.moved()
 
     async def flush(self) -> None:
         """Send and write what there is while `run` does not; raises `StoreUnreachableError` if that cannot be."""
@@ -241,7 +254,7 @@ def _teller(writes: list[Write]) -> Callable[[Any], None]:
     def tell(answers: Any) -> None:  # noqa: ANN401 - as Redis answers
         for write, answer in zip(writes, answers, strict=True):
             for each in write.told:
-                each(answer == 1)
+                each(answer != ELSEWHERE)
 
     return tell
 

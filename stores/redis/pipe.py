@@ -51,6 +51,10 @@ class Pipe:
         """Whether every load that was taken has its answer."""
         return not self._loads
 
+    async def moved(self) -> None:
+        """Return once something was sent or answered."""
+        await self._moved.wait()
+
     def wake(self) -> None:
         """Say that a load is due."""
         self._due.set()

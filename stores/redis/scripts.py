@@ -77,6 +77,17 @@ return {home(user, '0'), 1}
 """
 )
 
+RECLAIM = (
+    _PRELUDE
+    + """
+local user, fence, holder, socket = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local at = redis.call('HGET', k .. 'homes', user)
+if not at or string.match(at, ' (%d+)$') ~= fence then return {version(), 0} end
+redis.call('HSET', k .. 'holders', user, holder)
+return {home(user, socket), 1}
+"""
+)
+
 REGISTER = (
     _PRELUDE
     + """
@@ -219,10 +230,10 @@ local function keep(mail, marks, box, last, first, seen, count)
     redis.call('LTRIM', marks, -64, -1)
   end
 end
-local function open(mail, box, tokens, is_new, opened)
+local function open(mail, box, tokens, opened, is_new, last)
   if is_new then
     redis.call('DEL', mail)
-    redis.call('HDEL', box, 'last')
+    redis.call('HSET', box, 'last', string.format('%d', last))
   end
   redis.call('HSET', box, 'tokens', tokens, 'opened', opened)
 end
@@ -231,10 +242,6 @@ local function forget(user, mail, marks, box)
   if redis.call('HEXISTS', k .. 'holders', user) == 0 and redis.call('HEXISTS', k .. 'peers', user) == 0 then
     redis.call('HDEL', k .. 'homes', user)
   end
-end
-local function is_fenced(user, fence)
-  local home = redis.call('HGET', k .. 'homes', user)
-  return not home or string.match(home, ' (%d+)$') ~= fence
 end
 local function is_stale(box, fence, serial)
   local opened = redis.call('HGET', box, 'opened')
@@ -246,15 +253,17 @@ for _, write in ipairs(cjson.decode(ARGV[1])) do
   local kind, user, serial = write[1], write[2], write[4]
   local fence = string.format('%d', write[3])
   local mail, marks, box = k .. 'mail:' .. user, k .. 'marks:' .. user, k .. 'box:' .. user
-  local answer = 1
-  if is_fenced(user, fence) then
+  local answer, home = 1, redis.call('HGET', k .. 'homes', user)
+  if not home then
+    answer = 2
+  elseif string.match(home, ' (%d+)$') ~= fence then
     answer = 0
   elseif is_stale(box, fence, serial) then
     answer = 1
   elseif kind == 'keep' then
     keep(mail, marks, box, write[6], write[5], write[7], write[8])
   elseif kind == 'open' then
-    open(mail, box, write[5], write[6], fence .. ' ' .. string.format('%d', serial))
+    open(mail, box, write[5], fence .. ' ' .. string.format('%d', serial), write[6], write[7])
   else
     forget(user, mail, marks, box)
   end
@@ -263,10 +272,12 @@ for _, write in ipairs(cjson.decode(ARGV[1])) do
 end
 return answers
 """
-"""What homes write, by their fences; answers 1 for each that was allowed to.
+"""What homes write, by their fences; answers 1 for each that was allowed to, 0 where another is the home by now.
 
-`ARGV[1]` is a list in JSON; of each that is kept, its marks and its events follow. Serial numbers grow with each write of
-a node, since they may arrive twice: one from before the last opening of the box is of no use any more.
+An emptied store knows of no home: 2.
+
+`ARGV[1]` is a list in JSON; of each that is kept, its marks and its events follow. Serial numbers grow with each write
+of a node, since they may arrive twice: one from before the last opening of the box is of no use any more.
 """
 
 LOAD_BOX = """

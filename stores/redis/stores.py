@@ -86,7 +86,8 @@ class RedisStores:
         """See `Stores`. What waits to be sent or written goes out before, and the others may take over at once."""
         with anyio.move_on_after(self.client.patience, shield=True):
             try:
-                await self.bus.flush()
+                while not self.bus.is_idle:
+                    await self.bus.flush()
                 await self.lease.give_up()
             except StoreUnreachableError:
                 pass

@@ -7,16 +7,19 @@ import pytest
 
 ROWS = pytest.StashKey[list[str]]()
 
+Scale = Callable[[int], int]
+Report = Callable[[str, int, str], None]
+
 
 @pytest.fixture
-def scale(request: pytest.FixtureRequest) -> Callable[[int], int]:
+def scale(request: pytest.FixtureRequest) -> Scale:
     """What to make of a count: all of it, or a tenth."""
     is_full = request.config.getoption("--full")
     return lambda count: count if is_full else count // 10
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[str, int, str], None]:
+def report(request: pytest.FixtureRequest) -> Report:
     """Take a row of the table: what, how many tried, what happened."""
     rows = request.config.stash.setdefault(ROWS, [])
 

@@ -118,9 +118,13 @@ class Peer(WSListener):
             return
         event = json.loads(payload)
         self.seen[event["event"]] += 1
+        self.took(event)
         coming = self._awaited.pop(event["event"], None)
         if coming is not None and not coming.done():
             coming.set_result(event["data"])
+
+    def took(self, event: Any) -> None:
+        """Do nothing more about an event; others may."""
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Tell whoever waits."""

@@ -41,10 +41,13 @@ class Proxy:
 
     async def serve(self, client: ByteStream) -> None:
         """Pass on one connection."""
-        if self._is_cut:
+        try:
+            server = None if self._is_cut else await anyio.connect_tcp("127.0.0.1", self._to_port)
+        except OSError:
+            server = None
+        if server is None:
             await anyio.aclose_forcefully(client)
             return
-        server = await anyio.connect_tcp("127.0.0.1", self._to_port)
         self._streams += [client, server]
         self._tasks.start_soon(_copy, client, server)
         await _copy(server, client, lambda: self._is_mute)

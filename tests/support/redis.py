@@ -32,8 +32,16 @@ class RedisServer:
 
     def restart(self) -> None:
         """Kill it, which loses all it had, and start it anew on the same port."""
+        self.kill()
+        self.start()
+
+    def kill(self) -> None:
+        """Kill it, which loses all it had."""
         self.process.kill()
         self.process.wait()
+
+    def start(self) -> None:
+        """Start it anew on the same port."""
         self.process = self._launch()
 
     @contextmanager

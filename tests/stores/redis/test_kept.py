@@ -1,0 +1,105 @@
+"""What is kept for a user in Redis, and who may write it."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from stores.base import Holder, User
+from stores.redis.stores import RedisStores
+from tests.support.redis import RedisServer
+
+ANN = User("ann")
+
+
+@asynccontextmanager
+async def running(url: str, node: str) -> AsyncIterator[RedisStores]:
+    """Run the stores of a node."""
+    made = RedisStores(url, node)
+    async with anyio.create_task_group() as tasks:
+        started = anyio.Event()
+        tasks.start_soon(made.run, started.set)
+        await started.wait()
+        yield made
+        tasks.cancel_scope.cancel()
+    await made.close()
+
+
+@pytest.fixture
+async def nodes(redis: RedisServer) -> AsyncIterator[list[RedisStores]]:
+    """Two nodes."""
+    url = redis.namespace(uuid4().hex)
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(running(url, name)) for name in ("a", "b")]
+
+
+async def test_numbers_go_on(nodes: list[RedisStores]) -> None:
+    """A mailbox that is written anew while there is nothing in it does not forget how far its numbers were."""
+    first, _ = nodes
+    await first.peers.claim(ANN, Holder("a", 1))
+    first.bus.open(ANN, ["res_1"], is_new=True, last=7)
+    await first.bus.settled()
+    assert (await first.bus.load(ANN)).last == 7
+    first.bus.keep(ANN, b"eight", 8, 8, seen={})
+    await first.bus.settled()
+    kept = await first.bus.load(ANN)
+    assert (kept.last, kept.frames, kept.tokens) == (8, [b"eight"], ("res_1",))
+
+
+async def test_closing(redis: RedisServer) -> None:
+    """What follows from the last writes goes out too, and so does what was begun when the node stopped."""
+    url, told = redis.namespace(uuid4().hex), list[bool]()
+    async with running(url, "a") as first:
+        await first.peers.claim(ANN, Holder("a", 1))
+        with redis.frozen():
+            first.bus.keep(ANN, b"one", 1, 1, seen={}, kept=told.append)
+            await anyio.wait_all_tasks_blocked()
+            first.bus.keep(
+                ANN,
+                b"two",
+                1,
+                2,
+                seen={},
+                kept=lambda _: first.bus.keep(ANN, b"three", 1, 3, seen={}, kept=told.append),
+            )
+            await anyio.wait_all_tasks_blocked()
+            assert not told
+    assert told == [True, True]
+    async with running(url, "b") as second:
+        assert (await second.bus.load(ANN)).frames == [b"one", b"two", b"three"]
+
+
+async def test_another_home(nodes: list[RedisStores]) -> None:
+    """Who is not the user's home any more is told so; a store that was emptied, and knows of no home, says nothing."""
+    first, second = nodes
+    told: list[bool] = []
+    await first.peers.claim(ANN, Holder("a", 1))
+    home = first.bus.home(ANN)
+    assert home is not None
+    await second.peers.claim(ANN, Holder("b", 1))
+    first.replica.homes[ANN] = home  # as long as it has not heard
+    first.bus.keep(ANN, b"one", 1, 1, seen={}, kept=told.append)
+    await first.bus.settled()
+    assert told == [False]
+    await first.client.redis.delete(f"{first.client.space.org(None)}homes")
+    first.bus.keep(ANN, b"two", 2, 2, seen={}, kept=told.append)
+    await first.bus.settled()
+    assert told == [False, True]
+
+
+async def test_claiming_back(nodes: list[RedisStores]) -> None:
+    """A node that was taken for gone has its user back, unless the user has connected to another one since."""
+    first, second = nodes
+    await first.peers.claim(ANN, Holder("a", 1))
+    home = first.bus.home(ANN)
+    assert home is not None
+    assert await second.bus.adopt(ANN, home)
+    adopted = second.bus.home(ANN)
+    assert adopted is not None
+    assert await first.bus.reclaim(ANN, adopted, 1)
+    assert not await first.bus.reclaim(ANN, adopted, 1)
+    again = first.bus.home(ANN)
+    assert again is not None
+    assert (again.node, again.socket) == ("a", 1)
