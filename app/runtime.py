@@ -212,6 +212,8 @@ class Runtime:
                 handover.moved(user, Home(bus.node, socket.holder.socket, 0), is_claimed=True)
         except StoreUnreachableError:
             socket.close(CloseCode.RESTART, "This node is cut off; connect again")
+        finally:
+            handover.claimed(user)
 
     async def _enforce(self, revocation: Revocation) -> None:
         await departures.enforce(revocation, self.services)

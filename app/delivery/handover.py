@@ -113,6 +113,10 @@ class Handover:
                 link.outbox.put(self._mail.number(box, payload))
         self._ledger.rewrite(box)
 
+    def claimed(self, user: User) -> None:
+        """Take note that whether a user could be claimed back is known."""
+        self._ledger.decide(user)
+
     def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
         """See `House`."""
         if after is not None:

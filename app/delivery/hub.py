@@ -119,17 +119,18 @@ class Hub:
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
         """See `Delivery`."""
         box = self._boxes.get(user)
-        if self._cluster is not None and (box is None or not box.is_numbered):
+        is_loaded = self._cluster is not None and (box is None or not box.is_numbered)
+        if self._cluster is not None and is_loaded:
             box = await self._load(self._cluster, user, resume, socket)
         if box is None or not box.can_resume(resume):
             self.resumes["refused"] += 1
             return None
         self.resumes["recovered"] += 1
         box.sent, box.spoken = resume.offset, socket.spoken
-        self._mail.handled(box, resume.offset)
+        self._let_go(box, resume.offset)
         token = self._new_token(box, socket, resume.token)
         if self._cluster is not None:
-            self._cluster.ledger.reopen(box)
+            self._cluster.ledger.reopen(box, is_loaded=is_loaded)
             self._cluster.relay.catch_up(user)
         return token
 
@@ -145,7 +146,7 @@ class Hub:
         box = self._boxes.get(user)
         sight = self._presence.sight(user)
         if box is not None and box.is_numbered and sight is not None:
-            self._mail.handled(box, offset)
+            self._let_go(box, offset)
             sight.handled(offset)
 
     def pinged(self, user: User) -> None:
@@ -364,6 +365,10 @@ class Hub:
         self._presence.recall(user)
         cluster.recognition.restore(user, kept.marks)
         return self._mail.restore(user, socket.spoken, kept, resume.offset)
+
+    def _let_go(self, box: Mailbox, offset: int) -> None:
+        """Let go of what a client has handled, once it is written, too: by that it is known if another node sends it."""
+        self._mail.handled(box, offset if self._cluster is None else min(offset, box.written))
 
     def _write_tokens(self, box: Mailbox, *, is_new: bool = False) -> None:
         if self._cluster is not None:

@@ -39,6 +39,7 @@ class Ledger:
         self._bus = bus
         self._relay = relay
         self._refused: dict[User, list[Entry]] = {}
+        self._contested: set[User] = set()
 
     async def load(self, user: User) -> Box:
         """Return what is written for a user."""
@@ -53,9 +54,12 @@ class Ledger:
         if box.is_numbered:
             self._bus.open(box.user, box.tokens, is_new=is_new)
 
-    def reopen(self, box: Mailbox) -> None:
-        """Write the tokens, and what is not in the store: that was on its way with the fence of an older socket."""
-        if box.written == box.last:
+    def reopen(self, box: Mailbox, *, is_loaded: bool) -> None:
+        """Write the tokens, and all that may not be in the store.
+
+        Of a mailbox of this node something may have been on its way there with the fence of an older socket.
+        """
+        if is_loaded and box.written == box.last:
             self.open(box)
         else:
             self.rewrite(box)
@@ -88,6 +92,9 @@ class Ledger:
             receipt.hold()
         offset, bus = box.last, self._bus
         kept = Entry(self, bus.home(box.user), box, payload, offset, receipt, mark)
+        if box.user in self._contested:
+            self._refused.setdefault(box.user, []).append(kept)
+            return
         bus.keep(box.user, frame, box.first, offset, seen=box.seen, mark=mark, kept=kept)
         if outbox is not None and bus.when_sent(outbox.release):
             outbox.hold()
@@ -101,7 +108,7 @@ class Ledger:
         if not is_refused:
             if relay.held:
                 relay.written(user, None)
-        elif self._bus.home(user) == entry.home:
+        elif user in self._contested or self._bus.home(user) == entry.home:
             self._refused.setdefault(user, []).append(entry)
             return
         else:
@@ -109,8 +116,19 @@ class Ledger:
         if entry.receipt is not None:
             entry.receipt.settle()
 
+    def contest(self, user: User) -> None:
+        """Have what is to be written for a user wait until it is known whether this node can claim it back."""
+        self._contested.add(user)
+
+    def decide(self, user: User) -> None:
+        """Take note that this is known, and that all is written anew if it could."""
+        self._contested.discard(user)
+        self.heard(user)
+
     def heard(self, user: User) -> None:
-        """Take note that it is known who claimed a user, so that what was refused for it can go there."""
+        """Take note that it is known whose a user is, so that what was refused for it can go there."""
+        if user in self._contested:
+            return
         for entry in self._refused.pop(user, ()):
             self._pass_on(entry)
             if entry.receipt is not None:

@@ -123,6 +123,11 @@ class Nodes(Watcher):
         """See `Watcher`. One adopted while it is here, since this node was taken for gone, is claimed back."""
         if after.socket:
             self._relay.back(after.node)
+        was_here = before is not None and before.node == self._bus.node
+        if was_here and not after.socket and self._house.is_here(user):
+            self._ledger.contest(user)
+            self._follow.spawn(self._follow.reassert(user, after))
+            return
         if before is None or before.node != after.node:
             self._move(user, before, after)
         self._ledger.heard(user)
@@ -152,12 +157,10 @@ class Nodes(Watcher):
             self._house.expect(user, peer.spoken)
         if before is None:
             return
-        if before.node != self._bus.node:
-            self._relay.moved(user, before)
-        elif not after.socket and self._house.is_here(user):
-            self._follow.spawn(self._follow.reassert(user, after))
-        else:
+        if before.node == self._bus.node:
             self._house.moved(user, before, is_claimed=bool(after.socket))
+        else:
+            self._relay.moved(user, before)
 
     async def _adopt(self, user: User, home: Home) -> None:
         try:

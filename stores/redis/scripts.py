@@ -220,6 +220,7 @@ local k, at, answers = KEYS[1], 1, {}
 local function keep(mail, marks, box, last, first, seen, count)
   local have = tonumber(redis.call('HGET', box, 'last') or '0')
   if last <= have then return end
+  if last - count > have then redis.call('DEL', mail) end
   for place = 1, count do
     if last - count + place > have then redis.call('RPUSH', mail, ARGV[at + 1 + place]) end
   end
