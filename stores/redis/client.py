@@ -159,8 +159,13 @@ class Wire:
     async def send(self, commands: Sequence[Sequence[Argument]]) -> None:
         """Write these; one that cannot be written within `patience` has lost the connection."""
         packed = [_pack(tuple(command)) for command in commands]
-        with reaching(), anyio.fail_after(self._patience):
-            await self._connection.send_packed_command(packed, check_health=False)
+        if not self._connection.is_connected:  # else redis-py would make another one
+            raise StoreUnreachableError("Redis: the connection was lost")
+        try:
+            with reaching(), anyio.fail_after(self._patience):
+                await self._connection.send_packed_command(packed, check_health=False)
+        except RuntimeError as error:  # as uvloop has it of a connection that is closing
+            raise StoreUnreachableError(f"Redis: {error}") from error
 
     async def answers(self, count: int) -> list[Any]:
         """Return the answers to so many, all of which come within `patience`; one that is an error raises, too."""
