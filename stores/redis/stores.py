@@ -15,6 +15,7 @@ from stores.redis.replica import Replica
 PATIENCE_SECONDS = 2.0
 RETRY_SECONDS = 0.5
 LEASE_SECONDS = 9.0
+READING = "Redis: what this node knows is being read anew"
 
 
 class RedisStores:
@@ -37,7 +38,7 @@ class RedisStores:
         self.bus = RedisBus(self.client, self.replica)
         self.lease = Lease(self.client, self.replica, self.bus, lease)
         self._life = b""
-        self._is_current = False
+        self._why_not_current = READING
 
     async def run(self, started: Callable[[], None]) -> None:
         """See `Stores`."""
@@ -47,8 +48,8 @@ class RedisStores:
             while True:
                 try:
                     await self._follow(started)
-                except StoreUnreachableError:
-                    self._is_current = False
+                except StoreUnreachableError as error:
+                    self._why_not_current = str(error)
                     started()
                     await anyio.sleep(RETRY_SECONDS)
 
@@ -56,10 +57,11 @@ class RedisStores:
         """Keep the replica right until the connection is lost."""
         space, replica, bus = self.client.space, self.replica, self.bus
         async with self.client.subscribed(space.changes, space.node(self.client.node)) as messages:
+            self._why_not_current = READING
             await self._compare_lives()
             await self.lease.renew()
             await replica.read_all()
-            self._is_current = True
+            self._why_not_current = ""
             started()
             async for channel, message in messages:
                 if channel == space.changes:
@@ -79,8 +81,8 @@ class RedisStores:
     async def ping(self) -> None:
         """See `Stores`; also raises while the replica may have missed something."""
         await self.client.ping()
-        if not self._is_current:
-            raise StoreUnreachableError("Redis: what this node knows is being read anew")
+        if self._why_not_current:
+            raise StoreUnreachableError(self._why_not_current)
 
     async def close(self) -> None:
         """See `Stores`. What waits to be sent or written goes out before, and the others may take over at once."""
