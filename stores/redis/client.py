@@ -116,11 +116,11 @@ class Client:
     @asynccontextmanager
     async def subscribed(self, *channels: str) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
         """Listen to channels, in order; the iterator, of channels and messages, raises once the connection is lost."""
-        pubsub = self._listening.pubsub(ignore_subscribe_messages=True)
+        pubsub = self._listening.pubsub()
         try:
             with reaching():
                 await pubsub.subscribe(*channels)
-            yield _messages(pubsub)
+            yield _messages(pubsub, self.patience)
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
@@ -130,10 +130,17 @@ class Client:
             await redis.aclose(close_connection_pool=True)
 
 
-async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py
+async def _messages(pubsub: Any, patience: float) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py
+    """Yield what comes. A server that says nothing is asked if it is there: one whose machine is gone never closes."""
+    is_asked = False
     while True:
         with reaching():
-            message = await pubsub.get_message(timeout=None)
+            message = await pubsub.get_message(timeout=patience)
+            if message is None and is_asked:
+                raise LostConnectionError("nothing comes from it any more")
+            is_asked = message is None
+            if is_asked:
+                await pubsub.ping()
         if message is not None and message["type"] == "message":
             yield message["channel"].decode(), message["data"]
 

@@ -132,6 +132,19 @@ async def test_sentinels(node: Nodes, guarded: Guarded) -> None:
         assert await ann.next_event() == "cat online"
 
 
+async def test_a_master_that_is_silent(node: Nodes, guarded: Guarded) -> None:
+    """The master's machine is gone without a word: connections to it stay open, and the nodes notice."""
+    url = f"redis+sentinel://{guarded.places}/main/0"
+    first, second = node(store_url=url), node(store_url=url)
+    async with client(first) as ann, client(second) as bob, client(second) as cat:
+        session = await meet(ann, bob)
+        with guarded.master.frozen():
+            await talk(ann, bob, session)
+            await until(lambda: are_ready(first, second))
+            await cat.join("cat")
+            assert await ann.next_event() == "cat online"
+
+
 async def test_sentinels_with_users_of_their_own(node: Nodes, keys: Keys, folder: Path) -> None:
     """Master and Sentinels have users of their own, and all speak TLS; without the right password nothing is told."""
     lines = [
