@@ -84,6 +84,7 @@ class Runtime:
         self.stores = stores
         self.log = log
         self.is_draining = False
+        self.is_blind = stores.bus is not None
         self._monotonic = sources.monotonic
         self._stopping: Stopping | None = None
         self._tasks = tasks
@@ -205,8 +206,7 @@ class Runtime:
 
     async def tick(self) -> None:
         """Do what has become due: expire requests and absences, look after sockets."""
-        if self.stores.bus is not None and isinstance(self.services.clock, SystemClock):
-            self.services.clock.ahead = self.stores.bus.ahead
+        self.follow_store()
         self.gateway.sweep()
         self.lobby.sweep()
         self.failures.forget()
@@ -244,9 +244,14 @@ class Runtime:
             "seconds": round(self._monotonic() - stopping.began, 3),
         }
 
-    def share_addresses(self, salt: bytes) -> None:
-        """Hash addresses as all nodes do."""
-        self._addresses.salt = salt
+    def follow_store(self) -> None:
+        """Go by the clock of all nodes, and hash addresses as they do; until that is known this node is blind."""
+        bus, clock = self.stores.bus, self.services.clock
+        if bus is not None and bus.salt:
+            self._addresses.salt = bus.salt
+            if isinstance(clock, SystemClock):
+                clock.ahead = bus.ahead
+            self.is_blind = False
 
     def address(self, client: Address | None) -> bytes:
         """Return the salted hash of where a request comes from."""
@@ -298,8 +303,7 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         started = anyio.Event()
         tasks.start_soon(stores.run, started.set)
         await started.wait()
-        if stores.bus is not None and stores.bus.salt:
-            runtime.share_addresses(stores.bus.salt)
+        runtime.follow_store()
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
         tasks.start_soon(runtime.key_file.run)
