@@ -212,6 +212,7 @@ class Runtime:
         self.failures.forget()
         self._trimmer.look()
         try:
+            await self.gateway.catch_up()
             await requests.expire_requests(self.services)
             await departures.expire_absences(self.services)
         except StoreUnreachableError as error:
