@@ -251,7 +251,7 @@ class Runtime:
         if bus is not None and bus.salt:
             self._addresses.salt = bus.salt
             if isinstance(clock, SystemClock):
-                clock.ahead = bus.ahead
+                clock.follow(bus.ahead)
             self.is_blind = False
 
     def address(self, client: Address | None) -> bytes:
