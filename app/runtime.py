@@ -84,7 +84,7 @@ class Runtime:
         self.stores = stores
         self.log = log
         self.is_draining = False
-        self.is_blind = stores.bus is not None
+        self._is_blind = stores.bus is not None
         self._monotonic = sources.monotonic
         self._stopping: Stopping | None = None
         self._tasks = tasks
@@ -245,14 +245,21 @@ class Runtime:
             "seconds": round(self._monotonic() - stopping.began, 3),
         }
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether it is yet to be known what time it is on all nodes, and how they hash addresses."""
+        if self._is_blind:
+            self.follow_store()
+        return self._is_blind
+
     def follow_store(self) -> None:
-        """Go by the clock of all nodes, and hash addresses as they do; until that is known this node is blind."""
+        """Go by the clock of all nodes, and hash addresses as they do."""
         bus, clock = self.stores.bus, self.services.clock
         if bus is not None and bus.salt:
             self._addresses.salt = bus.salt
             if isinstance(clock, SystemClock):
                 clock.follow(bus.ahead)
-            self.is_blind = False
+            self._is_blind = False
 
     def address(self, client: Address | None) -> bytes:
         """Return the salted hash of where a request comes from."""
