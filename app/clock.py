@@ -13,22 +13,30 @@ from handlers.ports import Clock, Ids
 class SystemClock:
     """See `handlers.ports.Clock`. Formatting is done once a millisecond, since every message carries the time.
 
-    `ahead` is by how many seconds the clock that several nodes go by is ahead of this machine's.
+    It is this machine's, until it follows another one.
     """
 
     def __init__(self) -> None:
-        self.ahead = 0.0
+        self._ahead = 0.0
+        self._machine: Callable[[], float] = time.time
         self._good_from = 0.0
         self._good_until = 0.0
         self._timestamp = ""
 
+    def follow(self, ahead: float) -> None:
+        """Go by the clock of several nodes, by so many seconds ahead of this machine's monotonic one.
+
+        The time of day here may be wrong, or be set at any moment, and is not asked any more.
+        """
+        self._ahead, self._machine = ahead, time.monotonic
+
     def now(self) -> float:
         """Return seconds since 1970."""
-        return time.time() + self.ahead
+        return self._machine() + self._ahead
 
     def timestamp(self) -> str:
         """Return the time as ISO 8601 in UTC, in milliseconds."""
-        now = time.time() + self.ahead
+        now = self._machine() + self._ahead
         if not self._good_from <= now < self._good_until:
             millisecond = int(now * 1000)
             self._good_from, self._good_until = millisecond / 1000, (millisecond + 1) / 1000

@@ -26,7 +26,7 @@ from app.wire import asgi
 from app.wire.addresses import as_seen
 from app.wire.handshake import HANDOVER
 from app.wire.http import LOBBY
-from schemas.errors import EventError
+from schemas.errors import ErrorCode, EventError
 from stores.base import Stores, StoreUnreachableError
 from stores.memory import MemoryStores
 from stores.redis.client import check_url
@@ -87,6 +87,10 @@ async def _socket(websocket: WebSocket) -> None:
     runtime: Runtime = websocket.app.state.runtime
     if runtime.is_draining:
         await websocket.send_denial_response(json_error(503, "DRAINING", "This node stops; connect again"))
+        return
+    if runtime.is_blind:
+        why = "This node has not reached its store yet; connect again"
+        await websocket.send_denial_response(json_error(503, ErrorCode.STORE_UNREACHABLE, why))
         return
     address = runtime.address(websocket.client)
     refused = runtime.door.refuse(websocket.headers.get("origin"), address)

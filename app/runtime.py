@@ -86,6 +86,7 @@ class Runtime:
         self.stores = stores
         self.log = log
         self.is_draining = False
+        self._is_blind = stores.bus is not None
         self._monotonic = sources.monotonic
         self._stopping: Stopping | None = None
         self._tasks = tasks
@@ -224,8 +225,7 @@ class Runtime:
 
     async def tick(self) -> None:
         """Do what has become due: expire requests and absences, look after sockets."""
-        if self.stores.bus is not None and isinstance(self.services.clock, SystemClock):
-            self.services.clock.ahead = self.stores.bus.ahead
+        self.follow_store()
         if self.cluster is not None:
             self.cluster.relay.tick()
         self.gateway.sweep()
@@ -233,6 +233,7 @@ class Runtime:
         self.failures.forget()
         self._trimmer.look()
         try:
+            await self.gateway.catch_up()
             await requests.expire_requests(self.services)
             await departures.expire_absences(self.services)
         except StoreUnreachableError as error:
@@ -265,9 +266,21 @@ class Runtime:
             "seconds": round(self._monotonic() - stopping.began, 3),
         }
 
-    def share_addresses(self, salt: bytes) -> None:
-        """Hash addresses as all nodes do."""
-        self._addresses.salt = salt
+    @property
+    def is_blind(self) -> bool:
+        """Whether it is yet to be known what time it is on all nodes, and how they hash addresses."""
+        if self._is_blind:
+            self.follow_store()
+        return self._is_blind
+
+    def follow_store(self) -> None:
+        """Go by the clock of all nodes, and hash addresses as they do."""
+        bus, clock = self.stores.bus, self.services.clock
+        if bus is not None and bus.salt:
+            self._addresses.salt = bus.salt
+            if isinstance(clock, SystemClock):
+                clock.follow(bus.ahead)
+            self._is_blind = False
 
     def address(self, client: Address | None) -> bytes:
         """Return the salted hash of where a request comes from."""
@@ -319,8 +332,7 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         started = anyio.Event()
         tasks.start_soon(stores.run, started.set)
         await started.wait()
-        if stores.bus is not None and stores.bus.salt:
-            runtime.share_addresses(stores.bus.salt)
+        runtime.follow_store()
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
         tasks.start_soon(runtime.key_file.run)

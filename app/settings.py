@@ -225,8 +225,9 @@ def _convert(values: dict[str, str]) -> Settings:
 
 
 def without_secrets(value: str) -> str:
-    """Leave out user and password of a URL."""
-    return re.sub(r"//[^/@]*@", "//...@", value)
+    """Leave out users and passwords of a URL, those in its query, too; rather too much where it is written wrongly."""
+    bare = re.sub(r"([?&][^=&]*(?:username|password)=)[^&]*", r"\1...", value)
+    return re.sub(r"//.*@", "//...@", bare)
 
 
 def _allowed(name: str) -> str:

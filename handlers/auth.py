@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from schemas.auth import Auth, AuthFailed, AuthSuccess, Resumption, Server, SocketLimits
 from schemas.capabilities import CAPABILITIES, VERSION_1_1, Spoken, spoken
 from schemas.errors import CloseCode, Error, ErrorCode, EventError, RetryAfter
-from stores.base import Peer, User
+from stores.base import Peer, StoreUnreachableError, User
 
 from handlers import membership
 from handlers.ports import Identity, State
@@ -72,11 +72,23 @@ def _check_same_user(identity: Identity, ctx: Context) -> None:
 
 
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
-    """Claim the user for this socket, and go on where its last one left off, if it asks for that and it can be."""
-    speaks = spoken(message.capabilities, ctx.services.capabilities)
+    """Claim the user for this socket, and let it in.
+
+    A socket that is in by half, since the store was lost, is closed: a second `AUTH` would only renew its token.
+    """
     await _supersede(identity.user, ctx)
-    ctx.socket.authenticated(identity, speaks)
+    ctx.socket.authenticated(identity, spoken(message.capabilities, ctx.services.capabilities))
     _audit(message, identity, ctx)
+    try:
+        await _begin(message, identity, ctx)
+    except StoreUnreachableError:
+        ctx.socket.close(CloseCode.RESTART, "The store was lost halfway; connect again")
+        raise
+
+
+async def _begin(message: Auth, identity: Identity, ctx: Context) -> None:
+    """Go on where the user's last socket left off, if it asks for that and it can be, or start over."""
+    speaks = ctx.socket.spoken
     peer = ctx.directory.peer(identity.user)
     if peer is not None and peer.is_present:
         token = await _recover(message, ctx)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 from schemas.errors import EventError
 from schemas.fields import EndReason
-from stores.base import Peer, Revocation, User
+from stores.base import Holder, Peer, Revocation, User
 
 from handlers import membership
 from handlers.ports import Services, Socket
@@ -16,11 +16,7 @@ from handlers.table import Context
 async def leave(ctx: Context) -> None:
     """Give the user up at once: the client said goodbye. Does nothing if another socket is the user's by now."""
     if await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
-        peer = await ctx.stores.peers.remove_released(ctx.user)
-        if peer is not None:
-            await _give_up(peer, "left", ctx.services)
-        elif ctx.directory.peer(ctx.user) is None:
-            ctx.delivery.forget(ctx.user)
+        await _leave(ctx.user, ctx.services)
 
 
 async def drop(ctx: Context) -> None:
@@ -35,6 +31,12 @@ async def drop(ctx: Context) -> None:
         await _await(peer, ctx.services)
     elif peer.status != "offline":
         await _await_return(peer, ctx.services)
+
+
+async def catch_up(user: User, holder: Holder, services: Services, *, is_leaving: bool) -> None:
+    """Do what follows from the end of a user's last socket, which could not be done, or but half of it, at its time."""
+    await services.stores.peers.release(user, holder)
+    await (_leave if is_leaving else abandon)(user, services)
 
 
 async def abandon(user: User, services: Services) -> None:
@@ -94,6 +96,14 @@ async def enforce(revocation: Revocation, services: Services) -> int:
     if peer and peer.lapses_at is not None:
         await _revoke(peer.user, services)
     return len(cut)
+
+
+async def _leave(user: User, services: Services) -> None:
+    peer = await services.stores.peers.remove_released(user)
+    if peer is not None:
+        await _give_up(peer, "left", services)
+    elif services.stores.directory.peer(user) is None:
+        services.delivery.forget(user)
 
 
 async def _revoke(user: User, services: Services) -> None:

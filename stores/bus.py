@@ -88,7 +88,7 @@ class Bus(Protocol):
 
     @property
     def ahead(self) -> float:
-        """By how many seconds the clock that all nodes go by is ahead of this one's."""
+        """By how many seconds the clock that all nodes go by is ahead of this one's monotonic one."""
         ...
 
     def home(self, user: User) -> Home | None:

@@ -173,8 +173,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield _wrong("store", str(error))
     except StoreUnreachableError as error:
-        why = str(error).partition(" : ")[0]
-        yield _wrong("store", f"{url} cannot be reached ({why}); is it started, and the URL right?")
+        yield _wrong("store", f"{url} cannot be reached ({error}); is it started, and the URL right?")
     else:
         yield Finding("store", f"{url} answers; all nodes with this URL serve as one")
         if policy != NO_EVICTION:
@@ -184,10 +183,15 @@ def _store(settings: Settings) -> Iterator[Finding]:
 
 
 async def _eviction_policy(url: str) -> str:
-    """Ask Redis what it forgets when it is full; if it does not tell us, take it for nothing."""
+    """Ask Redis what it forgets when it is full; if it does not tell us, take it for nothing.
+
+    Raises `StoreUnreachableError`, also if it does not let us at what is ours.
+    """
     client = Client(url, "doctor", PATIENCE_SECONDS)
     try:
-        await client.ping()
+        _ = await client.orgs()
+        async with client.subscribed(client.space.changes):
+            pass
         with suppress(RedisError):
             memory = await client.redis.info("memory")
             return str(memory["maxmemory_policy"])

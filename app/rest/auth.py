@@ -1,6 +1,5 @@
 """Authentication over REST (protocol.md section 6)."""
 
-import time
 from typing import Annotated
 
 import msgspec
@@ -50,7 +49,8 @@ async def verify(request: Request) -> Response:
 
 async def make_dev_token(request: Request) -> Response:
     """Sign a token for whoever asks; routed only where development tokens are handed out."""
-    settings = runtime_of(request).settings
+    runtime = runtime_of(request)
+    settings = runtime.settings
     wanted = await body_of(request, TokenRequest)
     try:
         key = private_key(settings)
@@ -60,7 +60,7 @@ async def make_dev_token(request: Request) -> Response:
         User(wanted.user_id),
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
-        now=time.time(),
+        now=runtime.services.clock.now(),
         ttl=settings.jwt_expiration,
         name=wanted.display_name,
         email=wanted.email,

@@ -1,8 +1,10 @@
 """The gateway: all connections of this node, from the door to the farewell."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from itertools import count
+
+from msgspec import Struct
 
 from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
@@ -19,12 +21,21 @@ from handlers import departures
 from handlers.ports import Services, State
 from handlers.table import Context
 from schemas.errors import CloseCode, Error, ErrorCode, Limit
-from stores.base import Holder, StoreUnreachableError
+from stores.base import Holder, StoreUnreachableError, User
 
 AUTH_SECONDS = 10.0
 HEARTBEAT_PHASES = 10
+FAREWELLS_AT_ONCE = 100
 CLOSE_CODES = frozenset(CloseCode)
 OTHER = "other"
+
+
+class Farewell(Struct, frozen=True):
+    """The end of a user's socket, of which the store has yet to hear."""
+
+    user: User
+    holder: Holder
+    is_leaving: bool
 
 
 class Gateway:
@@ -71,6 +82,7 @@ class Gateway:
         self._numbers = count(1)
         self._waiting: WaitingRoom[Connection] = WaitingRoom(max_unauthenticated, AUTH_SECONDS)
         self._drain: Drain | None = None
+        self._put_off: deque[Farewell] = deque()
         self.crowds = Crowds()
         self.closed = Counter(dict.fromkeys([*map(_closing, CloseCode), OTHER], 0))
         self.refusals = refusals
@@ -149,6 +161,26 @@ class Gateway:
             await (departures.leave if end.is_leaving else departures.drop)(context)
         except StoreUnreachableError as error:
             self._log.warning("store unreachable at a farewell", socket_id=connection.holder.socket, reason=str(error))
+            self._put_off.append(Farewell(identity.user, connection.holder, end.is_leaving))
+
+    async def catch_up(self) -> None:
+        """Do what follows from ends that came while the store was away; raises `StoreUnreachableError` if it still is.
+
+        Whoever has another socket by now stays.
+        """
+        if self._put_off:
+            await self.services.stores.ping()
+        for _ in range(min(len(self._put_off), FAREWELLS_AT_ONCE)):
+            late = self._put_off[0]
+            if self._is_last(late.user, late.holder):
+                await departures.catch_up(late.user, late.holder, self.services, is_leaving=late.is_leaving)
+            self._put_off.popleft()
+
+    def _is_last(self, user: User, holder: Holder) -> bool:
+        """Whether a user has had no other socket since."""
+        bus = self.services.stores.bus
+        home = None if bus is None else bus.home(user)
+        return home is None or (home.node, home.socket) == (holder.node, holder.socket)
 
     def sweep(self) -> None:
         """Close whoever did not authenticate in time or whose token ran out, and look for dead sockets."""

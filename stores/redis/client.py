@@ -3,15 +3,15 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import anyio
 import msgspec
 from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
@@ -23,6 +23,7 @@ from stores.redis.space import Space
 NAMESPACE = "peersync"
 SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 SENTINEL_PORT = 26379
+SENTINEL_OPTIONS = {"sentinel_username": "username", "sentinel_password": "password"}
 CONNECTIONS = 64
 Argument = str | bytes | int | float
 _pack: Callable[[tuple[Argument, ...]], bytes] = cast("Any", pack_command)
@@ -42,8 +43,9 @@ class Client:
     """Runs scripts and commands; every method raises `StoreUnreachableError` while the server cannot be asked.
 
     `url` is `redis://`, `rediss://` (TLS) or `redis+sentinel://host:port,host:port/MASTER/DB`, with user and password
-    where needed and the options of redis-py as its query; `namespace=NAME` there keeps deployments apart. `patience`
-    is for how many seconds an answer is waited for.
+    where needed and the options of redis-py as its query; `namespace=NAME` there keeps deployments apart, and
+    `sentinel_username` and `sentinel_password` are for the Sentinels. `patience` is for how many seconds an answer is
+    waited for.
     """
 
     def __init__(self, url: str, node: str, patience: float) -> None:
@@ -118,11 +120,11 @@ class Client:
     @asynccontextmanager
     async def subscribed(self, *channels: str) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
         """Listen to channels, in order; the iterator, of channels and messages, raises once the connection is lost."""
-        pubsub = self._listening.pubsub(ignore_subscribe_messages=True)
+        pubsub = self._listening.pubsub()
         try:
             with reaching():
                 await pubsub.subscribe(*channels)
-            yield _messages(pubsub)
+            yield _messages(pubsub, self.patience)
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
@@ -173,20 +175,74 @@ class Wire:
             return [await self._connection.read_response() for _ in range(count)]
 
 
-async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py
+async def _messages(pubsub: Any, patience: float) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py
+    """Yield what comes. A server that says nothing is asked if it is there: one whose machine is gone never closes."""
+    is_asked = False
     while True:
         with reaching():
-            message = await pubsub.get_message(timeout=None)
+            message = await pubsub.get_message(timeout=patience)
+            if message is None and is_asked:
+                raise LostConnectionError("nothing comes from it any more")
+            is_asked = message is None
+            if is_asked:
+                await pubsub.ping()
         if message is not None and message["type"] == "message":
             yield message["channel"].decode(), message["data"]
 
 
+class _Sentinels(Sentinel):
+    """Those that are asked; one that refuses to answer is no better than one that is away."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return where the master is; whoever knew is asked first the next time. Raises `MasterNotFoundError`."""
+        why = ""
+        for sentinel in list(self.sentinels):
+            try:
+                masters: Any = await sentinel.sentinel_masters()
+            except (RedisError, OSError) as error:
+                why = f": {error}"
+                continue
+            known = masters.get(service_name)
+            if known and self.check_master_state(known, service_name):
+                self.sentinels.remove(sentinel)
+                self.sentinels.insert(0, sentinel)
+                return known["ip"], known["port"]
+        raise MasterNotFoundError(f"No master found for {service_name!r}{why}")
+
+
+class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to what the Sentinels say is the master; where all are in use, one is waited for."""
+
+    async def aclose(self) -> None:
+        """Close them, and those to the Sentinels."""
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
 def check_url(url: str) -> None:
     """Raise `ValueError` for a URL that cannot be understood, or has an option that redis-py does not know."""
+    parts = urlsplit(url)
+    _check_places(parts)
+    if parts.scheme not in SENTINEL_SCHEMES:
+        _check_not_for_sentinels(parts)
     try:
         _ = Client(url, "", 1).redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except TypeError as error:
         raise ValueError(str(error).rpartition("() ")[2]) from None
+
+
+def _check_places(parts: SplitResult) -> None:
+    """Refuse what is no port, without a word of it: it may be half of a password."""
+    try:
+        _ = [place.port for place in _places(parts)]
+    except ValueError:
+        raise ValueError("a port in it is no number; reserved characters of a password are written with %") from None
+
+
+def _check_not_for_sentinels(parts: SplitResult) -> None:
+    for name, _ in parse_qsl(parts.query):
+        if name in SENTINEL_OPTIONS:
+            raise ValueError(f"{name} is for redis+sentinel:// only")
 
 
 def _connect(url: str, patience: float, retries: int, **others: object) -> Redis:
@@ -200,28 +256,32 @@ def _connect(url: str, patience: float, retries: int, **others: object) -> Redis
     }
     parts = urlsplit(url)
     if parts.scheme in SENTINEL_SCHEMES:
-        return _behind_sentinels(url, options)
+        return _behind_sentinels(parts, options, patience)
     pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=patience, **options)
     return Redis(connection_pool=pool)
 
 
-def _behind_sentinels(url: str, options: dict[str, Any]) -> Redis:
-    parts = urlsplit(url)
-    places, _, login = reversed(parts.netloc.rpartition("@"))
-    user, _, password = login.partition(":")
-    hosts = [place.partition(":") for place in places.split(",")]
-    sentinels = [(host, int(port or SENTINEL_PORT)) for host, _, port in hosts]
-    master, _, database = parts.path.strip("/").partition("/")
+def _behind_sentinels(parts: SplitResult, options: dict[str, Any], patience: float) -> Redis:
+    name, _, database = parts.path.strip("/").partition("/")
+    if not name or not (database or "0").isdecimal():
+        raise ValueError("after the Sentinels come the name of the master and the number of its database")
     is_tls = SENTINEL_SCHEMES[parts.scheme] == "rediss"
-    options |= dict(parse_qsl(parts.query)) | {"db": int(database or 0), "ssl": is_tls}
-    if user:
-        options["username"] = user
-    if password:
-        options["password"] = password
-    theirs = {"socket_timeout": options["socket_timeout"], "ssl": is_tls}
-    sentinel = Sentinel(sentinels, sentinel_kwargs=theirs, **options)  # type: ignore[no-untyped-call]
-    found: Redis = sentinel.master_for(master)
-    return found
+    login = parts.netloc.rpartition("@")[0]
+    query = dict(parse_qsl(parts.query))
+    theirs = {SENTINEL_OPTIONS[option]: query.pop(option) for option in SENTINEL_OPTIONS if option in query}
+    if "username" in theirs and "password" not in theirs:
+        raise ValueError("sentinel_username needs a sentinel_password")
+    asked = parse_url(f"redis://{login}@/{database}?{urlencode(query)}")
+    tls = {option: value for option, value in asked.items() if option.startswith("ssl_")} | {"ssl": is_tls}
+    sentinels = [(place.hostname or "", place.port or SENTINEL_PORT) for place in _places(parts)]
+    found = _Sentinels(sentinels, sentinel_kwargs={**options, **tls, **theirs})  # type: ignore[no-untyped-call]
+    master = {"max_connections": CONNECTIONS, "timeout": patience, **options, **asked, **tls}
+    return Redis(connection_pool=_MasterPool(name, found, **master))  # type: ignore[no-untyped-call]
+
+
+def _places(parts: SplitResult) -> list[SplitResult]:
+    """Return the hosts of a URL, each with its port."""
+    return [urlsplit(f"//{place}") for place in parts.netloc.rpartition("@")[2].split(",")]
 
 
 def _without_namespace(url: str) -> tuple[str, str]:

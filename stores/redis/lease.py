@@ -29,7 +29,6 @@ class Lease:
         self._steady_since: float | None = None
         self._renewed_at = 0.0
         self._monotonic: Callable[[], float] = time.monotonic
-        self._time: Callable[[], float] = time.time
         self._gone: set[str] = set()
         self.nodes: frozenset[str] = frozenset()
 
@@ -45,10 +44,10 @@ class Lease:
 
     async def renew(self) -> None:
         """Renew the lease, set the clock by the store's, and ask other nodes for what was missed; report those gone."""
-        client, asked_at = self._client, self._time()
+        client, asked_at = self._client, self._monotonic()
         now, known, nodes = await client.run(scripts.RENEW, client.space.nodes, client.node, self._seconds)
         renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
-        self._compare(float(now), asked_at, self._time())
+        self._compare(float(now), asked_at, self._renewed_at)
         self.nodes = frozenset(node.decode() for node in nodes)
         self._bus.ask_again(self.nodes)
         is_new_here = known is None  # to a store that was emptied, too, which the others may not have come back to yet

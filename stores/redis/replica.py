@@ -96,16 +96,22 @@ class Replica:
         self._advance(org, version)
 
     async def restore(self) -> None:
-        """Write what is here into an emptied store; what another node has written already stays."""
+        """Write what is here into an emptied store; what another node has written already stays.
+
+        Have those who have read it already do so again.
+        """
         for org, version in list(self._versions.items()):
             fields = [field for record in self._records(org) for field in record]
             placed = max(map(self.directory.place, (peer.user for peer in self.directory.peers(org))), default=0)
             fenced = max((home.fence for user, home in self.homes.items() if user.org == org), default=0)
             await self._client.note(org)
+            added = 0
             for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
                 some = fields[at : at + RESTORED_AT_ONCE]
                 key = self._client.space.org(org)
-                await self._client.run(scripts.RESTORE, key, version, placed, fenced, *some)
+                added += await self._client.run(scripts.RESTORE, key, version, placed, fenced, *some)
+            if added:
+                await self._client.change(scripts.TELL_RESTORED, org)
 
     def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int]]:
         """Return what there is of an org: the hash, the field and the value of each record."""

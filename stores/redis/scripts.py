@@ -2,7 +2,8 @@
 
 `KEYS[1]` is what all keys of the org begin with. `ARGV` begins with the channel of changes, the org as JSON, and the id
 of the node that asks. A change is told as a JSON array: its kind, the node, the org, the org's version by it, and what
-it is about. The version grows by one with each change, so that who missed one notices.
+it is about. The version grows by one with each change, so that who missed one notices; what was restored is none, and
+everybody has to read it.
 """
 
 from functools import cache
@@ -312,6 +313,15 @@ local k, version, placed, fenced = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 for name, least in pairs({version = version, placed = placed, fenced = fenced}) do
   if tonumber(redis.call('GET', k .. name) or '0') < tonumber(least) then redis.call('SET', k .. name, least) end
 end
-for at = 4, #ARGV, 3 do redis.call('HSETNX', k .. ARGV[at], ARGV[at + 1], ARGV[at + 2]) end
-return 1
+local added = 0
+for at = 4, #ARGV, 3 do added = added + redis.call('HSETNX', k .. ARGV[at], ARGV[at + 1], ARGV[at + 2]) end
+return added
 """
+
+TELL_RESTORED = (
+    _PRELUDE
+    + """
+redis.call('INCR', k .. 'version')
+return {tell('taken', '""')}
+"""
+)

@@ -15,10 +15,14 @@ from stores.redis.replica import Replica
 PATIENCE_SECONDS = 2.0
 RETRY_SECONDS = 0.5
 LEASE_SECONDS = 9.0
+NEWCOMER_SECONDS = 1.0
+READING = "Redis: what this node knows is being read anew"
 
 
 class RedisStores:
     """See `Stores`.
+
+    A node that came while the store was away lets those go first, for `NEWCOMER_SECONDS`, who knew what was there.
 
     An answer is waited for `patience` seconds, and a node that does not show itself for `lease` seconds is gone.
     """
@@ -37,7 +41,8 @@ class RedisStores:
         self.bus = RedisBus(self.client, self.replica)
         self.lease = Lease(self.client, self.replica, self.bus, lease)
         self._life = b""
-        self._is_current = False
+        self._why_not_current = READING
+        self._is_late = False
 
     async def run(self, started: Callable[[], None]) -> None:
         """See `Stores`."""
@@ -47,8 +52,9 @@ class RedisStores:
             while True:
                 try:
                     await self._follow(started)
-                except StoreUnreachableError:
-                    self._is_current = False
+                except StoreUnreachableError as error:
+                    self._why_not_current = str(error)
+                    self._is_late = True
                     started()
                     await anyio.sleep(RETRY_SECONDS)
 
@@ -56,10 +62,12 @@ class RedisStores:
         """Keep the replica right until the connection is lost."""
         space, replica, bus = self.client.space, self.replica, self.bus
         async with self.client.subscribed(space.changes, space.node(self.client.node)) as messages:
-            await self._compare_lives()
+            self._why_not_current = READING
+            salt = await self._compare_lives()
             await self.lease.renew()
+            self.bus.salt = salt
             await replica.read_all()
-            self._is_current = True
+            self._why_not_current = ""
             started()
             async for channel, message in messages:
                 if channel == space.changes:
@@ -67,20 +75,23 @@ class RedisStores:
                 else:
                     bus.hear(message)
 
-    async def _compare_lives(self) -> None:
-        """Fill the store again if it was emptied since this node saw it first."""
-        self.bus.salt = await self.client.shared("salt", self.bus.salt or secrets.token_bytes(32))
+    async def _compare_lives(self) -> bytes:
+        """Fill the store again if it was emptied since this node saw it first; return the salt of all nodes."""
+        if self._is_late and not self._life:
+            await anyio.sleep(NEWCOMER_SECONDS)
+        salt = await self.client.shared("salt", self.bus.salt or secrets.token_bytes(32))
         life = await self.client.shared("life", secrets.token_bytes(16))
         if self._life not in (b"", life):
             await self.replica.restore()
             self.bus.watcher.emptied()
         self._life = life
+        return salt
 
     async def ping(self) -> None:
         """See `Stores`; also raises while the replica may have missed something."""
         await self.client.ping()
-        if not self._is_current:
-            raise StoreUnreachableError("Redis: what this node knows is being read anew")
+        if self._why_not_current:
+            raise StoreUnreachableError(self._why_not_current)
 
     async def close(self) -> None:
         """See `Stores`. What waits to be sent or written goes out before, and the others may take over at once."""

@@ -1,7 +1,10 @@
 """The real clock and the real ids."""
 
 import re
+import time
 from datetime import UTC, datetime
+
+import pytest
 
 from app.clock import SystemClock, iso, random_id
 
@@ -31,6 +34,15 @@ def test_timestamps_go_on() -> None:
     while clock.timestamp() == first:
         pass
     assert clock.timestamp() > first
+
+
+def test_following(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that follows another one does not go by the time of day here."""
+    clock = SystemClock()
+    clock.follow(1_700_000_000 - time.monotonic())
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert 0 <= clock.now() - 1_700_000_000 < 100
+    assert clock.timestamp().startswith("2023-11-14T22:1")
 
 
 def test_ids() -> None:

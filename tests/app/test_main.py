@@ -74,7 +74,23 @@ def test_no_key(tmp_path: Path) -> None:
         create_app(Settings(jwt_public_key_path=tmp_path / "none.pem"))
 
 
-@pytest.mark.parametrize("url", ["redis://:secret@h:x/0", "redis://:secret@h/0?no_such=1", "redis+sentinel://h:x/main"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret@h:x/0",
+        "redis://:secret/s@h/0",
+        "redis://:secret@h/0?no_such=1",
+        "redis://h/0?sentinel_password=secret",
+        "redis+sentinel://h:x/main",
+        "redis+sentinel://h,h2:x/main",
+        "redis+sentinel://user:secret/s@h/main",
+        "redis+sentinel://:secret@h",
+        "redis+sentinel://:secret@h/main/x",
+        "redis+sentinel://h/main?sentinel_username=secret",
+        "redis+sentinel://h/main?sentinel_passwort=x",
+        "redis+sentinel://h/main?sentinel_password=secret&socket_timeout=x",
+    ],
+)
 def test_a_store_url_that_cannot_be_understood(keys: Keys, url: str) -> None:
     """It stops the start, and the password in it is not shown."""
     with pytest.raises(SettingsError, match=r"STORE_URL is .*it may be memory://, redis://") as refused:

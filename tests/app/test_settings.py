@@ -255,5 +255,11 @@ def test_frozen() -> None:
 
 
 def test_secrets_of_a_url() -> None:
-    """What is shown of a URL has neither user nor password."""
+    """What is shown of a URL has neither user nor password, nor those of its query."""
     assert without_secrets("rediss://user:secret@example.com:6379/0") == "rediss://...@example.com:6379/0"
+    assert without_secrets("redis://:sec@r/et@h/0") == "redis://...@h/0"
+    shown = without_secrets(
+        "redis+sentinel://h/main?sentinel_username=ann&sentinel_password=secret&ssl_ca_certs=ca.pem"
+    )
+    assert shown == "redis+sentinel://h/main?sentinel_username=...&sentinel_password=...&ssl_ca_certs=ca.pem"
+    assert without_secrets("redis://h/0?password=sec@ret") == "redis://h/0?password=..."

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.redis import RedisServer, redis_server
-from tests.support.server import Server, free_port, serving
+from tests.support.redis import ALL_KEPT, NOTHING_KEPT, RedisServer, redis_server
+from tests.support.server import Server, free_port, launched
 from tests.support.tokens import Keys
 
 LEASE = 0.9
@@ -24,15 +24,23 @@ def own_redis(tmp_path: Path, redis: RedisServer) -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(params=[NOTHING_KEPT, ALL_KEPT], ids=["which comes back empty", "which keeps its data"])
+def either_redis(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisServer) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which keeps nothing or everything when it is killed."""
+    assert redis.port
+    with redis_server(free_port(), tmp_path, request.param) as server:
+        yield server
+
+
 @pytest.fixture
 def node(redis: RedisServer, keys: Keys, tmp_path: Path) -> Iterator[Nodes]:
     """Start a node; all of one test share a namespace, whose nodes count as gone after `LEASE` seconds."""
     name = uuid4().hex
     with ExitStack() as running:
 
-        def start(*, store_port: int = redis.port, **settings: object) -> Server:
+        def start(*, store_port: int = redis.port, probe: str = "/health/ready", **settings: object) -> Server:
             url = f"redis://127.0.0.1:{store_port}/0?namespace={name}"
             chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": 1, **settings}
-            return running.enter_context(serving(keys, tmp_path, **chosen))
+            return running.enter_context(launched(keys, tmp_path, probe, chosen))
 
         yield start

@@ -1,18 +1,26 @@
 """What may break between nodes, and what must not be lost by it: real processes, killed, cut off and frozen."""
 
+from functools import partial
+from uuid import uuid4
+
 import anyio
 import anyio.to_thread
+import pytest
+from websockets.exceptions import InvalidStatus
 
-from tests.cluster.conftest import Nodes
+from tests.cluster.conftest import LEASE, Nodes
 from tests.cluster.talker import Talker, talking
 from tests.cluster.test_nodes import sees
-from tests.support.client import client, pair, until
+from tests.service.test_resume import CAPABILITIES, meet, resumer
+from tests.support.client import Client, client, pair, until
 from tests.support.proxy import proxy
 from tests.support.redis import RedisServer
 from tests.support.server import Server
 
 COUNT = 60
 PAUSE = 0.02
+GONE = 4 * LEASE
+SOON = 1.0
 
 
 async def test_a_node_is_killed(node: Nodes) -> None:
@@ -88,6 +96,110 @@ async def test_redis_is_frozen(node: Nodes, own_redis: RedisServer) -> None:
         assert (await cat.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "ann"
         await bob.send("SEND_MESSAGE", sessionId=session, content="and on")
         assert (await ann.until("MESSAGE_RECEIVED"))["content"] == "and on"
+
+
+async def test_redis_is_gone(node: Nodes, either_redis: RedisServer) -> None:
+    """For some leases: pairs of one node talk on, nobody is closed, and all heals, also on a node started meanwhile."""
+    first, second = (node(store_port=either_redis.port) for _ in range(2))
+    async with client(first) as ann, client(first) as bob, client(second) as cat, client(first) as dan:
+        session = await pair(ann, bob)
+        await cat.join("cat")
+        await sees(ann, "cat")
+        await dan.authenticate("dan")
+        either_redis.kill()
+        third = await anyio.to_thread.run_sync(partial(node, store_port=either_redis.port, probe="/health/live"))
+        with pytest.raises(InvalidStatus, match="503"):
+            await client(third).__aenter__()
+        async with client(first) as eve:
+            end = anyio.current_time() + GONE
+            while anyio.current_time() < end:
+                await tell(ann, bob, session)
+                await is_refused(ann, "CONNECTION_REQUEST", targetId="cat")
+                await is_refused(dan, "PEER_REGISTER")
+                await is_refused(eve, "AUTH", token=first.keys.token("eve"))
+                for each in (first, second, third):
+                    assert each.get("/health/live").status_code == 200
+                    unready = each.get("/health/ready")
+                    assert (unready.status_code, unready.json()["code"]) == (503, "ERR_9002")
+                    assert "store unreachable: Redis: " in unready.json()["message"]
+            await anyio.to_thread.run_sync(either_redis.start)
+            await until(lambda: all(each.get("/health/ready").status_code == 200 for each in (first, second, third)))
+            await dan.send("PEER_REGISTER")
+            await dan.until("PEER_REGISTERED")
+            await eve.join("eve")
+            async with client(third) as fay:
+                await fay.join("fay")
+                assert await modes(fay) == dict.fromkeys(["ann", "bob", "cat", "dan", "eve"], "LAN")
+            await tell(bob, ann, session)
+            await ann.send("CONNECTION_REQUEST", targetId="cat")
+            assert (await cat.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "ann"
+
+
+async def test_a_drop_while_redis_is_gone(node: Nodes, either_redis: RedisServer) -> None:
+    """Who wants to come back is told to try again, on the same socket, and then misses nothing."""
+    server = node(store_port=either_redis.port)
+    async with resumer(server) as ann, resumer(server) as bob, resumer(server) as back:
+        session = await meet(ann, bob)
+        either_redis.kill()
+        bob.cut()
+        for n in range(COUNT):
+            await ann.send("SEND_MESSAGE", sessionId=session, content=n, messageId=f"m{n}")
+        end = anyio.current_time() + GONE
+        again = {"token": server.keys.token("bob"), "capabilities": CAPABILITIES}
+        resume = {"token": bob.token, "offset": bob.offset}
+        while anyio.current_time() < end:
+            await is_refused(back, "AUTH", **again, resume=resume)
+        await anyio.to_thread.run_sync(either_redis.start)
+        await until(lambda: server.get("/health/ready").status_code == 200)
+        assert (await back.back(bob))["recovered"]
+        assert [(await back.until("MESSAGE_RECEIVED"))["content"] for _ in range(COUNT)] == list(range(COUNT))
+        for _ in range(COUNT):
+            ack = await ann.until("MESSAGE_ACK")
+            assert ack["delivered"] + ack["queued"] == ["bob"]
+        await back.send("SEND_MESSAGE", sessionId=session, content="back", messageId="m")
+        assert (await ann.until("MESSAGE_RECEIVED"))["content"] == "back"
+        assert (await back.until("MESSAGE_ACK"))["delivered"] == ["ann"]
+
+
+@pytest.mark.parametrize(("is_leaving", "reason"), [(False, "timeout"), (True, "left")])
+@pytest.mark.parametrize("is_modern", [False, True])
+async def test_who_goes_while_redis_is_gone(
+    node: Nodes, either_redis: RedisServer, is_leaving: bool, reason: str, is_modern: bool
+) -> None:
+    """Who does not come back is given up when it is back, as the socket's end would have it."""
+    server = node(store_port=either_redis.port, session_grace_seconds=1, resume_grace_seconds=1)
+    opened = resumer if is_modern else client
+    async with opened(server) as ann, opened(server) as bob:
+        await pair(ann, bob)
+        either_redis.kill()
+        if is_leaving:
+            await bob.websocket.close()
+        else:
+            bob.cut()
+        await is_refused(ann, "CONNECTION_REQUEST", targetId="bob")
+        await anyio.to_thread.run_sync(either_redis.start)
+        assert (await ann.until("SESSION_ENDED"))["reason"] == reason
+        await sees(ann, "bob", is_there=False)
+
+
+async def tell(who: Client, other: Client, session: str) -> None:
+    """Send a message, and see it come."""
+    content = uuid4().hex
+    await who.send("SEND_MESSAGE", sessionId=session, content=content)
+    assert (await other.until("MESSAGE_RECEIVED"))["content"] == content
+
+
+async def is_refused(who: Client, event: str, **data: object) -> None:
+    """Be refused for want of the store, and soon."""
+    with anyio.fail_after(SOON):
+        await who.send(event, **data)
+        assert (await who.until("ERROR"))["code"] == "ERR_9002"
+
+
+async def modes(who: Client) -> dict[str, str]:
+    """Return which peers there are, and how each can be reached."""
+    await who.send("DISCOVER_PEERS")
+    return {each["id"]: each["connectionMode"] for each in (await who.until("PEERS_LIST"))["peers"]}
 
 
 async def test_a_node_is_cut_off(node: Nodes, own_redis: RedisServer) -> None:

@@ -1,12 +1,15 @@
 """Users on several nodes: what each of them sees is as if there were one (protocol.md)."""
 
+import json
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 
+import anyio
 from websockets.exceptions import ConnectionClosed
 
 from tests.cluster.conftest import Nodes
 from tests.service.test_admin import ask, expect_revoked
-from tests.service.test_resume import resumer
+from tests.service.test_resume import CAPABILITIES, Resumer, resumer
 from tests.support.client import Client, client
 
 COUNT = 200
@@ -132,6 +135,83 @@ async def test_resuming_elsewhere(node: Nodes) -> None:
             await ann.send("SEND_MESSAGE", sessionId=session, content="live", messageId="m")
             assert (await back.until("MESSAGE_RECEIVED"))["content"] == "live"
             assert (await ann.until("MESSAGE_ACK"))["delivered"] == ["bob"]
+
+
+async def test_resuming_at_once(node: Nodes) -> None:
+    """Of two sockets that resume with one token at the same time on two nodes one goes on, and misses nothing."""
+    nodes = [node(), node()]
+    async with AsyncExitStack() as sockets:
+        ann, bob = [await sockets.enter_async_context(resumer(each)) for each in nodes]
+        session = await meet(ann, bob)
+        for turn in range(10):
+            rivals = [Rival(await sockets.enter_async_context(resumer(each)), bob) for each in nodes]
+            contents = [f"{turn} {n}" for n in range(20)]
+            await say(ann, session, contents[:10])
+            bob.cut()
+            await rivals[turn % 2].resume()
+            await rivals[1 - turn % 2].resume()
+            left = await last_of(rivals)
+            await say(ann, session, contents[10:])
+            while len(left.got) < len(contents):
+                await left.take()
+            assert left.got == contents
+            assert left.is_recovered
+            bob = left.who
+            await bob.send("PING", offset=bob.offset)
+            await bob.until("PONG")
+
+
+async def say(who: Client, session: str, contents: list[str]) -> None:
+    """Send messages to bob, and see each acknowledged once."""
+    for content in contents:
+        await who.send("SEND_MESSAGE", sessionId=session, content=content, messageId=content)
+    for _ in contents:
+        ack = await who.until("MESSAGE_ACK")
+        assert ack["delivered"] + ack["queued"] == ["bob"]
+
+
+class Rival:
+    """One of several sockets that resume where `gone` left off; `got` is what it was told of messages."""
+
+    def __init__(self, who: Resumer, gone: Resumer) -> None:
+        self.who = who
+        self.got: list[str] = []
+        self.is_recovered = False
+        self.is_closed = False
+        self._gone = gone
+
+    async def resume(self) -> None:
+        """Ask for it."""
+        gone, token = self._gone, self.who.server.keys.token("bob")
+        self.who.offset = gone.offset
+        resume = {"token": gone.token, "offset": gone.offset}
+        await self.who.send("AUTH", token=token, capabilities=CAPABILITIES, resume=resume)
+
+    async def take(self) -> None:
+        """Take in the next event."""
+        frame = json.loads(await self.who.receive())
+        if frame["event"] == "AUTH_SUCCESS":
+            self.is_recovered, self.who.token = frame["data"]["recovered"], frame["data"]["resume"]["token"]
+        elif frame["event"] == "MESSAGE_RECEIVED":
+            self.got.append(frame["data"]["content"])
+
+    async def take_all(self, scope: anyio.CancelScope) -> None:
+        """Take in what comes until the socket is closed; then cancel."""
+        try:
+            while True:
+                await self.take()
+        except ConnectionClosed:
+            self.is_closed = True
+            scope.cancel()
+
+
+async def last_of(rivals: Iterable[Rival]) -> Rival:
+    """Return the one of them that is not closed."""
+    async with anyio.create_task_group() as tasks:
+        for each in rivals:
+            tasks.start_soon(each.take_all, tasks.cancel_scope)
+    (left,) = [each for each in rivals if not each.is_closed]
+    return left
 
 
 async def test_wandering(node: Nodes) -> None:

@@ -6,6 +6,7 @@ from handlers import auth, departures
 from handlers.ports import State
 from schemas.auth import AuthFailed, AuthSuccess, Resume, Resumption, Server, SocketLimits
 from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
+from stores.base import Holder, Peer, StoreUnreachableError
 from tests.support.doubles import ANN, HERE, START, Seat, World, presented
 
 
@@ -255,3 +256,19 @@ async def test_recovery_of_the_unregistered(world: World) -> None:
     assert isinstance(answer, AuthSuccess)
     assert answer.recovered is False
     assert world.delivery.named("recover", "attach") == []
+
+
+@pytest.mark.parametrize("is_recoverable", [False, True])
+async def test_the_store_is_lost_halfway(world: World, monkeypatch: pytest.MonkeyPatch, is_recoverable: bool) -> None:
+    """A socket that was let in by half is closed, so that its client begins anew and not in the middle."""
+
+    async def register(_peer: Peer, _holder: Holder) -> bool:
+        raise StoreUnreachableError("away")
+
+    world.delivery.recoverable = {"kept"} if is_recoverable else set()
+    await world.join("ann", capabilities=["resume"])
+    seat = world.open()
+    monkeypatch.setattr(world.stores.peers, "register", register)
+    with pytest.raises(StoreUnreachableError):
+        await auth.authenticate(presented("ann", ["resume"], Resume(token="kept", offset=1)), seat)
+    assert seat.socket.closed == CloseCode.RESTART

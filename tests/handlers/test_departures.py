@@ -266,3 +266,26 @@ async def test_a_newer_token(world: World) -> None:
     world.delivery.here = [ANN]
     assert await departures.revoke(replace(REVOKED, issued_before=START), world.services) == 0
     assert world.peer(ANN).user == ANN
+
+
+@pytest.mark.parametrize("is_released", [False, True])
+@pytest.mark.parametrize("is_leaving", [False, True])
+async def test_an_end_that_was_put_off(world: World, is_leaving: bool, is_released: bool) -> None:
+    """What could not be done at its time is done later, also if the store was lost in the middle of it."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    await world.pair(ann, bob)
+    holder = ann.socket.holder
+    if is_released:
+        await world.stores.peers.release(ANN, holder)
+    await departures.catch_up(ANN, holder, world.services, is_leaving=is_leaving)
+    assert [each.status for each in announced(world)] == ["offline"]
+    assert (world.directory.peer(ANN) is None) == is_leaving
+    assert bool(list(world.directory.sessions_of(BOB))) != is_leaving
+
+
+async def test_an_end_that_was_put_off_for_too_long(world: World) -> None:
+    """Whoever has another socket by then stays."""
+    ann = await world.join("ann")
+    await world.join("ann")
+    await departures.catch_up(ANN, ann.socket.holder, world.services, is_leaving=True)
+    assert world.peer(ANN).lapses_at is None

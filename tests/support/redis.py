@@ -1,25 +1,36 @@
-"""A real Redis for tests."""
+"""Real Redis servers, replicas and Sentinels for tests."""
 
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from tests.support.server import free_port
 
 START_SECONDS = 20
 REDIS_SERVER = shutil.which("redis-server") or shutil.which("valkey-server")
+NOTHING_KEPT = ('save ""', "appendonly no")
+ALL_KEPT = ('save ""', "appendonly yes", "appendfsync always")
 
 
 class RedisServer:
-    """One `redis-server` on 127.0.0.1, which keeps nothing on disk."""
+    """One `redis-server` on 127.0.0.1, told these lines of its configuration; by default it keeps nothing on disk."""
 
-    def __init__(self, port: int, folder: Path) -> None:
+    def __init__(self, port: int, folder: Path, lines: Sequence[str] = NOTHING_KEPT, *options: str) -> None:
         self.port = port
         self._folder = folder
-        self.process = self._launch()
+        where = () if any(line.startswith("tls-port") for line in lines) else (f"port {port}",)
+        file = folder / f"redis-{port}.conf"
+        file.write_text("\n".join([*where, "bind 127.0.0.1", f"dir {folder}", *lines, ""]))
+        self._command = [REDIS_SERVER or "", str(file), *options]
+        self.start()
 
     @property
     def url(self) -> str:
@@ -30,19 +41,28 @@ class RedisServer:
         """Return a URL under which nothing is kept yet, if nobody used the name."""
         return f"{self.url}?namespace={name}"
 
-    def restart(self) -> None:
-        """Kill it, which loses all it had, and start it anew on the same port."""
+    def start(self) -> None:
+        """Start it; return once it listens."""
+        self.process = subprocess.Popen(
+            self._command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.02)
         self.kill()
-        self.start()
+        raise RuntimeError("redis-server does not listen")
 
     def kill(self) -> None:
-        """Kill it, which loses all it had."""
+        """Kill it, which loses all it had that is not on disk."""
         self.process.kill()
         self.process.wait()
 
-    def start(self) -> None:
-        """Start it anew on the same port."""
-        self.process = self._launch()
+    def restart(self) -> None:
+        """Kill it, and start it anew on the same port."""
+        self.kill()
+        self.start()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -53,25 +73,77 @@ class RedisServer:
         finally:
             self.process.send_signal(signal.SIGCONT)
 
-    def _launch(self) -> "subprocess.Popen[bytes]":
-        where = ["--port", str(self.port), "--bind", "127.0.0.1"]
-        command = [REDIS_SERVER or "", *where, "--save", "", "--appendonly", "no"]
-        process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return process
-            time.sleep(0.02)
-        process.kill()
-        raise RuntimeError("redis-server does not listen")
-
 
 @contextmanager
-def redis_server(port: int, folder: Path) -> Iterator[RedisServer]:
+def redis_server(port: int, folder: Path, lines: Sequence[str] = NOTHING_KEPT, *options: str) -> Iterator[RedisServer]:
     """Run a Redis on this port, and end it afterwards."""
-    server = RedisServer(port, folder)
+    server = RedisServer(port, folder, lines, *options)
     try:
         yield server
     finally:
-        server.process.kill()
-        server.process.wait()
+        server.kill()
+
+
+class Guarded:
+    """A master called `main`, its replica, and three Sentinels, two of which have to agree that it is gone."""
+
+    def __init__(self, master: RedisServer, replica: RedisServer, sentinels: Sequence[RedisServer]) -> None:
+        self.master = master
+        self.replica = replica
+        self.sentinels = sentinels
+
+    @property
+    def places(self) -> str:
+        """Where the Sentinels are, as in a URL."""
+        return ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
+
+    def await_all(self, **login: Any) -> None:
+        """Return once each Sentinel knows the others and the replica; `login` is what `Redis` needs to ask them."""
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            known = [_known_to(each, **login) for each in self.sentinels]
+            if known == [(1, 2)] * 3:
+                return
+            time.sleep(0.05)
+        raise RuntimeError("the Sentinels do not find each other")
+
+
+@contextmanager
+def guarded_redis(
+    folder: Path, lines: Sequence[str] = (), sentinel_lines: Sequence[str] = (), **login: Any
+) -> Iterator[Guarded]:
+    """Run them, with these lines in addition; for a `{port}` there each puts its own. `login` is for the master."""
+    with ExitStack() as running:
+
+        def run(about: Sequence[str], *options: str) -> RedisServer:
+            port = free_port()
+            own = [line.format(port=port) for line in about]
+            return running.enter_context(redis_server(port, folder, own, *options))
+
+        master = run([*NOTHING_KEPT, *lines, "repl-diskless-sync-delay 0"])
+        replica = run([*NOTHING_KEPT, *lines, f"replicaof 127.0.0.1 {master.port}"])
+        end = time.monotonic() + START_SECONDS
+        while not _follows(replica, **login):
+            if time.monotonic() > end:
+                raise RuntimeError("the replica does not follow")
+            time.sleep(0.05)
+        watch = [
+            f"sentinel monitor main 127.0.0.1 {master.port} 2",
+            "sentinel down-after-milliseconds main 500",
+            "sentinel failover-timeout main 3000",
+            *sentinel_lines,
+        ]
+        yield Guarded(master, replica, [run(watch, "--sentinel") for _ in range(3)])
+
+
+def _known_to(sentinel: RedisServer, **login: Any) -> tuple[int, int]:
+    """Return how many replicas and other Sentinels it knows."""
+    with Redis(host="127.0.0.1", port=sentinel.port, **login) as client:
+        known = client.sentinel_master("main")
+    return known["num-slaves"], known["num-other-sentinels"]
+
+
+def _follows(replica: RedisServer, **login: Any) -> bool:
+    """Whether it has what its master has."""
+    with Redis(host="127.0.0.1", port=replica.port, **login) as client:
+        return bool(client.info("replication")["master_link_status"] == "up")

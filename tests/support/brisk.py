@@ -1,0 +1,8 @@
+"""A plugin for tests: a connection request waits for two seconds, not for thirty."""
+
+from app import runtime
+from handlers.table import HandlerTable
+
+runtime.REQUEST_SECONDS = 2.0
+
+table = HandlerTable()
