@@ -164,6 +164,7 @@ class Runtime:
                 stores=self.store_watch,
                 audit=self.audit,
                 loop_lag=self.loop_lag,
+                nodes=self.nodes,
                 registries=self._registries,
             )
         )
@@ -270,6 +271,7 @@ class Runtime:
         return {
             **self.stores.directory.sizes()._asdict(),
             **self.presence.sizes(),
+            **({} if self.nodes is None else self.nodes.sizes()),
             "sockets": len(self.gateway.connections),
             "addresses": len(self.gateway.crowds),
             "unauthenticated": self.gateway.waiting(),

@@ -129,6 +129,10 @@ class Nodes(Watcher):
         self.enforce: Callable[[Revocation], Awaitable[None]]
         self.forwarded = 0
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many messages have no receipt yet, and of how many users marks are known."""
+        return {"receipts": len(self._waiting), "marks": len(self._seen)}
+
     def elsewhere(self, user: User) -> str | None:
         """Return the other node that is the user's home; None if this one is, or none."""
         home = self.bus.home(user)

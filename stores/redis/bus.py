@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from stores.base import Holder, StoreUnreachableError, User
-from stores.bus import Box, Home, Watcher
+from stores.bus import Box, Home, Standing, Watcher
 from stores.redis import scripts
 from stores.redis.client import Argument, Client, reaching
 from stores.redis.replica import Replica
@@ -68,15 +68,15 @@ class Outgoing:
     While the store is away up to `WAITING_BYTES` wait; beyond that the oldest are lost.
     """
 
-    def __init__(self, node: str, stream: int) -> None:
+    def __init__(self, node: str, stream: int, standing: Standing) -> None:
         self._node = node
         self._stream = stream
+        self._standing = standing
         self._serial = 0
         self._sent: deque[tuple[int, list[bytes], int]] = deque()
         self._size = 0
         self._waiting_size = 0
         self.waiting: deque[bytes] = deque()
-        self.dropped = 0
 
     @property
     def _first(self) -> int:
@@ -88,7 +88,7 @@ class Outgoing:
         self._waiting_size += len(parcel)
         while self._waiting_size > WAITING_BYTES and len(self.waiting) > 1:
             self._waiting_size -= len(self.waiting.popleft())
-            self.dropped += 1
+            self._standing.dropped += 1
 
     def take(self) -> bytes:
         """Return what waits, as one message."""
@@ -115,11 +115,11 @@ class Outgoing:
 class Incoming:
     """What comes from one node in one stream, each batch once and in order."""
 
-    def __init__(self, stream: int) -> None:
+    def __init__(self, stream: int, standing: Standing) -> None:
         self.stream = stream
+        self._standing = standing
         self._early: dict[int, Batch] = {}
         self.expected = 1
-        self.lost = 0
 
     @property
     def has_gap(self) -> bool:
@@ -131,7 +131,7 @@ class Incoming:
         if batch.serial >= self.expected:
             self._early[batch.serial] = batch
         if batch.first > self.expected:
-            self.lost += batch.first - self.expected
+            self._standing.lost += batch.first - self.expected
             self.expected = batch.first
         parcels: list[bytes] = []
         while self.expected in self._early:
@@ -156,7 +156,7 @@ class RedisBus:
         self._keeps: dict[User, Write] = {}
         self.ahead = 0.0
         self.salt = b""
-        self.publishes = 0
+        self._going = 0
 
     @property
     def node(self) -> str:
@@ -173,6 +173,16 @@ class RedisBus:
         self._replica.watcher = watcher
 
     @property
+    def standing(self) -> Standing:
+        """See `Bus`."""
+        return self._replica.standing
+
+    @property
+    def waiting(self) -> int:
+        """See `Bus`."""
+        return self._going + sum(len(outgoing.waiting) for outgoing in self._ready.values())
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing waits to be sent or written."""
         return not (self._ready or self._writes or self._resent)
@@ -185,7 +195,7 @@ class RedisBus:
         """See `Bus`."""
         outgoing = self._ready.get(node)
         if outgoing is None:
-            outgoing = self._outgoing.setdefault(node, Outgoing(self.node, next(self._streams)))
+            outgoing = self._outgoing.setdefault(node, Outgoing(self.node, next(self._streams), self.standing))
             self._ready[node] = outgoing
             self._due.set()
         outgoing.put(parcel)
@@ -225,6 +235,7 @@ class RedisBus:
         holder = row(Holder(home.node, home.socket))
         version, is_ours = await self._client.change(scripts.ADOPT, user.org, user.id, home.fence, holder)
         await self._replica.reached(user.org, version, self._client.patience)
+        self.standing.adopted += is_ours
         return bool(is_ours)
 
     def hear(self, data: bytes) -> None:
@@ -238,7 +249,7 @@ class RedisBus:
             return
         incoming = self._incoming.get(message.node)
         if incoming is None or incoming.stream < message.stream:
-            incoming = self._incoming[message.node] = Incoming(message.stream)
+            incoming = self._incoming[message.node] = Incoming(message.stream, self.standing)
         elif incoming.stream > message.stream:
             return
         for parcel in incoming.take(message):
@@ -250,7 +261,7 @@ class RedisBus:
         """Ask these nodes for what may have been missed."""
         for node in nodes:
             if node != self.node:
-                self._ask_again(node, self._incoming.get(node) or Incoming(ANY_STREAM))
+                self._ask_again(node, self._incoming.get(node) or Incoming(ANY_STREAM, self.standing))
 
     @property
     def partners(self) -> set[str]:
@@ -272,14 +283,22 @@ class RedisBus:
     async def flush(self) -> None:
         """Send and write what there is, until that is done."""
         messages, self._resent = self._resent, []
+        self._going = self.waiting
         ready, self._ready = self._ready, {}
         messages += [(node, outgoing.take()) for node, outgoing in ready.items()]
         writes, self._writes, self._keeps = self._writes, [], {}
         results = await self._persist(messages, writes)
-        self.publishes += len(messages)
+        self._going = 0
+        self.standing.published += len(messages)
         for write, result in zip(writes, results, strict=True):
-            for told in write.told:
-                told(result == 1)
+            self._settle(write, is_done=result == 1)
+
+    def _settle(self, write: Write, *, is_done: bool) -> None:
+        if write.script == scripts.KEEP:
+            self.standing.written += is_done
+            self.standing.fenced += not is_done
+        for told in write.told:
+            told(is_done)
 
     async def _persist(self, messages: list[tuple[str, bytes]], writes: list[Write]) -> list[Any]:
         """Do all that until it is done; return what the writes answer. To do it twice is to do it once."""

@@ -41,6 +41,7 @@ class Lease:
                     await self.renew()
             except (StoreUnreachableError, TimeoutError):
                 self._steady_since = None
+                self._bus.standing.has_lease = self._monotonic() - self._renewed_at < self._seconds
             await anyio.sleep(self._seconds / RENEWALS)
 
     async def renew(self) -> None:
@@ -50,6 +51,7 @@ class Lease:
         renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
         self._compare(float(now), asked_at, self._time())
         self.nodes = frozenset(node.decode() for node in nodes)
+        self._bus.standing.nodes, self._bus.standing.has_lease = len(nodes), True
         self._bus.ask_again(self.nodes)
         is_new_here = known is None  # to a store that was emptied, too, which the others may not have come back to yet
         if is_new_here or self._steady_since is None or self._renewed_at - renewed_at > self._seconds:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from stores.base import Holder, Peer, StoreUnreachableError, User
-from stores.bus import Home, Watcher
+from stores.bus import Home, Standing, Watcher
 from stores.memory import MemoryDirectory, MemorySent
 from stores.redis import scripts
 from stores.redis.client import Client
@@ -30,7 +30,7 @@ class Replica:
         self.sent = MemorySent()
         self.homes: dict[User, Home] = {}
         self.watcher = Watcher()
-        self.reads = 0
+        self.standing = Standing()
         self._client = client
         self._versions: dict[str | None, int] = {}
         self._waiting: dict[tuple[str | None, int], anyio.Event] = {}
@@ -85,7 +85,7 @@ class Replica:
 
     async def read(self, org: str | None) -> None:
         """Read an org anew, and tell the watcher of what is not as it was."""
-        self.reads += 1
+        self.standing.reads += 1
         snapshot: Any = await self._client.run(scripts.SNAPSHOT, self._client.space.org(org))
         version, peers, places, homes, requests, sessions = snapshot
         self._replace_homes(org, dict(_pairs(homes)))

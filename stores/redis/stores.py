@@ -37,7 +37,6 @@ class RedisStores:
         self.bus = RedisBus(self.client, self.replica)
         self.lease = Lease(self.client, self.replica, self.bus, lease)
         self._life = b""
-        self._is_current = False
 
     async def run(self, started: Callable[[], None]) -> None:
         """See `Stores`."""
@@ -48,7 +47,7 @@ class RedisStores:
                 try:
                     await self._follow(started)
                 except StoreUnreachableError:
-                    self._is_current = False
+                    self.replica.standing.is_current = False
                     started()
                     await anyio.sleep(RETRY_SECONDS)
 
@@ -59,7 +58,7 @@ class RedisStores:
             await self._compare_lives()
             await self.lease.renew()
             await replica.read_all()
-            self._is_current = True
+            self.replica.standing.is_current = True
             started()
             async for channel, message in messages:
                 if channel == space.changes:
@@ -79,7 +78,7 @@ class RedisStores:
     async def ping(self) -> None:
         """See `Stores`; also raises while the replica may have missed something."""
         await self.client.ping()
-        if not self._is_current:
+        if not self.replica.standing.is_current:
             raise StoreUnreachableError("Redis: what this node knows is being read anew")
 
     async def close(self) -> None:
