@@ -12,6 +12,7 @@ from tests.support.server import Server, free_port, serving
 from tests.support.tokens import Keys
 
 LEASE = 0.9
+DRAIN_SECONDS = 1
 
 Nodes = Callable[..., Server]
 
@@ -32,7 +33,7 @@ def node(redis: RedisServer, keys: Keys, tmp_path: Path) -> Iterator[Nodes]:
 
         def start(*, store_port: int = redis.port, **settings: object) -> Server:
             url = f"redis://127.0.0.1:{store_port}/0?namespace={name}"
-            chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": 1, **settings}
+            chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": DRAIN_SECONDS, **settings}
             return running.enter_context(serving(keys, tmp_path, **chosen))
 
         yield start

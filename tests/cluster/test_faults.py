@@ -3,9 +3,12 @@
 import anyio
 import anyio.to_thread
 
-from tests.cluster.conftest import Nodes
+from app.cli.server import SHUTDOWN_SECONDS
+from stores.redis.stores import PATIENCE_SECONDS
+from tests.cluster.conftest import DRAIN_SECONDS, Nodes
 from tests.cluster.talker import Talker, talking
 from tests.cluster.test_nodes import sees
+from tests.service.test_resume import resumer
 from tests.support.client import client, pair, until
 from tests.support.proxy import proxy
 from tests.support.redis import RedisServer
@@ -88,6 +91,19 @@ async def test_redis_is_frozen(node: Nodes, own_redis: RedisServer) -> None:
         assert (await cat.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "ann"
         await bob.send("SEND_MESSAGE", sessionId=session, content="and on")
         assert (await ann.until("MESSAGE_RECEIVED"))["content"] == "and on"
+
+
+async def test_stopping_without_a_store(node: Nodes, own_redis: RedisServer) -> None:
+    """A node that is told to stop does so in the time that the chart leaves it, though nothing can be written."""
+    server = node(store_port=own_redis.port)
+    async with resumer(server) as ann, resumer(server) as bob:
+        await pair(ann, bob)
+        with own_redis.frozen():
+            server.process.terminate()
+            for who in (ann, bob):
+                await who.expect_close_after_news(1012)
+            least = DRAIN_SECONDS + SHUTDOWN_SECONDS + 2 * PATIENCE_SECONDS
+            assert await anyio.to_thread.run_sync(server.process.wait, least) == 0
 
 
 async def test_a_node_is_cut_off(node: Nodes, own_redis: RedisServer) -> None:
