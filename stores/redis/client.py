@@ -1,7 +1,8 @@
 """The connections of one node to Redis, Valkey, or what Sentinels say is their master."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -22,6 +23,8 @@ SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 SENTINEL_PORT = 26379
 CONNECTIONS = 64
 Argument = str | bytes | int | float
+Page = Mapping[bytes, bytes]
+Take = Callable[[str, Page], None]
 _org_of = msgspec.json.Decoder(str | None).decode
 
 
@@ -92,6 +95,17 @@ class Client:
                     _ = pipeline.hgetall(key)
                 return await pipeline.execute()
 
+    async def page(self, key: str, names: Iterable[str], count: int, take: Take) -> int:
+        """Hand over an org's hashes, about so many fields at a time, by name; return the org's version after that.
+
+        All over one connection, for another server would not know how far we are.
+        """
+        with reaching():
+            async with self._listening.client() as one:
+                for name in names:
+                    await _each_page(one, key + name, count, partial(take, name))
+                return int(await one.get(f"{key}version") or 0)
+
     def script(self, source: str) -> Any:  # noqa: ANN401 - redis-py's type is of both its clients
         """Return a script to call, also within a pipeline; the server gets its text only once."""
         known = self._scripts.get(source)
@@ -125,6 +139,14 @@ class Client:
         """Close all connections."""
         for redis in (self.redis, self._listening):
             await redis.aclose(close_connection_pool=True)
+
+
+async def _each_page(redis: Any, key: str, count: int, take: Callable[[Page], None]) -> None:  # noqa: ANN401
+    cursor, is_first = 0, True
+    while cursor or is_first:
+        cursor, page = await redis.hscan(key, cursor, count=count)
+        is_first = False
+        take(page)
 
 
 async def _messages(pubsub: Any) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py

@@ -1,25 +1,20 @@
 """The replica: what all nodes know, kept right by the changes that each node tells of."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import anyio
-import msgspec
-from msgspec import Raw
 
-from stores.base import Holder, Peer, StoreUnreachableError, User
+from stores.base import Holder, Peer, Request, Session, StoreUnreachableError, User
 from stores.bus import Home, Standing, Watcher
 from stores.memory import MemoryDirectory, MemorySent
 from stores.redis import scripts
+from stores.redis.changes import Revoked, change_of
 from stores.redis.client import Client
-from stores.redis.rows import home_of, home_row, peer_of, request_of, revocation_of, row, session_of
+from stores.redis.reading import HASHES, Reading
+from stores.redis.rows import home_row, row
 
 RESTORED_AT_ONCE = 3000
-
-_change_of = msgspec.json.Decoder(list[Raw]).decode
-_text_of = msgspec.json.Decoder(str).decode
-_number_of = msgspec.json.Decoder(int).decode
-_org_of = msgspec.json.Decoder(str | None).decode
+READ_AT_ONCE = 500
 
 
 class Replica:
@@ -33,8 +28,11 @@ class Replica:
         self.standing = Standing()
         self._client = client
         self._versions: dict[str | None, int] = {}
+        self._doubtful: set[str | None] = set()
+        self._in_doubt = anyio.Event()
+        self._reading: Reading | None = None
         self._waiting: dict[tuple[str | None, int], anyio.Event] = {}
-        self._takes = {
+        self._takes: dict[str, Callable[..., None]] = {
             "peer": self._take_peer,
             "gone": self._take_gone,
             "home": self._take_home,
@@ -43,6 +41,11 @@ class Replica:
             "session": self._take_session,
             "ended": self._take_ended,
         }
+
+    @property
+    def is_right(self) -> bool:
+        """Whether everything that is here is as it was last told."""
+        return self.standing.is_current and not self._doubtful
 
     @property
     def nodes(self) -> set[str]:
@@ -62,38 +65,73 @@ class Replica:
             return
         raise StoreUnreachableError("Redis: a change was made, but not heard of in time")
 
-    async def hear(self, message: bytes) -> None:
-        """Take in a change; where some before it were missed, the org is read anew."""
-        kind, node, *rest = _change_of(message)
-        name = _text_of(kind)
-        if name == "revoked":
-            if _text_of(node) != self._client.node:
-                self.watcher.revoked(revocation_of(rest[0]))
+    def hear(self, message: bytes) -> None:
+        """Take in a change; where some before it were missed, the org is in doubt."""
+        change = change_of(message)
+        if isinstance(change, Revoked):
+            if change.node != self._client.node:
+                self.watcher.revoked(change.revocation)
             return
-        org, version = _org_of(rest[0]), _number_of(rest[1])
-        known = self._versions.get(org, 0)
-        if version == known + 1:
-            self._takes[name](org, rest[2:], is_own=_text_of(node) == self._client.node)
-            self._advance(org, version)
-        elif version > known:
-            await self.read(org)
+        known = self._versions.get(change.org, 0)
+        if self._reading is not None and self._reading.org == change.org:
+            self._reading.hear(change)
+        elif change.org not in self._doubtful and change.version == known + 1:
+            self._takes[change.kind](change.org, *change.about, is_own=change.node == self._client.node)
+            self._advance(change.org, change.version)
+        elif change.version > known:
+            self._doubt(change.org)
 
-    async def read_all(self) -> None:
-        """Read everything anew: changes may have been missed."""
-        for org in await self._client.orgs():
-            await self.read(org)
+    def lose_track(self) -> None:
+        """Take everything for doubtful: changes may have been missed."""
+        self.standing.is_current = False
+        self._doubtful |= self._versions.keys()
+
+    async def keep_right(self, done: Callable[[], None]) -> None:
+        """Read everything anew, and later what comes to be in doubt; `done` is called each time that nothing is."""
+        self._doubtful |= set(await self._client.orgs())
+        while True:
+            while self._doubtful:
+                await self.read(next(iter(self._doubtful)))
+            self.standing.is_current = True
+            done()
+            self._in_doubt = anyio.Event()
+            await self._in_doubt.wait()
 
     async def read(self, org: str | None) -> None:
-        """Read an org anew, and tell the watcher of what is not as it was."""
+        """Read an org anew, and tell the watcher of what is not as it was.
+
+        It stays in doubt if one of the changes meanwhile was not told.
+        """
         self.standing.reads += 1
-        snapshot: Any = await self._client.run(scripts.SNAPSHOT, self._client.space.org(org))
-        version, peers, places, homes, requests, sessions = snapshot
-        self._replace_homes(org, dict(_pairs(homes)))
-        self._replace_sessions(org, {each.id: each for each in map(session_of, sessions)})
-        self._replace_requests(org, {each.id: each for each in map(request_of, requests)})
-        at = {user: int(place) for user, place in _pairs(places)}
-        self._replace_peers(org, sorted((at[user], peer_of(peer)) for user, peer in _pairs(peers)))
-        self._advance(org, version)
+        self._reading = reading = Reading(org)
+        try:
+            since, until = await self._read(reading)
+            if await reading.settle(since, until, self._client.patience):
+                self._replace(reading)
+                self._doubtful.discard(org)
+        finally:
+            self._reading = None
+
+    async def _read(self, reading: Reading) -> tuple[int, int]:
+        """Read a small org at once, and a large one page by page; return its version before and after."""
+        key = self._client.space.org(reading.org)
+        since, *hashes = await self._client.run(scripts.SNAPSHOT, key, READ_AT_ONCE, *HASHES)
+        for name, flat in zip(HASHES, hashes, strict=False):
+            reading.put(name, dict(zip(flat[::2], flat[1::2], strict=True)))
+        until = since if hashes else await self._client.page(key, HASHES, READ_AT_ONCE, reading.put)
+        return since, until
+
+    def _replace(self, reading: Reading) -> None:
+        org = reading.org
+        self._replace_homes(org, reading.homes)
+        self._replace_sessions(org, reading.sessions)
+        self._replace_requests(org, reading.requests)
+        self._replace_peers(org, reading.peers, reading.places)
+        self._advance(org, reading.version)
+
+    def _doubt(self, org: str | None) -> None:
+        self._doubtful.add(org)
+        self._in_doubt.set()
 
     async def restore(self) -> None:
         """Write what is here into an emptied store; what another node has written already stays."""
@@ -133,27 +171,29 @@ class Replica:
             if event is not None:
                 event.set()
 
-    def _take_peer(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:
-        self._put_peer(_number_of(about[0]), peer_of(about[1]), is_own=is_own)
+    def _take_peer(self, _org: str | None, place: int, peer: Peer, *, is_own: bool) -> None:
+        self._put_peer(place, peer, is_own=is_own)
 
     def _put_peer(self, place: int, peer: Peer, *, is_own: bool) -> None:
-        before = self.directory.peer(peer.user)
+        before, was_at = self.directory.peer(peer.user), self.directory.place(peer.user)
+        if before == peer and was_at == place:
+            return
+        if was_at != place:  # it may have left and come back, unnoticed here
+            self.directory.remove_peer(peer.user)
         self.directory.put_peer(peer, place)
         if not is_own and before != peer:
             self.watcher.peer_changed(before, peer)
 
-    def _take_gone(self, org: str | None, about: list[Raw], *, is_own: bool) -> None:
-        self._remove_peer(User(_text_of(about[0]), org), is_own=is_own)
+    def _take_gone(self, org: str | None, user: str, *, is_own: bool) -> None:
+        self._remove_peer(User(user, org), is_own=is_own)
 
     def _remove_peer(self, user: User, *, is_own: bool) -> None:
         before = self.directory.remove_peer(user)
         if not is_own and before is not None:
             self.watcher.peer_changed(before, None)
 
-    def _take_home(self, org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002 - as the others
-        self._put_home(
-            User(_text_of(about[0]), org), Home(_text_of(about[1]), _number_of(about[2]), _number_of(about[3]))
-        )
+    def _take_home(self, org: str | None, user: str, home: Home, *, is_own: bool) -> None:  # noqa: ARG002 - as the others
+        self._put_home(User(user, org), home)
 
     def _put_home(self, user: User, home: Home) -> None:
         before = self.homes.get(user)
@@ -161,48 +201,42 @@ class Replica:
         if before != home:
             self.watcher.home_changed(user, before, home)
 
-    def _take_request(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002
-        self.directory.put_request(request_of(about[0]))
+    def _take_request(self, _org: str | None, request: Request, *, is_own: bool) -> None:  # noqa: ARG002
+        self.directory.put_request(request)
 
-    def _take_taken(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002
-        self.directory.remove_request(_text_of(about[0]))
+    def _take_taken(self, _org: str | None, request_id: str, *, is_own: bool) -> None:  # noqa: ARG002
+        self.directory.remove_request(request_id)
 
-    def _take_session(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002
-        session = session_of(about[0])
+    def _take_session(self, _org: str | None, session: Session, *, is_own: bool) -> None:  # noqa: ARG002
         self.sent.forget(session.id, self.directory.put_session(session))
 
-    def _take_ended(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002
-        session_id = _text_of(about[0])
+    def _take_ended(self, _org: str | None, session_id: str, *, is_own: bool) -> None:  # noqa: ARG002
         self.sent.forget(session_id, self.directory.remove_session(session_id))
 
-    def _replace_homes(self, org: str | None, homes: dict[str, bytes]) -> None:
+    def _replace_homes(self, org: str | None, homes: dict[str, Home]) -> None:
         for user in [user for user in self.homes if user.org == org and user.id not in homes]:
             del self.homes[user]
         for name, home in homes.items():
-            self._put_home(User(name, org), home_of(home))
+            self._put_home(User(name, org), home)
 
-    def _replace_sessions(self, org: str | None, sessions: dict[str, Any]) -> None:
+    def _replace_sessions(self, org: str | None, sessions: dict[str, Session]) -> None:
         known = [each for each in self.directory.sessions.values() if each.host.org == org]
         for session in known:
             if session.id not in sessions:
                 self.sent.forget(session.id, self.directory.remove_session(session.id))
         for session in sessions.values():
+            if self.directory.session(session.id) == session:
+                continue
             self.sent.forget(session.id, self.directory.put_session(session))
 
-    def _replace_requests(self, org: str | None, requests: dict[str, Any]) -> None:
+    def _replace_requests(self, org: str | None, requests: dict[str, Request]) -> None:
         for request in [each for each in self.directory.requests.values() if each.requester.org == org]:
             self.directory.remove_request(request.id)
         for request in sorted(requests.values(), key=lambda each: each.expires_at):
             self.directory.put_request(request)
 
-    def _replace_peers(self, org: str | None, peers: list[tuple[int, Peer]]) -> None:
-        there = {peer.user for _, peer in peers}
-        for user in [peer.user for peer in self.directory.peers(org) if peer.user not in there]:
+    def _replace_peers(self, org: str | None, peers: dict[str, Peer], places: dict[str, int]) -> None:
+        for user in [peer.user for peer in self.directory.peers(org) if peer.user.id not in peers]:
             self._remove_peer(user, is_own=False)
-        for place, peer in peers:
-            self._put_peer(place, peer, is_own=False)
-
-
-def _pairs(flat: list[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Return the fields and values of a hash, which Redis answers one after the other."""
-    return ((flat[at].decode(), flat[at + 1]) for at in range(0, len(flat), 2))
+        for name in sorted(peers, key=places.__getitem__):
+            self._put_peer(places[name], peers[name], is_own=False)

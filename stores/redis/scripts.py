@@ -183,15 +183,12 @@ return 1
 """
 
 SNAPSHOT = """
-local k = KEYS[1]
-return {
-  tonumber(redis.call('GET', k .. 'version') or '0'),
-  redis.call('HGETALL', k .. 'peers'),
-  redis.call('HGETALL', k .. 'places'),
-  redis.call('HGETALL', k .. 'homes'),
-  redis.call('HVALS', k .. 'requests'),
-  redis.call('HVALS', k .. 'sessions'),
-}
+local k, most, fields = KEYS[1], tonumber(ARGV[1]), 0
+local answer = {tonumber(redis.call('GET', k .. 'version') or '0')}
+for at = 2, #ARGV do fields = fields + redis.call('HLEN', k .. ARGV[at]) end
+if fields > most then return answer end
+for at = 2, #ARGV do table.insert(answer, redis.call('HGETALL', k .. ARGV[at])) end
+return answer
 """
 
 _FENCED = """
