@@ -27,13 +27,18 @@ _ABOUT: dict[str, Callable[..., tuple[Any, ...]]] = {
 
 
 class Change(Struct, frozen=True):
-    """One of an org's records is not as it was: the `version` of the org by that, its kind, and what it is about."""
+    """One of an org's records is not as it was: the `version` of the org by that, and its kind."""
 
     node: str
     org: str | None
     version: int
     kind: str
-    about: tuple[Any, ...]
+    parts: list[Raw]
+
+    @property
+    def about(self) -> tuple[Any, ...]:
+        """What it is about."""
+        return _ABOUT[self.kind](*self.parts)
 
 
 class Revoked(Struct, frozen=True):
@@ -49,5 +54,5 @@ def change_of(message: bytes) -> Change | Revoked:
     name = _text(kind)
     if name == "revoked":
         return Revoked(_text(node), revocation_of(rest[0]))
-    org, version, *about = rest
-    return Change(_text(node), _org(org), _number(version), name, _ABOUT[name](*about))
+    org, version, *parts = rest
+    return Change(_text(node), _org(org), _number(version), name, parts)

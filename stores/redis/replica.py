@@ -11,9 +11,9 @@ from stores.redis import scripts
 from stores.redis.changes import Revoked, change_of
 from stores.redis.client import Client
 from stores.redis.reading import HASHES, Reading
-from stores.redis.rows import home_row, row
+from stores.redis.rows import home_row, json, row
 
-RESTORED_AT_ONCE = 3000
+RESTORED_AT_ONCE = 1000
 READ_AT_ONCE = 500
 
 
@@ -134,7 +134,10 @@ class Replica:
         self._in_doubt.set()
 
     async def restore(self) -> None:
-        """Write what is here into an emptied store; what another node has written already stays."""
+        """Write what is here into an emptied store; what another node has written already stays.
+
+        What was not there yet is told like any change, for a node may just be reading.
+        """
         for org, version in list(self._versions.items()):
             fields = [field for record in self._records(org) for field in record]
             placed = max(map(self.directory.place, (peer.user for peer in self.directory.peers(org))), default=0)
@@ -142,27 +145,30 @@ class Replica:
             await self._client.note(org)
             for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
                 some = fields[at : at + RESTORED_AT_ONCE]
-                key = self._client.space.org(org)
-                await self._client.run(scripts.RESTORE, key, version, placed, fenced, *some)
+                await self._client.change(scripts.RESTORE, org, version, placed, fenced, *some)
 
-    def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int]]:
-        """Return what there is of an org: the hash, the field and the value of each record."""
+    def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int, str, bytes]]:
+        """Return what there is of an org: the hash, the field and the value of each record, and how it is told."""
         directory = self.directory
         for peer in directory.peers(org):
-            yield "peers", peer.user.id, row(peer)
-            yield "places", peer.user.id, directory.place(peer.user)
+            place, written = directory.place(peer.user), row(peer)
+            yield "places", peer.user.id, place, "", b""
+            yield "peers", peer.user.id, written, "peer", b"%d,%b" % (place, written)
         for user in [user for user in self.homes if user.org == org]:
             yield from self._claims(user)
         for request in [each for each in directory.requests.values() if each.requester.org == org]:
-            yield "requests", request.id, row(request)
+            written = row(request)
+            yield "requests", request.id, written, "request", written
         for session in [each for each in directory.sessions.values() if each.host.org == org]:
-            yield "sessions", session.id, row(session)
+            written = row(session)
+            yield "sessions", session.id, written, "session", written
 
-    def _claims(self, user: User) -> Iterator[tuple[str, str, bytes]]:
+    def _claims(self, user: User) -> Iterator[tuple[str, str, bytes, str, bytes]]:
         home, peer = self.homes[user], self.directory.peer(user)
-        yield "homes", user.id, home_row(home)
+        about = json(user.id), json(home.node), json(home.socket), json(home.fence)
+        yield "homes", user.id, home_row(home), "home", b",".join(about)
         if home.socket and (peer is None or peer.lapses_at is None):
-            yield "holders", user.id, row(Holder(home.node, home.socket))
+            yield "holders", user.id, row(Holder(home.node, home.socket)), "", b""
 
     def _advance(self, org: str | None, version: int) -> None:
         before, self._versions[org] = self._versions.get(org, 0), version

@@ -252,11 +252,17 @@ LEAVE = """
 return redis.call('ZREM', KEYS[1], ARGV[1])
 """
 
-RESTORE = """
-local k, version, placed, fenced = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-for name, least in pairs({version = version, placed = placed, fenced = fenced}) do
+RESTORE = (
+    _PRELUDE
+    + """
+for at, name in ipairs({'version', 'placed', 'fenced'}) do
+  local least = ARGV[3 + at]
   if tonumber(redis.call('GET', k .. name) or '0') < tonumber(least) then redis.call('SET', k .. name, least) end
 end
-for at = 4, #ARGV, 3 do redis.call('HSETNX', k .. ARGV[at], ARGV[at + 1], ARGV[at + 2]) end
-return 1
+for at = 7, #ARGV, 5 do
+  local hash, field, value, kind, about = unpack(ARGV, at, at + 4)
+  if redis.call('HSETNX', k .. hash, field, value) == 1 and kind ~= '' then tell(kind, about) end
+end
+return version()
 """
+)

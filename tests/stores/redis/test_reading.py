@@ -254,3 +254,23 @@ async def test_parcels_wait(redis: RedisServer) -> None:
             receiver.replica._doubt(ORG)
             await postman.came.wait()
         assert postman.parcels == [b"a parcel"]
+
+
+async def test_reading_what_is_being_restored(paged: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that starts while another fills an emptied store again comes to know all of it."""
+    monkeypatch.setattr(replica, "RESTORED_AT_ONCE", 5)
+    url = paged.namespace(uuid4().hex)
+    async with running(url, "old") as old:
+        dice = random.Random(1)
+        for number in range(200):
+            await change_something(old, dice, number)
+        before = known(old)
+        paged.restart()
+        async with running(url, "new") as new:
+            with anyio.fail_after(CALM):
+                while not (new.replica.is_right and known(new) == before):  # noqa: ASYNC110 - Redis brings it about
+                    await anyio.sleep(0.01)
+        with anyio.fail_after(CALM):
+            while not old.replica.is_right:  # noqa: ASYNC110 - Redis brings it about
+                await anyio.sleep(0.01)
+        assert known(old) == before
