@@ -189,7 +189,7 @@ class RedisBus:
 
     def home(self, user: User) -> Home | None:
         """See `Bus`."""
-        return self._replica.homes.get(user)
+        return self._replica.home(user)
 
     def post(self, node: str, parcel: bytes) -> None:
         """See `Bus`."""
@@ -321,7 +321,7 @@ class RedisBus:
         return results[: len(writes)]
 
     def _write(self, script: str, user: User, *arguments: Argument) -> Write:
-        home = self._replica.homes.get(user)
+        home = self._replica.home(user)
         write = Write(script, user, [user.id, 0 if home is None else home.fence, *arguments], [])
         self._writes.append(write)
         self._due.set()

@@ -78,6 +78,6 @@ class Lease:
             self._gone.add(node)
             self._bus.lose(node)
             self._bus.watcher.gone(node)
-        orphans = [(user, home) for user, home in self._replica.homes.items() if home.node in gone]
+        orphans = [(user, home) for user, home in self._replica.homes() if home.node in gone]
         for user, home in orphans:
             self._bus.watcher.orphaned(user, home)

@@ -1,5 +1,6 @@
 """The replica: what all nodes know, kept right by the changes that each node tells of."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import anyio
@@ -17,17 +18,26 @@ RESTORED_AT_ONCE = 1000
 READ_AT_ONCE = 500
 
 
+class Org:
+    """How far an org has come here, where its users are at home, and which requests and sessions are its own."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.homes: dict[str, Home] = {}
+        self.requests: set[str] = set()
+        self.sessions: set[str] = set()
+
+
 class Replica:
     """A directory of everything, and how far it has come, by org."""
 
     def __init__(self, client: Client) -> None:
         self.directory = MemoryDirectory()
         self.sent = MemorySent()
-        self.homes: dict[User, Home] = {}
         self.watcher = Watcher()
         self.standing = Standing()
         self._client = client
-        self._versions: dict[str | None, int] = {}
+        self._orgs: defaultdict[str | None, Org] = defaultdict(Org)
         self._doubtful: set[str | None] = set()
         self._in_doubt = anyio.Event()
         self._reading: Reading | None = None
@@ -50,14 +60,23 @@ class Replica:
     @property
     def nodes(self) -> set[str]:
         """The nodes that are somebody's home."""
-        return {home.node for home in self.homes.values()}
+        return {home.node for _, home in self.homes()}
+
+    def home(self, user: User) -> Home | None:
+        """Return the user's home; None if it has none."""
+        org = self._orgs.get(user.org)
+        return None if org is None else org.homes.get(user.id)
+
+    def homes(self) -> Iterator[tuple[User, Home]]:
+        """Return all users who have a home, and these."""
+        return ((User(name, org), home) for org, known in self._orgs.items() for name, home in known.homes.items())
 
     async def reached(self, org: str | None, version: int, patience: float) -> None:
         """Wait until the org's changes up to this version are here.
 
         Raises `StoreUnreachableError` if they are not within `patience` seconds.
         """
-        if self._versions.get(org, 0) >= version:
+        if self._orgs[org].version >= version:
             return
         event = self._waiting.setdefault((org, version), anyio.Event())
         with anyio.move_on_after(patience):
@@ -72,7 +91,7 @@ class Replica:
             if change.node != self._client.node:
                 self.watcher.revoked(change.revocation)
             return
-        known = self._versions.get(change.org, 0)
+        known = self._orgs[change.org].version
         if self._reading is not None and self._reading.org == change.org:
             self._reading.hear(change)
         elif change.org not in self._doubtful and change.version == known + 1:
@@ -84,7 +103,7 @@ class Replica:
     def lose_track(self) -> None:
         """Take everything for doubtful: changes may have been missed."""
         self.standing.is_current = False
-        self._doubtful |= self._versions.keys()
+        self._doubtful |= self._orgs.keys()
 
     async def keep_right(self, done: Callable[[], None]) -> None:
         """Read everything anew, and later what comes to be in doubt; `done` is called each time that nothing is."""
@@ -138,40 +157,41 @@ class Replica:
 
         What was not there yet is told like any change, for a node may just be reading.
         """
-        for org, version in list(self._versions.items()):
+        for org, known in list(self._orgs.items()):
             fields = [field for record in self._records(org) for field in record]
             placed = max(map(self.directory.place, (peer.user for peer in self.directory.peers(org))), default=0)
-            fenced = max((home.fence for user, home in self.homes.items() if user.org == org), default=0)
+            fenced = max((home.fence for home in known.homes.values()), default=0)
             await self._client.note(org)
             for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
                 some = fields[at : at + RESTORED_AT_ONCE]
-                await self._client.change(scripts.RESTORE, org, version, placed, fenced, *some)
+                await self._client.change(scripts.RESTORE, org, known.version, placed, fenced, *some)
 
     def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int, str, bytes]]:
         """Return what there is of an org: the hash, the field and the value of each record, and how it is told."""
-        directory = self.directory
+        directory, known = self.directory, self._orgs[org]
         for peer in directory.peers(org):
             place, written = directory.place(peer.user), row(peer)
             yield "places", peer.user.id, place, "", b""
             yield "peers", peer.user.id, written, "peer", b"%d,%b" % (place, written)
-        for user in [user for user in self.homes if user.org == org]:
-            yield from self._claims(user)
-        for request in [each for each in directory.requests.values() if each.requester.org == org]:
-            written = row(request)
-            yield "requests", request.id, written, "request", written
-        for session in [each for each in directory.sessions.values() if each.host.org == org]:
-            written = row(session)
-            yield "sessions", session.id, written, "session", written
+        for name, home in known.homes.items():
+            yield from self._claims(User(name, org), home)
+        for request_id in known.requests:
+            written = row(directory.requests[request_id])
+            yield "requests", request_id, written, "request", written
+        for session_id in known.sessions:
+            written = row(directory.sessions[session_id])
+            yield "sessions", session_id, written, "session", written
 
-    def _claims(self, user: User) -> Iterator[tuple[str, str, bytes, str, bytes]]:
-        home, peer = self.homes[user], self.directory.peer(user)
+    def _claims(self, user: User, home: Home) -> Iterator[tuple[str, str, bytes, str, bytes]]:
+        peer = self.directory.peer(user)
         about = json(user.id), json(home.node), json(home.socket), json(home.fence)
         yield "homes", user.id, home_row(home), "home", b",".join(about)
         if home.socket and (peer is None or peer.lapses_at is None):
             yield "holders", user.id, row(Holder(home.node, home.socket)), "", b""
 
     def _advance(self, org: str | None, version: int) -> None:
-        before, self._versions[org] = self._versions.get(org, 0), version
+        known = self._orgs[org]
+        before, known.version = known.version, version
         for reached in range(before + 1, version + 1) if self._waiting else ():
             event = self._waiting.pop((org, reached), None)
             if event is not None:
@@ -202,44 +222,58 @@ class Replica:
         self._put_home(User(user, org), home)
 
     def _put_home(self, user: User, home: Home) -> None:
-        before = self.homes.get(user)
-        self.homes[user] = home
+        homes = self._orgs[user.org].homes
+        before, homes[user.id] = homes.get(user.id), home
         if before != home:
             self.watcher.home_changed(user, before, home)
 
-    def _take_request(self, _org: str | None, request: Request, *, is_own: bool) -> None:  # noqa: ARG002
+    def _take_request(self, org: str | None, request: Request, *, is_own: bool) -> None:  # noqa: ARG002
+        self._put_request(org, request)
+
+    def _put_request(self, org: str | None, request: Request) -> None:
+        self._orgs[org].requests.add(request.id)
         self.directory.put_request(request)
 
-    def _take_taken(self, _org: str | None, request_id: str, *, is_own: bool) -> None:  # noqa: ARG002
+    def _take_taken(self, org: str | None, request_id: str, *, is_own: bool) -> None:  # noqa: ARG002
+        self._remove_request(org, request_id)
+
+    def _remove_request(self, org: str | None, request_id: str) -> None:
+        self._orgs[org].requests.discard(request_id)
         self.directory.remove_request(request_id)
 
-    def _take_session(self, _org: str | None, session: Session, *, is_own: bool) -> None:  # noqa: ARG002
+    def _take_session(self, org: str | None, session: Session, *, is_own: bool) -> None:  # noqa: ARG002
+        self._put_session(org, session)
+
+    def _put_session(self, org: str | None, session: Session) -> None:
+        self._orgs[org].sessions.add(session.id)
         self.sent.forget(session.id, self.directory.put_session(session))
 
-    def _take_ended(self, _org: str | None, session_id: str, *, is_own: bool) -> None:  # noqa: ARG002
+    def _take_ended(self, org: str | None, session_id: str, *, is_own: bool) -> None:  # noqa: ARG002
+        self._remove_session(org, session_id)
+
+    def _remove_session(self, org: str | None, session_id: str) -> None:
+        self._orgs[org].sessions.discard(session_id)
         self.sent.forget(session_id, self.directory.remove_session(session_id))
 
     def _replace_homes(self, org: str | None, homes: dict[str, Home]) -> None:
-        for user in [user for user in self.homes if user.org == org and user.id not in homes]:
-            del self.homes[user]
+        known = self._orgs[org].homes
+        for name in known.keys() - homes.keys():
+            del known[name]
         for name, home in homes.items():
             self._put_home(User(name, org), home)
 
     def _replace_sessions(self, org: str | None, sessions: dict[str, Session]) -> None:
-        known = [each for each in self.directory.sessions.values() if each.host.org == org]
-        for session in known:
-            if session.id not in sessions:
-                self.sent.forget(session.id, self.directory.remove_session(session.id))
+        for session_id in self._orgs[org].sessions - sessions.keys():
+            self._remove_session(org, session_id)
         for session in sessions.values():
-            if self.directory.session(session.id) == session:
-                continue
-            self.sent.forget(session.id, self.directory.put_session(session))
+            if self.directory.session(session.id) != session:
+                self._put_session(org, session)
 
     def _replace_requests(self, org: str | None, requests: dict[str, Request]) -> None:
-        for request in [each for each in self.directory.requests.values() if each.requester.org == org]:
-            self.directory.remove_request(request.id)
+        for request_id in list(self._orgs[org].requests):
+            self._remove_request(org, request_id)
         for request in sorted(requests.values(), key=lambda each: each.expires_at):
-            self.directory.put_request(request)
+            self._put_request(org, request)
 
     def _replace_peers(self, org: str | None, peers: dict[str, Peer], places: dict[str, int]) -> None:
         for user in [peer.user for peer in self.directory.peers(org) if peer.user.id not in peers]:

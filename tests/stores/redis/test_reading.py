@@ -175,7 +175,7 @@ def known(stores: RedisStores) -> list[object]:
     """Return all that a node knows of the org, in order."""
     directory = stores.directory
     peers = [(directory.place(peer.user), peer) for peer in directory.listed(ORG)]
-    homes = {user: home for user, home in stores.replica.homes.items() if user.org == ORG}
+    homes = {user: home for user, home in stores.replica.homes() if user.org == ORG}
     return [peers, homes, directory.requests, directory.sessions]
 
 
