@@ -14,7 +14,7 @@ from stores.bus import Box, Home, Standing, Watcher
 from stores.redis import scripts
 from stores.redis.client import Argument, Client, reaching
 from stores.redis.replica import Replica
-from stores.redis.rows import row
+from stores.redis.rows import json, row
 
 RETRY_SECONDS = 0.2
 RETAINED_BYTES = 8_388_608
@@ -223,7 +223,7 @@ class RedisBus:
     def forget(self, user: User) -> None:
         """See `Bus`."""
         self._keeps.pop(user, None)
-        self._write(scripts.FORGET_BOX, user)
+        self._write(scripts.FORGET_BOX, user, self._client.space.changes, json(user.org), self.node)
 
     async def load(self, user: User) -> Box:
         """See `Bus`."""

@@ -19,6 +19,7 @@ _ABOUT: dict[str, Callable[..., tuple[Any, ...]]] = {
     "peer": lambda place, peer: (_number(place), peer_of(peer)),
     "gone": lambda user: (_text(user),),
     "home": lambda user, node, socket, fence: (_text(user), Home(_text(node), _number(socket), _number(fence))),
+    "left": lambda user: (_text(user),),
     "request": lambda request: (request_of(request),),
     "taken": lambda request_id: (_text(request_id),),
     "session": lambda session: (session_of(session),),

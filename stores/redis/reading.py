@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 import anyio
 
@@ -28,6 +29,12 @@ class Reading:
         self.homes: dict[str, Home] = {}
         self.requests: dict[str, Request] = {}
         self.sessions: dict[str, Session] = {}
+        self._gone: dict[str, dict[str, Any]] = {
+            "gone": self.peers,
+            "left": self.homes,
+            "taken": self.requests,
+            "ended": self.sessions,
+        }
         self._told: deque[Change] = deque()
         self._heard = anyio.Event()
         self._has_gap = False
@@ -78,15 +85,11 @@ class Reading:
         match change.kind, change.about:
             case "peer", (place, peer):
                 self.places[peer.user.id], self.peers[peer.user.id] = place, peer
-            case "gone", (user,):
-                self.peers.pop(user, None)
             case "home", (user, home):
                 self.homes[user] = home
             case "request", (request,):
                 self.requests[request.id] = request
-            case "taken", (number,):
-                self.requests.pop(number, None)
             case "session", (session,):
                 self.sessions[session.id] = session
-            case "ended", (number,):
-                self.sessions.pop(number, None)
+            case kind, (name,):
+                self._gone[kind].pop(name, None)

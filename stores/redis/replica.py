@@ -46,6 +46,7 @@ class Replica:
             "peer": self._take_peer,
             "gone": self._take_gone,
             "home": self._take_home,
+            "left": self._take_left,
             "request": self._take_request,
             "taken": self._take_taken,
             "session": self._take_session,
@@ -220,6 +221,9 @@ class Replica:
 
     def _take_home(self, org: str | None, user: str, home: Home, *, is_own: bool) -> None:  # noqa: ARG002 - as the others
         self._put_home(User(user, org), home)
+
+    def _take_left(self, org: str | None, user: str, *, is_own: bool) -> None:  # noqa: ARG002
+        self._orgs[org].homes.pop(user, None)
 
     def _put_home(self, user: User, home: Home) -> None:
         homes = self._orgs[user.org].homes

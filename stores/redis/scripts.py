@@ -5,14 +5,18 @@ of the node that asks. A change is told as a JSON array: its kind, the node, the
 it is about. The version grows by one with each change, so that who missed one notices.
 """
 
-_PRELUDE = """
-local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+_TELL = """
 local function tell(kind, about)
   local version = redis.call('INCR', k .. 'version')
   local told = kind .. '","' .. node .. '",' .. org .. ',' .. string.format('%d', version) .. ',' .. about
   redis.call('PUBLISH', channel, '["' .. told .. ']')
   return version
 end
+"""
+
+_PRELUDE = f"""
+local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+{_TELL}
 local function version()
   return tonumber(redis.call('GET', k .. 'version') or '0')
 end
@@ -224,9 +228,14 @@ return 1
 FORGET_BOX = (
     _FENCED
     + """
+local channel, org, node = ARGV[3], ARGV[4], ARGV[5]
+"""
+    + _TELL
+    + """
 redis.call('DEL', mail, box)
 if redis.call('HEXISTS', k .. 'holders', user) == 0 and redis.call('HEXISTS', k .. 'peers', user) == 0 then
   redis.call('HDEL', k .. 'homes', user)
+  tell('left', cjson.encode(user))
 end
 return 1
 """

@@ -20,6 +20,7 @@ from stores.redis.changes import Change, change_of
 from stores.redis.reading import Reading
 from stores.redis.rows import home_row, json, row
 from stores.redis.stores import RedisStores
+from tests.support.client import until
 from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
 
@@ -27,7 +28,7 @@ State = dict[tuple[str, str], bytes]
 
 ORG = "acme"
 NAMES = ["ann", "bob", "cat"]
-KINDS = ["peer", "gone", "home", "request", "taken", "session", "ended"]
+KINDS = ["peer", "gone", "home", "left", "request", "taken", "session", "ended"]
 PATIENCE = 0.05
 CALM = 20.0
 
@@ -65,6 +66,8 @@ class Org:
             case "home":
                 state["homes", name] = home_row(Home("node", version, version))
                 return [json(name), json("node"), b"%d" % version, b"%d" % version]
+            case "left":
+                state.pop(("homes", name), None)
             case "request":
                 request = state["requests", name] = row(Request(name, User(name, ORG), User("dan", ORG), version))
                 return [request]
@@ -179,6 +182,14 @@ def known(stores: RedisStores) -> list[object]:
     return [peers, homes, directory.requests, directory.sessions]
 
 
+async def leave(stores: RedisStores, user: User) -> None:
+    """Have nobody hold a user, and nothing be kept for it."""
+    home = stores.bus.home(user)
+    if home is not None:
+        await stores.peers.release(user, Holder(home.node, home.socket))
+        stores.bus.forget(user)
+
+
 async def change_something(stores: RedisStores, dice: random.Random, number: int) -> None:
     """Make a change of any kind, to one of fifty users."""
     user, other = (User(f"user {dice.randrange(50)}", ORG) for _ in range(2))
@@ -186,6 +197,7 @@ async def change_something(stores: RedisStores, dice: random.Random, number: int
     session = dice.choice(list(stores.directory.sessions.values()) or [Session("none", user, {})])
     acts: list[Callable[[], Awaitable[object]]] = [
         lambda: stores.peers.claim(user, holder),
+        lambda: leave(stores, user),
         lambda: stores.peers.put(person(user.id, f"now {number}")),
         lambda: stores.peers.remove(user),
         lambda: stores.requests.add(Request(f"req {number}", user, other, number)),
@@ -212,9 +224,7 @@ async def test_while_others_change_it(paged: RedisServer, seed: int) -> None:
             for number in range(100, 500):
                 await change_something(writer, dice, number)
             tasks.cancel_scope.cancel()
-        with anyio.fail_after(CALM):
-            while not reader.replica.is_right or known(reader) != known(writer):  # noqa: ASYNC110 - Redis brings it about
-                await anyio.sleep(0.01)
+        await until(lambda: reader.replica.is_right and known(reader) == known(writer))
         async with running(url, "fresh") as fresh:
             assert known(fresh) == known(reader)
         assert reader.replica.standing.reads > 5
@@ -247,11 +257,10 @@ async def test_parcels_wait(redis: RedisServer) -> None:
         receiver.bus.watcher = postman
         receiver.replica._doubtful.add(ORG)
         sender.bus.post("receiver", b"a parcel")
+        await until(lambda: bool(receiver._early))
+        assert postman.parcels == []
+        receiver.replica._doubt(ORG)
         with anyio.fail_after(CALM):
-            while not receiver._early:  # noqa: ASYNC110 - Redis brings it about
-                await anyio.sleep(0.01)
-            assert postman.parcels == []
-            receiver.replica._doubt(ORG)
             await postman.came.wait()
         assert postman.parcels == [b"a parcel"]
 
@@ -267,10 +276,19 @@ async def test_reading_what_is_being_restored(paged: RedisServer, monkeypatch: p
         before = known(old)
         paged.restart()
         async with running(url, "new") as new:
-            with anyio.fail_after(CALM):
-                while not (new.replica.is_right and known(new) == before):  # noqa: ASYNC110 - Redis brings it about
-                    await anyio.sleep(0.01)
-        with anyio.fail_after(CALM):
-            while not old.replica.is_right:  # noqa: ASYNC110 - Redis brings it about
-                await anyio.sleep(0.01)
+            await until(lambda: new.replica.is_right and known(new) == before)
+        await until(lambda: old.replica.is_right)
         assert known(old) == before
+
+
+async def test_homes_are_forgotten(redis: RedisServer) -> None:
+    """Who leaves, and has nothing kept for it, has no home on any node; one who came back meanwhile keeps it."""
+    url, ann, bob = redis.namespace(uuid4().hex), User("ann", ORG), User("bob", ORG)
+    async with running(url, "one") as one, running(url, "two") as two:
+        for user in (ann, bob):
+            await one.peers.claim(user, Holder("one", 1))
+        await leave(one, ann)
+        one.bus.forget(bob)
+        await one.peers.claim(User("cat", ORG), Holder("one", 2))
+        for node in (one, two):
+            await until(lambda node=node: {user.id for user, _ in node.replica.homes()} == {"bob", "cat"})  # type: ignore[misc]
