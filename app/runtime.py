@@ -167,6 +167,7 @@ class Runtime:
                 stores=self.store_watch,
                 audit=self.audit,
                 loop_lag=self.loop_lag,
+                relay=None if self.cluster is None else self.cluster.relay,
                 registries=self._registries,
             )
         )
@@ -304,6 +305,7 @@ class Runtime:
         return {
             **self.stores.directory.sizes()._asdict(),
             **self.presence.sizes(),
+            **({} if self.cluster is None else self.cluster.sizes()),
             "sockets": len(self.gateway.connections),
             "addresses": len(self.gateway.crowds),
             "unauthenticated": self.gateway.waiting(),

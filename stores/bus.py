@@ -68,6 +68,28 @@ class Box(Struct):
     marks: list[Mark]
 
 
+class Standing(Struct):
+    """How a node stands with the others: what it counted since it began, and how it is now.
+
+    `published` are publishes to other nodes, `lost` those of others that never came, `dropped` the parcels that had no
+    room while the store was away. Of the writes of events `written` were done, and `fenced` refused, for the user's
+    home was another node by then. `reads` are orgs read anew, `adopted` the users taken over from nodes that were
+    gone. So many `nodes` had a lease when this one renewed its own; `has_lease` says whether that still runs, and
+    `is_current` whether this node knows all that changed.
+    """
+
+    published: int = 0
+    lost: int = 0
+    dropped: int = 0
+    written: int = 0
+    fenced: int = 0
+    reads: int = 0
+    adopted: int = 0
+    nodes: int = 0
+    has_lease: bool = False
+    is_current: bool = False
+
+
 class Bus(Protocol):
     """The way to other nodes, and what is written for them to go on with. Nothing here waits for another node.
 
@@ -84,6 +106,16 @@ class Bus(Protocol):
     @property
     def salt(self) -> bytes:
         """Random bytes that all nodes share; empty until the store was reached."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """What an operator may want to know."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many parcels have not gone out yet."""
         ...
 
     @property

@@ -59,6 +59,13 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def sharing(keys: Keys, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with default settings, but for its store, which others might share."""
+    with serving(keys, tmp_path_factory.mktemp("sharing"), store_url=redis.namespace("sharing")) as server:
+        yield server
+
+
 @pytest.fixture
 def server(servers: dict[str, Server], implementation: str) -> Server:
     """A server with default settings, of each WebSocket implementation in turn."""

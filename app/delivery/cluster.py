@@ -17,6 +17,10 @@ class Cluster(Struct, frozen=True):
     ledger: Ledger
     recognition: Recognition
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many messages are not confirmed, and of how many users marks are known."""
+        return {"unconfirmed": self.relay.waiting, "marks": len(self.recognition.users)}
+
 
 def cluster(bus: Bus | None, monotonic: Callable[[], float]) -> Cluster | None:
     """Return what belongs to this bus."""

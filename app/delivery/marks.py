@@ -41,15 +41,15 @@ class Recognition:
     """The marks of all users of this node."""
 
     def __init__(self) -> None:
-        self._users: dict[User, Marks] = {}
+        self.users: dict[User, Marks] = {}
 
     def was_sent(self, user: User, mark: Mark | None, receipt: Receipt | None) -> bool:
         """Whether a message was sent to a user before; when that was is noted in the receipt. From now on it was."""
         if mark is None:
             return False
-        marks = self._users.get(user)
+        marks = self.users.get(user)
         if marks is None:
-            marks = self._users[user] = Marks()
+            marks = self.users[user] = Marks()
         known = marks.add(mark)
         if known is not None and known != mark.timestamp and receipt is not None:
             receipt.first = known
@@ -57,8 +57,8 @@ class Recognition:
 
     def restore(self, user: User, marks: Iterable[Mark]) -> None:
         """Go on with the marks of the node that a user was on."""
-        self._users[user] = Marks(marks)
+        self.users[user] = Marks(marks)
 
     def forget(self, user: User) -> None:
         """Forget a user's marks."""
-        self._users.pop(user, None)
+        self.users.pop(user, None)

@@ -69,7 +69,7 @@ class Relay:
     """See the module. `deliver` takes what is for a user whose home is this node."""
 
     def __init__(self, bus: Bus, monotonic: Callable[[], float]) -> None:
-        self._bus = bus
+        self.bus = bus
         self.deliver: Callable[[str, Message, Receipt | None], None]
         self._early: dict[User, list[tuple[str, Message, Receipt | None]]] = {}
         self._monotonic = monotonic
@@ -89,13 +89,13 @@ class Relay:
 
     def elsewhere(self, user: User) -> str | None:
         """Return the other node that is the user's home; None if this one is, or none."""
-        home = self._bus.home(user)
-        return None if home is None or home.node == self._bus.node else home.node
+        home = self.bus.home(user)
+        return None if home is None or home.node == self.bus.node else home.node
 
     @property
     def node(self) -> str:
         """The id of this node."""
-        return self._bus.node
+        return self.bus.node
 
     def send(self, sent: Sent) -> None:
         """Send a message to its user's home, after all that was sent before; if that is here, it is delivered."""
@@ -127,7 +127,7 @@ class Relay:
         if node is not None:
             self._post(node, sent)
             return
-        self.deliver(self._bus.node, sent.message, sent.receipt)
+        self.deliver(self.bus.node, sent.message, sent.receipt)
         if sent.receipt is not None:
             sent.receipt.settle()
 
@@ -143,7 +143,7 @@ class Relay:
         for node, message, receipt in self._early.pop(user, ()):
             if not is_elsewhere:
                 self.deliver(node, message, receipt)
-            elif node == self._bus.node:
+            elif node == self.bus.node:
                 self.dispatch(Sent(message, receipt))
                 continue
             elif isinstance(receipt, Arrival):
@@ -173,7 +173,7 @@ class Relay:
     def written(self, user: User, refused: Sent | None) -> None:
         """Take note that one of this node's own writes for a user is done; what was refused goes to the new home."""
         held = self.held.get(user)
-        if held is not None and held.node == self._bus.node:
+        if held is not None and held.node == self.bus.node:
             self._found(held.node, user, refused)
         elif refused is not None:
             self.dispatch(refused)
@@ -204,7 +204,7 @@ class Relay:
         self._now = self._monotonic()
         for user in [user for user, held in self.held.items() if self._now - held.since > HOLD_SECONDS]:
             self._release(user)
-        if not self._bus.is_away:
+        if not self.bus.is_away:
             for channel in self._channels.values():
                 self._repeat(channel)
 
@@ -228,7 +228,7 @@ class Relay:
         if len(channel.open) > LONGEST_WAIT:
             channel.open.popleft()
         self.forwarded += 1
-        self._bus.post(node, Turn(sent.turn, sent.message), len(sent.message.frame) + PARCEL_BYTES)
+        self.bus.post(node, Turn(sent.turn, sent.message), len(sent.message.frame) + PARCEL_BYTES)
 
     def _found(self, node: str, user: User, missing: Sent | None = None) -> None:
         """Note that it is known what became of one more message; once it is of all, what waits for that goes."""

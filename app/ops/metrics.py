@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from app.delivery.hub import Hub
 from app.delivery.mail import Mail
+from app.delivery.relay import Relay
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
 from app.ops.audit import AuditLog, NoAudit
@@ -34,6 +35,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     stores: StoreWatch
     audit: AuditLog | NoAudit
     loop_lag: Histogram
+    relay: Relay | None
     registries: Callable[[], Mapping[str, int]]
 
 
@@ -50,6 +52,8 @@ class ServiceCollector(Collector):
         yield from self._delivery()
         yield from self._presence()
         yield from self._stores()
+        if self._from.relay is not None:
+            yield from _nodes(self._from.relay)
         yield _histogram("peersync_loop_lag_seconds", "How late the tick came.", {"": self._from.loop_lag})
         yield CounterMetricFamily(
             "peersync_audit_lines_lost", "Lines of the audit log that could not be written.", self._from.audit.lost
@@ -101,6 +105,31 @@ class ServiceCollector(Collector):
         yield _histogram("peersync_store_seconds", "Time that stores took.", watch.seconds, "operation")
         errors = {operation: watch.errors[operation] for operation in watch.seconds}
         yield _counter("peersync_store_errors", "Times that a store could not be reached.", "operation", errors)
+
+
+def _nodes(relay: Relay) -> Iterable[Metric]:
+    """Yield what there is only where several nodes share a store."""
+    bus, standing = relay.bus, relay.bus.standing
+    writes = {"written": standing.written, "fenced": standing.fenced}
+    for name, what, count in (
+        ("messages_forwarded", "Events sent on to users of other nodes.", relay.forwarded),
+        ("messages_repeated", "Of these, sent once more.", relay.repeated),
+        ("publishes", "Publishes to other nodes.", standing.published),
+        ("publishes_lost", "Publishes of other nodes that never came.", standing.lost),
+        ("parcels_dropped", "What was for other nodes, and too much while the store was away.", standing.dropped),
+        ("org_reads", "Orgs read anew from the store.", standing.reads),
+        ("users_adopted", "Users taken over from nodes that were gone.", standing.adopted),
+    ):
+        yield CounterMetricFamily(f"peersync_{name}", what, count)
+    yield _counter("peersync_kept_writes", "Writes of events to the store, by outcome.", "outcome", writes)
+    for name, what, value in (
+        ("parcels_waiting", "What is for other nodes, and has not gone out yet.", bus.waiting),
+        ("nodes", "Nodes with a lease, as this one saw it last.", standing.nodes),
+        ("lease_held", "Whether this node has a lease.", standing.has_lease),
+        ("replica_current", "Whether this node knows all that changed.", standing.is_current),
+        ("clock_ahead_seconds", "By how much the store's clock is ahead of this node's.", bus.ahead),
+    ):
+        yield GaugeMetricFamily(f"peersync_{name}", what, value)
 
 
 def exposition(collector: Collector) -> bytes:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from stores.base import Holder, User
-from stores.bus import Box, Home, Mark, Watcher
+from stores.bus import Box, Home, Mark, Standing, Watcher
 from stores.redis import scripts
 from stores.redis.client import Argument, Client
 from stores.redis.pipe import Load, Pipe
@@ -62,7 +62,6 @@ class RedisBus:
         self._pipe = Pipe(client, (scripts.WRITE,), self._take, self._answered)
         self.ahead = 0.0
         self.salt = b""
-        self.publishes = 0
 
     @property
     def node(self) -> str:
@@ -79,6 +78,16 @@ class RedisBus:
         self._replica.watcher = watcher
 
     @property
+    def standing(self) -> Standing:
+        """See `Bus`."""
+        return self._replica.standing
+
+    @property
+    def waiting(self) -> int:
+        """See `Bus`."""
+        return sum(outgoing.waiting for outgoing in self._ready.values())
+
+    @property
     def is_away(self) -> bool:
         """See `Bus`."""
         return self._pipe.is_away
@@ -90,13 +99,13 @@ class RedisBus:
 
     def home(self, user: User) -> Home | None:
         """See `Bus`."""
-        return self._replica.homes.get(user)
+        return self._replica.home(user)
 
     def post(self, node: str, parcel: object, size: int) -> None:
         """See `Bus`."""
         outgoing = self._ready.get(node)
         if outgoing is None:
-            outgoing = self._outgoing.setdefault(node, Outgoing(self.node, next(self._streams)))
+            outgoing = self._outgoing.setdefault(node, Outgoing(self.node, next(self._streams), self.standing))
             self._ready[node] = outgoing
             self._pipe.wake()
         outgoing.put(parcel, size)
@@ -158,6 +167,7 @@ class RedisBus:
         holder = row(Holder(home.node, home.socket))
         version, is_ours = await self._client.change(scripts.ADOPT, user.org, user.id, home.fence, holder)
         await self._replica.reached(user.org, version, self._client.patience)
+        self.standing.adopted += is_ours
         return bool(is_ours)
 
     async def reclaim(self, user: User, home: Home, socket: int) -> bool:
@@ -178,7 +188,7 @@ class RedisBus:
             return
         incoming = self._incoming.get(message.node)
         if incoming is None or incoming.stream < message.stream:
-            incoming = self._incoming[message.node] = Incoming(message.stream)
+            incoming = self._incoming[message.node] = Incoming(message.stream, self.standing)
         elif incoming.stream > message.stream:
             return
         for parcels in incoming.take(message):
@@ -190,7 +200,7 @@ class RedisBus:
         """Ask these nodes for what may have been missed."""
         for node in nodes:
             if node != self.node:
-                self._ask_again(node, self._incoming.get(node) or Incoming(ANY_STREAM))
+                self._ask_again(node, self._incoming.get(node) or Incoming(ANY_STREAM, self.standing))
 
     @property
     def partners(self) -> set[str]:
@@ -225,21 +235,22 @@ class RedisBus:
             for write in some:
                 write.put_into(heads, arguments)
             key = self._client.space.org(org)
-            load.commands.append(("EVALSHA", sha(scripts.WRITE), 1, key, json(heads), *arguments))
-            load.told.append(_teller(some))
+            told_on = self._client.space.changes, json(org), self.node
+            load.commands.append(("EVALSHA", sha(scripts.WRITE), 1, key, json(heads), *told_on, *arguments))
+            load.told.append(_teller(some, self.standing))
         ready, self._ready = self._ready, {}
         messages, self._resent = self._resent, []
         messages += [(node, outgoing.take()) for node, outgoing in ready.items()]
         load.commands += [("PUBLISH", self._client.space.node(node), message) for node, message in messages]
         load.told += [None] * len(messages)
-        self.publishes += len(messages)
+        self.standing.published += len(messages)
         return load
 
     def _answered(self) -> None:
         self.watcher.answered()
 
     def _write(self, kind: str, user: User, *arguments: object) -> Write:
-        home = self._replica.homes.get(user)
+        home = self._replica.home(user)
         write = Write([kind, user.id, 0 if home is None else home.fence, next(self._serials), *arguments])
         self._writes.setdefault(user.org, []).append(write)
         self._pipe.wake()
@@ -250,11 +261,15 @@ class RedisBus:
         self._pipe.wake()
 
 
-def _teller(writes: list[Write]) -> Callable[[Any], None]:
+def _teller(writes: list[Write], standing: Standing) -> Callable[[Any], None]:
     def tell(answers: Any) -> None:  # noqa: ANN401 - as Redis answers
         for write, answer in zip(writes, answers, strict=True):
+            is_done = answer != ELSEWHERE
+            if write.frames:
+                standing.written += is_done
+                standing.fenced += not is_done
             for each in write.told:
-                each(answer != ELSEWHERE)
+                each(is_done)
 
     return tell
 

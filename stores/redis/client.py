@@ -1,7 +1,8 @@
 """The connections of one node to Redis, Valkey, or what Sentinels say is their master."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, cast
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -27,6 +28,8 @@ SENTINEL_OPTIONS = {"sentinel_username": "username", "sentinel_password": "passw
 CONNECTIONS = 64
 Argument = str | bytes | int | float
 _pack: Callable[[tuple[Argument, ...]], bytes] = cast("Any", pack_command)
+Page = Mapping[bytes, bytes]
+Take = Callable[[str, Page], None]
 _org_of = msgspec.json.Decoder(str | None).decode
 
 
@@ -98,6 +101,17 @@ class Client:
                 for key in keys:
                     _ = pipeline.hgetall(key)
                 return await pipeline.execute()
+
+    async def page(self, key: str, names: Iterable[str], count: int, take: Take) -> int:
+        """Hand over an org's hashes, about so many fields at a time, by name; return the org's version after that.
+
+        All over one connection, for another server would not know how far we are.
+        """
+        with reaching():
+            async with self._listening.client() as one:
+                for name in names:
+                    await _each_page(one, key + name, count, partial(take, name))
+                return int(await one.get(f"{key}version") or 0)
 
     def script(self, source: str) -> Any:  # noqa: ANN401 - redis-py's type is of both its clients
         """Return a script to call, also within a pipeline; the server gets its text only once."""
@@ -173,6 +187,14 @@ class Wire:
         """Return the answers to so many, all of which come within `patience`; one that is an error raises, too."""
         with reaching(), anyio.fail_after(self._patience):
             return [await self._connection.read_response() for _ in range(count)]
+
+
+async def _each_page(redis: Any, key: str, count: int, take: Callable[[Page], None]) -> None:  # noqa: ANN401
+    cursor, is_first = 0, True
+    while cursor or is_first:
+        cursor, page = await redis.hscan(key, cursor, count=count)
+        is_first = False
+        take(page)
 
 
 async def _messages(pubsub: Any, patience: float) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py

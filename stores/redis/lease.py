@@ -40,6 +40,7 @@ class Lease:
                     await self.renew()
             except (StoreUnreachableError, TimeoutError):
                 self._steady_since = None
+                self._bus.standing.has_lease = self._monotonic() - self._renewed_at < self._seconds
             await anyio.sleep(self._seconds / RENEWALS)
 
     async def renew(self) -> None:
@@ -49,6 +50,7 @@ class Lease:
         renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
         self._compare(float(now), asked_at, self._renewed_at)
         self.nodes = frozenset(node.decode() for node in nodes)
+        self._bus.standing.nodes, self._bus.standing.has_lease = len(nodes), True
         self._bus.ask_again(self.nodes)
         is_new_here = known is None  # to a store that was emptied, too, which the others may not have come back to yet
         if is_new_here or self._steady_since is None or self._renewed_at - renewed_at > self._seconds:
@@ -75,6 +77,6 @@ class Lease:
             self._gone.add(node)
             self._bus.lose(node)
             self._bus.watcher.gone(node)
-        orphans = [(user, home) for user, home in self._replica.homes.items() if home.node in gone]
+        orphans = [(user, home) for user, home in self._replica.homes() if home.node in gone]
         for user, home in orphans:
             self._bus.watcher.orphaned(user, home)

@@ -1,25 +1,31 @@
 """The replica: what all nodes know, kept right by the changes that each node tells of."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 
 import anyio
-import msgspec
-from msgspec import Raw
 
-from stores.base import Holder, Peer, StoreUnreachableError, User
-from stores.bus import Home, Watcher
+from stores.base import Holder, Peer, Request, Session, StoreUnreachableError, User
+from stores.bus import Home, Standing, Watcher
 from stores.memory import MemoryDirectory, MemorySent
 from stores.redis import scripts
+from stores.redis.changes import Revoked, change_of
 from stores.redis.client import Client
-from stores.redis.rows import home_of, home_row, peer_of, request_of, revocation_of, row, session_of
+from stores.redis.reading import HASHES, Reading
+from stores.redis.rows import home_row, json, row
 
-RESTORED_AT_ONCE = 3000
+RESTORED_AT_ONCE = 1000
+READ_AT_ONCE = 500
 
-_change_of = msgspec.json.Decoder(list[Raw]).decode
-_text_of = msgspec.json.Decoder(str).decode
-_number_of = msgspec.json.Decoder(int).decode
-_org_of = msgspec.json.Decoder(str | None).decode
+
+class Org:
+    """How far an org has come here, where its users are at home, and which requests and sessions are its own."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.homes: dict[str, Home] = {}
+        self.requests: set[str] = set()
+        self.sessions: set[str] = set()
 
 
 class Replica:
@@ -28,16 +34,19 @@ class Replica:
     def __init__(self, client: Client) -> None:
         self.directory = MemoryDirectory()
         self.sent = MemorySent()
-        self.homes: dict[User, Home] = {}
         self.watcher = Watcher()
-        self.reads = 0
+        self.standing = Standing()
         self._client = client
-        self._versions: dict[str | None, int] = {}
+        self._orgs: defaultdict[str | None, Org] = defaultdict(Org)
+        self._doubtful: set[str | None] = set()
+        self._in_doubt = anyio.Event()
+        self._reading: Reading | None = None
         self._waiting: dict[tuple[str | None, int], anyio.Event] = {}
-        self._takes = {
+        self._takes: dict[str, Callable[..., None]] = {
             "peer": self._take_peer,
             "gone": self._take_gone,
             "home": self._take_home,
+            "left": self._take_left,
             "request": self._take_request,
             "taken": self._take_taken,
             "session": self._take_session,
@@ -45,16 +54,30 @@ class Replica:
         }
 
     @property
+    def is_right(self) -> bool:
+        """Whether everything that is here is as it was last told."""
+        return self.standing.is_current and not self._doubtful
+
+    @property
     def nodes(self) -> set[str]:
         """The nodes that are somebody's home."""
-        return {home.node for home in self.homes.values()}
+        return {home.node for _, home in self.homes()}
+
+    def home(self, user: User) -> Home | None:
+        """Return the user's home; None if it has none."""
+        org = self._orgs.get(user.org)
+        return None if org is None else org.homes.get(user.id)
+
+    def homes(self) -> Iterator[tuple[User, Home]]:
+        """Return all users who have a home, and these."""
+        return ((User(name, org), home) for org, known in self._orgs.items() for name, home in known.homes.items())
 
     async def reached(self, org: str | None, version: int, patience: float) -> None:
         """Wait until the org's changes up to this version are here.
 
         Raises `StoreUnreachableError` if they are not within `patience` seconds.
         """
-        if self._versions.get(org, 0) >= version:
+        if self._orgs[org].version >= version:
             return
         event = self._waiting.setdefault((org, version), anyio.Event())
         with anyio.move_on_after(patience):
@@ -62,153 +85,203 @@ class Replica:
             return
         raise StoreUnreachableError("Redis: a change was made, but not heard of in time")
 
-    async def hear(self, message: bytes) -> None:
-        """Take in a change; where some before it were missed, the org is read anew."""
-        kind, node, *rest = _change_of(message)
-        name = _text_of(kind)
-        if name == "revoked":
-            if _text_of(node) != self._client.node:
-                self.watcher.revoked(revocation_of(rest[0]))
+    def hear(self, message: bytes) -> None:
+        """Take in a change; where some before it were missed, the org is in doubt."""
+        change = change_of(message)
+        if isinstance(change, Revoked):
+            if change.node != self._client.node:
+                self.watcher.revoked(change.revocation)
             return
-        org, version = _org_of(rest[0]), _number_of(rest[1])
-        known = self._versions.get(org, 0)
-        if version == known + 1:
-            self._takes[name](org, rest[2:], is_own=_text_of(node) == self._client.node)
-            self._advance(org, version)
-        elif version > known:
-            await self.read(org)
+        known = self._orgs[change.org].version
+        if self._reading is not None and self._reading.org == change.org:
+            self._reading.hear(change)
+        elif change.org not in self._doubtful and change.version == known + 1:
+            self._takes[change.kind](change.org, *change.about, is_own=change.node == self._client.node)
+            self._advance(change.org, change.version)
+        elif change.version > known:
+            self._doubt(change.org)
 
-    async def read_all(self) -> None:
-        """Read everything anew: changes may have been missed."""
-        for org in await self._client.orgs():
-            await self.read(org)
+    def lose_track(self) -> None:
+        """Take everything for doubtful: changes may have been missed."""
+        self.standing.is_current = False
+        self._doubtful |= self._orgs.keys()
+
+    async def keep_right(self, done: Callable[[], None]) -> None:
+        """Read everything anew, and later what comes to be in doubt; `done` is called each time that nothing is."""
+        self._doubtful |= set(await self._client.orgs())
+        while True:
+            while self._doubtful:
+                await self.read(next(iter(self._doubtful)))
+            self.standing.is_current = True
+            done()
+            self._in_doubt = anyio.Event()
+            await self._in_doubt.wait()
 
     async def read(self, org: str | None) -> None:
-        """Read an org anew, and tell the watcher of what is not as it was."""
-        self.reads += 1
-        snapshot: Any = await self._client.run(scripts.SNAPSHOT, self._client.space.org(org))
-        version, peers, places, homes, requests, sessions = snapshot
-        self._replace_homes(org, dict(_pairs(homes)))
-        self._replace_sessions(org, {each.id: each for each in map(session_of, sessions)})
-        self._replace_requests(org, {each.id: each for each in map(request_of, requests)})
-        at = {user: int(place) for user, place in _pairs(places)}
-        self._replace_peers(org, sorted((at[user], peer_of(peer)) for user, peer in _pairs(peers)))
-        self._advance(org, version)
+        """Read an org anew, and tell the watcher of what is not as it was.
+
+        It stays in doubt if one of the changes meanwhile was not told.
+        """
+        self.standing.reads += 1
+        self._reading = reading = Reading(org)
+        try:
+            since, until = await self._read(reading)
+            if await reading.settle(since, until, self._client.patience):
+                self._replace(reading)
+                self._doubtful.discard(org)
+        finally:
+            self._reading = None
+
+    async def _read(self, reading: Reading) -> tuple[int, int]:
+        """Read a small org at once, and a large one page by page; return its version before and after."""
+        key = self._client.space.org(reading.org)
+        since, *hashes = await self._client.run(scripts.SNAPSHOT, key, READ_AT_ONCE, *HASHES)
+        for name, flat in zip(HASHES, hashes, strict=False):
+            reading.put(name, dict(zip(flat[::2], flat[1::2], strict=True)))
+        until = since if hashes else await self._client.page(key, HASHES, READ_AT_ONCE, reading.put)
+        return since, until
+
+    def _replace(self, reading: Reading) -> None:
+        org = reading.org
+        self._replace_homes(org, reading.homes)
+        self._replace_sessions(org, reading.sessions)
+        self._replace_requests(org, reading.requests)
+        self._replace_peers(org, reading.peers, reading.places)
+        self._advance(org, reading.version)
+
+    def _doubt(self, org: str | None) -> None:
+        self._doubtful.add(org)
+        self._in_doubt.set()
 
     async def restore(self) -> None:
         """Write what is here into an emptied store; what another node has written already stays.
 
-        Have those who have read it already do so again.
+        What was not there yet is told like any change, for a node may just be reading.
         """
-        for org, version in list(self._versions.items()):
+        for org, known in list(self._orgs.items()):
             fields = [field for record in self._records(org) for field in record]
             placed = max(map(self.directory.place, (peer.user for peer in self.directory.peers(org))), default=0)
-            fenced = max((home.fence for user, home in self.homes.items() if user.org == org), default=0)
+            fenced = max((home.fence for home in known.homes.values()), default=0)
             await self._client.note(org)
             added = 0
             for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
                 some = fields[at : at + RESTORED_AT_ONCE]
-                key = self._client.space.org(org)
-                added += await self._client.run(scripts.RESTORE, key, version, placed, fenced, *some)
-            if added:
-                await self._client.change(scripts.TELL_RESTORED, org)
+                await self._client.change(scripts.RESTORE, org, known.version, placed, fenced, *some)
 
-    def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int]]:
-        """Return what there is of an org: the hash, the field and the value of each record."""
-        directory = self.directory
+    def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int, str, bytes]]:
+        """Return what there is of an org: the hash, the field and the value of each record, and how it is told."""
+        directory, known = self.directory, self._orgs[org]
         for peer in directory.peers(org):
-            yield "peers", peer.user.id, row(peer)
-            yield "places", peer.user.id, directory.place(peer.user)
-        for user in [user for user in self.homes if user.org == org]:
-            yield from self._claims(user)
-        for request in [each for each in directory.requests.values() if each.requester.org == org]:
-            yield "requests", request.id, row(request)
-        for session in [each for each in directory.sessions.values() if each.host.org == org]:
-            yield "sessions", session.id, row(session)
+            place, written = directory.place(peer.user), row(peer)
+            yield "places", peer.user.id, place, "", b""
+            yield "peers", peer.user.id, written, "peer", b"%d,%b" % (place, written)
+        for name, home in known.homes.items():
+            yield from self._claims(User(name, org), home)
+        for request_id in known.requests:
+            written = row(directory.requests[request_id])
+            yield "requests", request_id, written, "request", written
+        for session_id in known.sessions:
+            written = row(directory.sessions[session_id])
+            yield "sessions", session_id, written, "session", written
 
-    def _claims(self, user: User) -> Iterator[tuple[str, str, bytes]]:
-        home, peer = self.homes[user], self.directory.peer(user)
-        yield "homes", user.id, home_row(home)
+    def _claims(self, user: User, home: Home) -> Iterator[tuple[str, str, bytes, str, bytes]]:
+        peer = self.directory.peer(user)
+        about = json(user.id), json(home.node), json(home.socket), json(home.fence)
+        yield "homes", user.id, home_row(home), "home", b",".join(about)
         if home.socket and (peer is None or peer.lapses_at is None):
-            yield "holders", user.id, row(Holder(home.node, home.socket))
+            yield "holders", user.id, row(Holder(home.node, home.socket)), "", b""
 
     def _advance(self, org: str | None, version: int) -> None:
-        before, self._versions[org] = self._versions.get(org, 0), version
+        known = self._orgs[org]
+        before, known.version = known.version, version
         for reached in range(before + 1, version + 1) if self._waiting else ():
             event = self._waiting.pop((org, reached), None)
             if event is not None:
                 event.set()
 
-    def _take_peer(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:
-        self._put_peer(_number_of(about[0]), peer_of(about[1]), is_own=is_own)
+    def _take_peer(self, _org: str | None, place: int, peer: Peer, *, is_own: bool) -> None:
+        self._put_peer(place, peer, is_own=is_own)
 
     def _put_peer(self, place: int, peer: Peer, *, is_own: bool) -> None:
-        before = self.directory.peer(peer.user)
+        before, was_at = self.directory.peer(peer.user), self.directory.place(peer.user)
+        if before == peer and was_at == place:
+            return
+        if was_at != place:  # it may have left and come back, unnoticed here
+            self.directory.remove_peer(peer.user)
         self.directory.put_peer(peer, place)
         if not is_own and before != peer:
             self.watcher.peer_changed(before, peer)
 
-    def _take_gone(self, org: str | None, about: list[Raw], *, is_own: bool) -> None:
-        self._remove_peer(User(_text_of(about[0]), org), is_own=is_own)
+    def _take_gone(self, org: str | None, user: str, *, is_own: bool) -> None:
+        self._remove_peer(User(user, org), is_own=is_own)
 
     def _remove_peer(self, user: User, *, is_own: bool) -> None:
         before = self.directory.remove_peer(user)
         if not is_own and before is not None:
             self.watcher.peer_changed(before, None)
 
-    def _take_home(self, org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002 - as the others
-        self._put_home(
-            User(_text_of(about[0]), org), Home(_text_of(about[1]), _number_of(about[2]), _number_of(about[3]))
-        )
+    def _take_home(self, org: str | None, user: str, home: Home, *, is_own: bool) -> None:  # noqa: ARG002 - as the others
+        self._put_home(User(user, org), home)
+
+    def _take_left(self, org: str | None, user: str, *, is_own: bool) -> None:  # noqa: ARG002
+        self._orgs[org].homes.pop(user, None)
 
     def _put_home(self, user: User, home: Home) -> None:
-        before = self.homes.get(user)
-        self.homes[user] = home
+        homes = self._orgs[user.org].homes
+        before, homes[user.id] = homes.get(user.id), home
         if before != home:
             self.watcher.home_changed(user, before, home)
 
-    def _take_request(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002
-        self.directory.put_request(request_of(about[0]))
+    def _take_request(self, org: str | None, request: Request, *, is_own: bool) -> None:  # noqa: ARG002
+        self._put_request(org, request)
 
-    def _take_taken(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002
-        self.directory.remove_request(_text_of(about[0]))
+    def _put_request(self, org: str | None, request: Request) -> None:
+        self._orgs[org].requests.add(request.id)
+        self.directory.put_request(request)
 
-    def _take_session(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002
-        session = session_of(about[0])
+    def _take_taken(self, org: str | None, request_id: str, *, is_own: bool) -> None:  # noqa: ARG002
+        self._remove_request(org, request_id)
+
+    def _remove_request(self, org: str | None, request_id: str) -> None:
+        self._orgs[org].requests.discard(request_id)
+        self.directory.remove_request(request_id)
+
+    def _take_session(self, org: str | None, session: Session, *, is_own: bool) -> None:  # noqa: ARG002
+        self._put_session(org, session)
+
+    def _put_session(self, org: str | None, session: Session) -> None:
+        self._orgs[org].sessions.add(session.id)
         self.sent.forget(session.id, self.directory.put_session(session))
 
-    def _take_ended(self, _org: str | None, about: list[Raw], *, is_own: bool) -> None:  # noqa: ARG002
-        session_id = _text_of(about[0])
+    def _take_ended(self, org: str | None, session_id: str, *, is_own: bool) -> None:  # noqa: ARG002
+        self._remove_session(org, session_id)
+
+    def _remove_session(self, org: str | None, session_id: str) -> None:
+        self._orgs[org].sessions.discard(session_id)
         self.sent.forget(session_id, self.directory.remove_session(session_id))
 
-    def _replace_homes(self, org: str | None, homes: dict[str, bytes]) -> None:
-        for user in [user for user in self.homes if user.org == org and user.id not in homes]:
-            del self.homes[user]
+    def _replace_homes(self, org: str | None, homes: dict[str, Home]) -> None:
+        known = self._orgs[org].homes
+        for name in known.keys() - homes.keys():
+            del known[name]
         for name, home in homes.items():
-            self._put_home(User(name, org), home_of(home))
+            self._put_home(User(name, org), home)
 
-    def _replace_sessions(self, org: str | None, sessions: dict[str, Any]) -> None:
-        known = [each for each in self.directory.sessions.values() if each.host.org == org]
-        for session in known:
-            if session.id not in sessions:
-                self.sent.forget(session.id, self.directory.remove_session(session.id))
+    def _replace_sessions(self, org: str | None, sessions: dict[str, Session]) -> None:
+        for session_id in self._orgs[org].sessions - sessions.keys():
+            self._remove_session(org, session_id)
         for session in sessions.values():
-            self.sent.forget(session.id, self.directory.put_session(session))
+            if self.directory.session(session.id) != session:
+                self._put_session(org, session)
 
-    def _replace_requests(self, org: str | None, requests: dict[str, Any]) -> None:
-        for request in [each for each in self.directory.requests.values() if each.requester.org == org]:
-            self.directory.remove_request(request.id)
+    def _replace_requests(self, org: str | None, requests: dict[str, Request]) -> None:
+        for request_id in list(self._orgs[org].requests):
+            self._remove_request(org, request_id)
         for request in sorted(requests.values(), key=lambda each: each.expires_at):
-            self.directory.put_request(request)
+            self._put_request(org, request)
 
-    def _replace_peers(self, org: str | None, peers: list[tuple[int, Peer]]) -> None:
-        there = {peer.user for _, peer in peers}
-        for user in [peer.user for peer in self.directory.peers(org) if peer.user not in there]:
+    def _replace_peers(self, org: str | None, peers: dict[str, Peer], places: dict[str, int]) -> None:
+        for user in [peer.user for peer in self.directory.peers(org) if peer.user.id not in peers]:
             self._remove_peer(user, is_own=False)
-        for place, peer in peers:
-            self._put_peer(place, peer, is_own=False)
-
-
-def _pairs(flat: list[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Return the fields and values of a hash, which Redis answers one after the other."""
-    return ((flat[at].decode(), flat[at + 1]) for at in range(0, len(flat), 2))
+        for name in sorted(peers, key=places.__getitem__):
+            self._put_peer(places[name], peers[name], is_own=False)

@@ -16,14 +16,18 @@ def sha(script: str) -> str:
     return sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
-_PRELUDE = """
-local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+_TELL = """
 local function tell(kind, about)
   local version = redis.call('INCR', k .. 'version')
   local told = kind .. '","' .. node .. '",' .. org .. ',' .. string.format('%d', version) .. ',' .. about
   redis.call('PUBLISH', channel, '["' .. told .. ']')
   return version
 end
+"""
+
+_PRELUDE = f"""
+local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+{_TELL}
 local function version()
   return tonumber(redis.call('GET', k .. 'version') or '0')
 end
@@ -205,19 +209,18 @@ return 1
 """
 
 SNAPSHOT = """
-local k = KEYS[1]
-return {
-  tonumber(redis.call('GET', k .. 'version') or '0'),
-  redis.call('HGETALL', k .. 'peers'),
-  redis.call('HGETALL', k .. 'places'),
-  redis.call('HGETALL', k .. 'homes'),
-  redis.call('HVALS', k .. 'requests'),
-  redis.call('HVALS', k .. 'sessions'),
-}
+local k, most, fields = KEYS[1], tonumber(ARGV[1]), 0
+local answer = {tonumber(redis.call('GET', k .. 'version') or '0')}
+for at = 2, #ARGV do fields = fields + redis.call('HLEN', k .. ARGV[at]) end
+if fields > most then return answer end
+for at = 2, #ARGV do table.insert(answer, redis.call('HGETALL', k .. ARGV[at])) end
+return answer
 """
 
-WRITE = """
-local k, at, answers = KEYS[1], 1, {}
+WRITE = f"""
+local k, channel, org, node = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
+{_TELL}
+local at, answers = 4, {{}}
 local function keep(mail, marks, box, last, first, seen, count)
   local have = tonumber(redis.call('HGET', box, 'last') or '0')
   if last <= have then return end
@@ -243,6 +246,7 @@ local function forget(user, mail, marks, box)
   redis.call('DEL', mail, marks, box)
   if redis.call('HEXISTS', k .. 'holders', user) == 0 and redis.call('HEXISTS', k .. 'peers', user) == 0 then
     redis.call('HDEL', k .. 'homes', user)
+    tell('left', cjson.encode(user))
   end
 end
 local function is_stale(box, fence, serial)
@@ -278,8 +282,8 @@ return answers
 
 An emptied store knows of no home: 2.
 
-`ARGV[1]` is a list in JSON; of each that is kept, its marks and its events follow. Serial numbers grow with each write
-of a node, since they may arrive twice: one from before the last opening of the box is of no use any more.
+`ARGV[1]` is a list in JSON; then come the channel, the org and the node, and of each that is kept its marks and its
+events. Serial numbers grow with each write of a node, since they may arrive twice: one from before the last opening of the box is of no use any more.
 """
 
 LOAD_BOX = """
@@ -308,20 +312,17 @@ LEAVE = """
 return redis.call('ZREM', KEYS[1], ARGV[1])
 """
 
-RESTORE = """
-local k, version, placed, fenced = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-for name, least in pairs({version = version, placed = placed, fenced = fenced}) do
-  if tonumber(redis.call('GET', k .. name) or '0') < tonumber(least) then redis.call('SET', k .. name, least) end
-end
-local added = 0
-for at = 4, #ARGV, 3 do added = added + redis.call('HSETNX', k .. ARGV[at], ARGV[at + 1], ARGV[at + 2]) end
-return added
-"""
-
-TELL_RESTORED = (
+RESTORE = (
     _PRELUDE
     + """
-redis.call('INCR', k .. 'version')
-return {tell('taken', '""')}
+for at, name in ipairs({'version', 'placed', 'fenced'}) do
+  local least = ARGV[3 + at]
+  if tonumber(redis.call('GET', k .. name) or '0') < tonumber(least) then redis.call('SET', k .. name, least) end
+end
+for at = 7, #ARGV, 5 do
+  local hash, field, value, kind, about = unpack(ARGV, at, at + 4)
+  if redis.call('HSETNX', k .. hash, field, value) == 1 and kind ~= '' then tell(kind, about) end
+end
+return version()
 """
 )

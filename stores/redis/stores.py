@@ -1,6 +1,7 @@
 """The stores of many nodes, put together."""
 
 import secrets
+from collections import deque
 from collections.abc import Callable
 
 import anyio
@@ -43,6 +44,7 @@ class RedisStores:
         self._life = b""
         self._why_not_current = READING
         self._is_late = False
+        self._early: deque[bytes] = deque()
 
     async def run(self, started: Callable[[], None]) -> None:
         """See `Stores`."""
@@ -52,28 +54,40 @@ class RedisStores:
             while True:
                 try:
                     await self._follow(started)
-                except StoreUnreachableError as error:
-                    self._why_not_current = str(error)
+                except* StoreUnreachableError as errors:
+                    self._why_not_current = str(errors.exceptions[0])
                     self._is_late = True
+                    self.replica.lose_track()
                     started()
                     await anyio.sleep(RETRY_SECONDS)
 
     async def _follow(self, started: Callable[[], None]) -> None:
-        """Keep the replica right until the connection is lost."""
-        space, replica, bus = self.client.space, self.replica, self.bus
-        async with self.client.subscribed(space.changes, space.node(self.client.node)) as messages:
-            self._why_not_current = READING
-            salt = await self._compare_lives()
-            await self.lease.renew()
-            self.bus.salt = salt
-            await replica.read_all()
-            self._why_not_current = ""
-            started()
+        """Keep the replica right until the connection is lost. What comes from other nodes waits while it is not."""
+        space = self.client.space
+        channels = space.changes, space.node(self.client.node)
+        async with self.client.subscribed(*channels) as messages, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._catch_up, started)
             async for channel, message in messages:
                 if channel == space.changes:
-                    await replica.hear(message)
+                    self.replica.hear(message)
                 else:
-                    bus.hear(message)
+                    self._early.append(message)
+                self._pass_on()
+
+    async def _catch_up(self, started: Callable[[], None]) -> None:
+        def done() -> None:
+            self._pass_on()
+            started()
+
+        self._why_not_current = READING
+        salt = await self._compare_lives()
+        await self.lease.renew()
+        self.bus.salt = salt
+        await self.replica.keep_right(done)
+
+    def _pass_on(self) -> None:
+        while self._early and self.replica.is_right:
+            self.bus.hear(self._early.popleft())
 
     async def _compare_lives(self) -> bytes:
         """Fill the store again if it was emptied since this node saw it first; return the salt of all nodes."""
@@ -90,7 +104,7 @@ class RedisStores:
     async def ping(self) -> None:
         """See `Stores`; also raises while the replica may have missed something."""
         await self.client.ping()
-        if self._why_not_current:
+        if not self.replica.standing.is_current:
             raise StoreUnreachableError(self._why_not_current)
 
     async def close(self) -> None:

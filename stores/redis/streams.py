@@ -5,6 +5,8 @@ from collections import deque
 import msgspec
 from msgspec import Raw, Struct
 
+from stores.bus import Standing
+
 RETAINED_BYTES = 8_388_608
 RETAINED_BATCHES = 1000
 WAITING_BYTES = 33_554_432
@@ -43,7 +45,8 @@ class Outgoing:
     While the store is away up to `WAITING_BYTES` wait; beyond that the oldest are lost.
     """
 
-    def __init__(self, node: str, stream: int) -> None:
+    def __init__(self, node: str, stream: int, standing: Standing) -> None:
+        self._standing = standing
         self._node = node
         self._stream = stream
         self._serial = 0
@@ -51,7 +54,6 @@ class Outgoing:
         self._size = 0
         self._waiting: deque[tuple[object, int]] = deque()
         self._waiting_size = 0
-        self.dropped = 0
 
     @property
     def waiting(self) -> int:
@@ -64,7 +66,7 @@ class Outgoing:
         self._waiting_size += size
         while self._waiting_size > WAITING_BYTES and len(self._waiting) > 1:
             self._waiting_size -= self._waiting.popleft()[1]
-            self.dropped += 1
+            self._standing.dropped += 1
 
     def take(self) -> bytes:
         """Return what waits, as one message."""
@@ -91,11 +93,11 @@ class Outgoing:
 class Incoming:
     """What comes from one node in one stream, each batch once and in order."""
 
-    def __init__(self, stream: int) -> None:
+    def __init__(self, stream: int, standing: Standing) -> None:
         self.stream = stream
+        self._standing = standing
         self._early: dict[int, Batch] = {}
         self.expected = 1
-        self.lost = 0
 
     @property
     def has_gap(self) -> bool:
@@ -107,7 +109,7 @@ class Incoming:
         if batch.serial >= self.expected:
             self._early[batch.serial] = batch
         if batch.first > self.expected:
-            self.lost += batch.first - self.expected
+            self._standing.lost += batch.first - self.expected
             self.expected = batch.first
         parcels: list[Raw] = []
         while self.expected in self._early:

@@ -12,6 +12,7 @@ from tests.support.server import Server, free_port, launched
 from tests.support.tokens import Keys
 
 LEASE = 0.9
+DRAIN_SECONDS = 1
 
 Nodes = Callable[..., Server]
 
@@ -40,7 +41,7 @@ def node(redis: RedisServer, keys: Keys, tmp_path: Path) -> Iterator[Nodes]:
 
         def start(*, store_port: int = redis.port, probe: str = "/health/ready", **settings: object) -> Server:
             url = f"redis://127.0.0.1:{store_port}/0?namespace={name}"
-            chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": 1, **settings}
+            chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": DRAIN_SECONDS, **settings}
             return running.enter_context(launched(keys, tmp_path, probe, chosen))
 
         yield start

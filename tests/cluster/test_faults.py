@@ -8,7 +8,9 @@ import anyio.to_thread
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.cluster.conftest import LEASE, Nodes
+from app.cli.server import SHUTDOWN_SECONDS
+from stores.redis.stores import PATIENCE_SECONDS
+from tests.cluster.conftest import DRAIN_SECONDS, LEASE, Nodes
 from tests.cluster.talker import Talker, talking
 from tests.cluster.test_nodes import sees
 from tests.service.test_resume import CAPABILITIES, meet, resumer
@@ -200,6 +202,19 @@ async def modes(who: Client) -> dict[str, str]:
     """Return which peers there are, and how each can be reached."""
     await who.send("DISCOVER_PEERS")
     return {each["id"]: each["connectionMode"] for each in (await who.until("PEERS_LIST"))["peers"]}
+
+
+async def test_stopping_without_a_store(node: Nodes, own_redis: RedisServer) -> None:
+    """A node that is told to stop does so in the time that the chart leaves it, though nothing can be written."""
+    server = node(store_port=own_redis.port)
+    async with resumer(server) as ann, resumer(server) as bob:
+        await pair(ann, bob)
+        with own_redis.frozen():
+            server.process.terminate()
+            for who in (ann, bob):
+                await who.expect_close_after_news(1012)
+            least = DRAIN_SECONDS + SHUTDOWN_SECONDS + 2 * PATIENCE_SECONDS
+            assert await anyio.to_thread.run_sync(server.process.wait, least) == 0
 
 
 async def test_a_node_is_cut_off(node: Nodes, own_redis: RedisServer) -> None:

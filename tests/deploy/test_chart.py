@@ -2,7 +2,10 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from functools import reduce
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 from app.cli.server import SHUTDOWN_SECONDS
 from app.settings import Settings, read_settings
+from stores.redis.stores import PATIENCE_SECONDS
 from tests.support.helm import Helm, Manifest, helm
 
 KUBERNETES = "1.37"
@@ -42,6 +46,7 @@ VALUES: dict[str, Manifest] = {
         "networkPolicy": {"egress": [{"ports": [{"protocol": "TCP", "port": 8443}]}]},
     },
     "open": {"networkPolicy": {"enabled": False}},
+    "at once": {"preStopSeconds": 0, "settings": {"DRAIN_SECONDS": "0"}},
 }
 
 
@@ -92,6 +97,29 @@ async def test_fits_the_api(library: Helm, name: str) -> None:
     assert len(set(names)) == len(names) >= 7
 
 
+@pytest.mark.parametrize("names", [pair for pair in combinations(VALUES, 2) if pair != ("external", "secrets")])
+async def test_values_go_together(library: Helm, names: tuple[str, str]) -> None:
+    """Whatever is chosen with whatever else, each object is valid; but for two stores, which are refused."""
+    values = reduce(_with, (VALUES[name] for name in names))
+    for manifest in await library.render(CHART, RELEASE, values):
+        if manifest["kind"] != "ServiceMonitor":
+            kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+def _with(values: Manifest, more: Manifest) -> Manifest:
+    """Return these values and more, as Helm puts together several files of them."""
+    shared = {name: each for name, each in more.items() if name in values and isinstance(each, dict)}
+    return values | more | {name: _with(values[name], each) for name, each in shared.items()}
+
+
+async def test_lint(library: Helm, tmp_path: Path) -> None:
+    """Helm finds nothing wrong with the chart; it would."""
+    assert await library.lint(CHART) == []
+    copy = shutil.copytree(CHART, tmp_path / "peersync")
+    (copy / "templates" / "broken.yaml").write_text("a: {{ .Values.replicas.of.what }}")
+    assert await library.lint(copy) != []
+
+
 @pytest.mark.parametrize("name", VALUES)
 async def test_selectors_match_the_pods(library: Helm, name: str) -> None:
     """Each selector finds the pods of one component of one release, and each object has its labels."""
@@ -133,10 +161,40 @@ async def test_settings(library: Helm, name: str) -> None:
 
 @pytest.mark.parametrize("name", VALUES)
 async def test_time_to_stop(library: Helm, name: str) -> None:
-    """A pod is not killed before it has drained and the last sockets have had the time to answer; no hook delays it."""
+    """A pod is not killed before proxies let go of it, it has drained, and the last sockets had the time to answer."""
     made = await rendered(library, name)
-    assert made.pod()["terminationGracePeriodSeconds"] > made.settings().drain_seconds + SHUTDOWN_SECONDS
-    assert "lifecycle" not in made.server()
+    hook = made.server().get("lifecycle", {"preStop": {"exec": {"command": ["sleep", "0"]}}})
+    (sleep, seconds) = hook["preStop"]["exec"]["command"]
+    assert (sleep, int(seconds)) == ("sleep", 0 if name == "at once" else 5)
+    least = int(seconds) + made.settings().drain_seconds + SHUTDOWN_SECONDS + 2 * PATIENCE_SECONDS
+    assert made.pod()["terminationGracePeriodSeconds"] > least
+
+
+@pytest.mark.parametrize("name", VALUES)
+async def test_one_drains_at_a_time(library: Helm, name: str) -> None:
+    """An update goes on to the next node when the one before has drained; it has the time to."""
+    spec = (await rendered(library, name)).get("Deployment")["spec"]
+    assert spec["minReadySeconds"] >= spec["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert spec["progressDeadlineSeconds"] >= spec["minReadySeconds"] + 600
+
+
+async def test_what_restarts_the_pods(library: Helm) -> None:
+    """Pods are replaced when what they read only once changes."""
+    first = await rendered(library, "external")
+    for values in ({"store": {"url": "redis://other"}}, {"settings": {"LOG_LEVEL": "debug"}}):
+        other = Rendered(await library.render(CHART, RELEASE, VALUES["external"] | values))
+        assert _annotations(other.get("Deployment")) != _annotations(first.get("Deployment"))
+    again = await rendered(library, "external")
+    assert _annotations(again.get("Deployment")) == _annotations(first.get("Deployment"))
+    smaller = Rendered(await library.render(CHART, RELEASE, {"valkey": {"maxmemory": "96mb"}}))
+    usual, name = await rendered(library, "defaults"), f"{NAME}-valkey"
+    assert _annotations(smaller.get("StatefulSet", name)) != _annotations(usual.get("StatefulSet", name))
+    assert _annotations(smaller.get("Deployment")) == _annotations(usual.get("Deployment"))
+
+
+def _annotations(workload: Manifest) -> dict[str, str]:
+    found: dict[str, str] = workload["spec"]["template"]["metadata"]["annotations"]
+    return found
 
 
 async def test_nodes(library: Helm) -> None:
@@ -284,6 +342,9 @@ async def test_autoscaler(library: Helm) -> None:
     assert "replicas" not in made.get("Deployment")["spec"]
     spec = made.get("HorizontalPodAutoscaler")["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 9)
+    (metric,) = spec["metrics"]
+    assert metric["resource"]["target"] == {"type": "AverageValue", "averageValue": "600m"}
+    assert made.server()["resources"]["limits"]["cpu"] == "1"
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME}
 
 
@@ -310,6 +371,8 @@ async def test_a_name_that_says_it(library: Helm) -> None:
     [
         ({"jwt": {"existingSecret": ""}}, "set jwt.existingSecret, jwt.publicKey or settings.JWT_JWKS_URL"),
         ({"replicas": 0}, "replicas"),
+        ({"autoscaling": {"enabled": True, "minReplicas": 3, "maxReplicas": 2}}, "minReplicas"),
+        ({"preStopSeconds": -1}, "preStopSeconds"),
         ({"store": {"url": "memory://"}}, "url"),
         ({"store": {"url": "redis://x", "existingSecret": "y"}}, "store"),
         ({"settings": {"STORE_URL": "redis://x"}}, "STORE_URL"),

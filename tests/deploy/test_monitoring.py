@@ -38,12 +38,11 @@ def expressions() -> Iterator[str]:
 
 
 @pytest.fixture
-async def samples(servers: dict[str, Server]) -> dict[str, list[dict[str, str]]]:
+async def samples(sharing: Server) -> dict[str, list[dict[str, str]]]:
     """What a server has after some talk: the labels of the samples, by name."""
-    server = servers["peersync"]
-    async with client(server) as ann, client(server) as bob:
+    async with client(sharing) as ann, client(sharing) as bob:
         await pair(ann, bob)
-        text = httpx2.get(f"{server.http}/metrics").text
+        text = httpx2.get(f"{sharing.http}/metrics").text
     found: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -60,7 +60,8 @@ class Onlooker:
 
     async def count(self) -> int:
         """Return how many others are there."""
-        count, cursor = 0, {}
+        count = 0
+        cursor: dict[str, str] = {}
         while True:
             found = await self.line.ask("PEERS_LIST", "DISCOVER_PEERS", limit=PAGE, **cursor)
             count += len(found["peers"])

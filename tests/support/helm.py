@@ -23,6 +23,7 @@ RESOURCES = {
 IRREGULAR = {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"}
 NOWHERE = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
 TIMEOUT_SECONDS = 20
+RECOMMENDED = 1
 KUBECONFIG = """
 apiVersion: v1
 kind: Config
@@ -128,6 +129,11 @@ class Helm:
         install = self._library.Install(self._library.Configuration("default", self._kubeconfig))
         installed = await install.run(release, str(chart), values=values, wait=False, timeout=TIMEOUT_SECONDS)
         return [manifest for manifest in yaml.safe_load_all(installed["manifest"]) if manifest]
+
+    async def lint(self, chart: Path) -> list[Manifest]:
+        """Return what is wrong with a chart, as far as Helm can tell; not what it merely recommends."""
+        linted = await self._library.Lint(self._library.Configuration("default", self._kubeconfig)).run(str(chart))
+        return [message for message in linted["Messages"] if message["Severity"] > RECOMMENDED]
 
 
 @contextmanager

@@ -61,8 +61,7 @@ async def proxy(to_port: int) -> AsyncIterator[Proxy]:
         made.port = listener.extra(SocketAttribute.local_port)
         tasks.start_soon(listener.serve, made.serve)
         yield made
-        await made.cut()
-        tasks.cancel_scope.cancel()
+        tasks.cancel_scope.cancel()  # which closes all; to cut them before would bring new ones just when it ends
 
 
 async def _copy(source: ByteStream, target: ByteStream, is_mute: Callable[[], bool] = lambda: False) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from anyio.lowlevel import checkpoint
@@ -16,18 +17,29 @@ from handlers.heartbeat import table
 from handlers.ports import Identity
 from schemas.capabilities import spoken
 from schemas.errors import CloseCode
-from stores.base import User
+from stores.base import Stores, User
+from stores.bus import Standing
 from stores.memory import MemoryStores
+from stores.redis.stores import RedisStores
 from tests.support.doubles import RecordingTransport
 from tests.support.tokens import Keys
+
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@asynccontextmanager
+async def application(keys: Keys, stores: Stores) -> AsyncIterator[Runtime]:
+    """Run an application."""
+    settings = Settings(jwt_public_key_path=keys.public_path, log_level="critical")
+    plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings))
+    async with running(plan, stores) as runtime:
+        yield runtime
 
 
 @pytest.fixture
 async def runtime(keys: Keys) -> AsyncIterator[Runtime]:
-    """Run an application."""
-    settings = Settings(jwt_public_key_path=keys.public_path, log_level="critical")
-    plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings))
-    async with running(plan, MemoryStores()) as runtime:
+    """Run one that is alone."""
+    async with application(keys, MemoryStores()) as runtime:
         yield runtime
 
 
@@ -78,3 +90,45 @@ async def test_closes_by_code(runtime: Runtime) -> None:
     for _ in range(3):
         await checkpoint()
     assert samples(runtime, "peersync_sockets_closed_total") == {("1000",): 1, ("other",): 2}
+
+
+def names(runtime: Runtime) -> set[str]:
+    """Return the names of all metrics."""
+    return {metric.name for metric in runtime.collector.collect()}
+
+
+async def test_nothing_of_other_nodes(runtime: Runtime) -> None:
+    """A node that is alone has no metrics of others."""
+    assert "peersync_nodes" not in names(runtime)
+
+
+async def test_how_a_node_stands_with_others(keys: Keys) -> None:
+    """What the bus counts has a metric each; without a store no other node is known, and what is for one waits."""
+    stores = RedisStores(NOWHERE, "node", patience=0.1)
+    async with application(keys, stores) as runtime:
+        for name in ("nodes", "lease_held", "replica_current", "parcels_waiting"):
+            assert f"peersync_{name}" in names(runtime)
+            assert samples(runtime, f"peersync_{name}") == {}
+        for parcel in ("one", "two"):
+            stores.bus.post("other", parcel, 3)
+        stores.bus.ahead = -1.5
+        for number, name in enumerate(Standing.__struct_fields__, 1):
+            setattr(stores.bus.standing, name, number)
+        told = {
+            "publishes_total": 1,
+            "publishes_lost_total": 2,
+            "parcels_dropped_total": 3,
+            "org_reads_total": 6,
+            "users_adopted_total": 7,
+            "nodes": 8,
+            "lease_held": 9,
+            "replica_current": 10,
+            "parcels_waiting": 2,
+            "clock_ahead_seconds": -1.5,
+        }
+        assert {name: samples(runtime, f"peersync_{name}") for name in told} == {
+            name: {(): value} for name, value in told.items()
+        }
+        assert samples(runtime, "peersync_kept_writes_total") == {("written",): 4, ("fenced",): 5}
+        await checkpoint()  # they are on their way, which does not mean that they have gone
+        assert samples(runtime, "peersync_parcels_waiting") == {(): 2}

@@ -79,7 +79,7 @@ async def test_another_home(nodes: list[RedisStores]) -> None:
     home = first.bus.home(ANN)
     assert home is not None
     await second.peers.claim(ANN, Holder("b", 1))
-    first.replica.homes[ANN] = home  # as long as it has not heard
+    first.replica._put_home(ANN, home)  # as long as it has not heard
     first.bus.keep(ANN, b"one", 1, 1, seen={}, kept=told.append)
     await first.bus.settled()
     assert told == [False]

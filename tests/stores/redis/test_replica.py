@@ -40,8 +40,8 @@ async def test_restoring_is_told(redis: RedisServer) -> None:
             assert new.directory.sizes().peers == 0
             await old.replica.restore()
             await until(lambda: new.directory.sizes().peers == 2)
-            reads = new.replica.reads
+            reads = new.replica.standing.reads
             await new.replica.restore()
             await old.peers.put(Peer(User("cat"), Profile("x", "guest", "vim"), "online", b"a", None))
             await until(lambda: new.directory.sizes().peers == 3)
-            assert new.replica.reads == reads
+            assert new.replica.standing.reads == reads

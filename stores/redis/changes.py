@@ -1,0 +1,59 @@
+"""Changes of records, as they are told to all nodes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from stores.base import Revocation
+from stores.bus import Home
+from stores.redis.rows import peer_of, request_of, revocation_of, session_of
+
+_parts_of = msgspec.json.Decoder(list[Raw]).decode
+_text = msgspec.json.Decoder(str).decode
+_number = msgspec.json.Decoder(int).decode
+_org = msgspec.json.Decoder(str | None).decode
+
+_ABOUT: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "peer": lambda place, peer: (_number(place), peer_of(peer)),
+    "gone": lambda user: (_text(user),),
+    "home": lambda user, node, socket, fence: (_text(user), Home(_text(node), _number(socket), _number(fence))),
+    "left": lambda user: (_text(user),),
+    "request": lambda request: (request_of(request),),
+    "taken": lambda request_id: (_text(request_id),),
+    "session": lambda session: (session_of(session),),
+    "ended": lambda session_id: (_text(session_id),),
+}
+
+
+class Change(Struct, frozen=True):
+    """One of an org's records is not as it was: the `version` of the org by that, and its kind."""
+
+    node: str
+    org: str | None
+    version: int
+    kind: str
+    parts: list[Raw]
+
+    @property
+    def about(self) -> tuple[Any, ...]:
+        """What it is about."""
+        return _ABOUT[self.kind](*self.parts)
+
+
+class Revoked(Struct, frozen=True):
+    """A node revoked tokens."""
+
+    node: str
+    revocation: Revocation
+
+
+def change_of(message: bytes) -> Change | Revoked:
+    """Return what a message tells."""
+    kind, node, *rest = _parts_of(message)
+    name = _text(kind)
+    if name == "revoked":
+        return Revoked(_text(node), revocation_of(rest[0]))
+    org, version, *parts = rest
+    return Change(_text(node), _org(org), _number(version), name, parts)
