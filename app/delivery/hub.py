@@ -155,7 +155,7 @@ class Hub:
         box = self._boxes.get(user)
         sight = self._presence.sight(user)
         if box is not None and box.is_numbered and sight is not None:
-            self._mail.handled(box, offset)
+            self._mail.handled(box, offset if self._nodes is None else min(offset, box.written))
             sight.handled(offset)
 
     def pinged(self, user: User) -> None:
@@ -354,9 +354,9 @@ class Hub:
         box = None if link is None else link.box
         if link is None or box is None:
             return
-        box.base, own = written, set(box.frames)
+        box.base, own = written, set(map(without_offset, box.frames))
         for number, frame in enumerate(kept.frames, kept.last - len(kept.frames) + 1):
-            if number > written and frame not in own:
+            if number > written and without_offset(frame) not in own:
                 link.outbox.put(self._mail.number(box, without_offset(frame)))
         self._write(box)
 

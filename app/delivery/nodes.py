@@ -208,6 +208,10 @@ class Nodes(Watcher):
         self._strays.setdefault(message.user, []).append((message, receipt))
 
     def _hand_on_strays(self, user: User) -> None:
+        """Send on what waits for it; not while the user, whose socket is here, is claimed back."""
+        home = self.bus.home(user)
+        if home is not None and _is_adopted(home, self.bus.node) and self.house.is_here(user):
+            return
         for message, receipt in self._strays.pop(user, ()):
             self._forward(message, receipt)
             if receipt is not None:
@@ -243,9 +247,9 @@ class Nodes(Watcher):
             return
         if before.node == self.bus.node:
             self._lost(user, before, after)
-            self._hand_on_strays(user)
         elif before.node in self._gone:
             self._send_again(before.node)
+        self._hand_on_strays(user)
         if after.socket:
             self._gone.discard(after.node)
 
@@ -311,3 +315,7 @@ class Nodes(Watcher):
         if not is_sent:
             self.house.deliver(replace(message, is_again=True), receipt)
         receipt.settle()
+
+
+def _is_adopted(home: Home, node: str) -> bool:
+    return home.node != node and not home.socket
