@@ -125,12 +125,13 @@ class Hub:
 
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
         """See `Delivery`."""
-        box = self._boxes.get(user)
+        box, fresh = self._boxes.get(user), range(0)
         if self._nodes is not None and (box is None or not box.is_numbered):
             kept = await self._nodes.bus.load(user)
             if not self._is_home(user):
                 return None
             box = self._mail.restore(user, socket.spoken, kept, resume.offset)
+            fresh = range(box.sent + 1, box.last + 1)
             self._take_early(user)
             self._presence.recall(user)
         if box is None or not box.can_resume(resume):
@@ -140,7 +141,7 @@ class Hub:
         box.sent, box.spoken = resume.offset, socket.spoken
         self._mail.handled(box, resume.offset)
         token = self._new_token(box, socket, resume.token)
-        self._write(box)  # what was still to be written has the fence of the user's last socket
+        self._write(box, fresh)  # what was still to be written has the fence of the user's last socket
         return token
 
     def confirm(self, user: User) -> None:
@@ -320,8 +321,9 @@ class Hub:
         """Keep what comes for a user whose node is gone, after what that one wrote."""
         if "resume" in spoken:
             box = self._mail.restore(user, spoken, kept, 0)
+            fresh = range(box.sent + 1, box.last + 1)
             self._take_early(user)
-            self._write(box)
+            self._write(box, fresh)
             self._presence.recall(user)
             return
         came = self._mail.take(user)
@@ -354,11 +356,11 @@ class Hub:
         box = None if link is None else link.box
         if link is None or box is None:
             return
-        box.base, own = written, set(map(without_offset, box.frames))
+        box.base, own, before = written, set(map(without_offset, box.frames)), box.last
         for number, frame in enumerate(kept.frames, kept.last - len(kept.frames) + 1):
             if number > written and without_offset(frame) not in own:
                 link.outbox.put(self._mail.number(box, without_offset(frame)))
-        self._write(box)
+        self._write(box, range(before + 1, box.last + 1))
 
     def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
         """See `app.delivery.nodes.House`."""
@@ -377,8 +379,8 @@ class Hub:
             if not box.is_broken:
                 self._write(box)
 
-    def _write(self, box: Mailbox) -> None:
-        """Write all of a mailbox anew."""
+    def _write(self, box: Mailbox, fresh: range = range(0)) -> None:
+        """Write all of a mailbox anew; the `fresh` ones for the first time, so that they go on if they cannot be."""
         if self._nodes is None:
             return
         bus = self._nodes.bus
@@ -386,7 +388,8 @@ class Hub:
         first = last - len(box.frames) + 1
         bus.open(box.user, box.tokens, is_new=True, last=first - 1)
         for number, frame in enumerate(box.frames, first):
-            bus.keep(box.user, frame, first, number)
+            kept = self._nodes.writing(box, without_offset(frame), number) if number in fresh else None
+            bus.keep(box.user, frame, first, number, kept)
         box.written = last
 
     def _write_tokens(self, user: User, *, is_new: bool = False) -> None:

@@ -182,9 +182,16 @@ class Nodes(Watcher):
 
     def write_down(self, box: Mailbox, payload: bytes, receipt: Receipt | None, mark: str = "") -> None:
         """Write the latest event of a mailbox; it goes on to the user's next home if this is it no more."""
-        offset, home = box.last, self.bus.home(box.user)
         if receipt is not None:
             receipt.hold()
+        kept = self.writing(box, payload, box.last, receipt, mark)
+        self.bus.keep(box.user, box.frames[-1], box.first, box.last, kept)
+
+    def writing(
+        self, box: Mailbox, payload: bytes, offset: int, receipt: Receipt | None = None, mark: str = ""
+    ) -> Callable[[bool], None]:
+        """Return what is to be called when an event of a mailbox is written, or is not since the home is another."""
+        home = self.bus.home(box.user)
 
         def kept(is_ours: bool) -> None:  # noqa: FBT001 - as `Bus.keep` calls it
             if is_ours:
@@ -196,7 +203,7 @@ class Nodes(Watcher):
             if receipt is not None:
                 receipt.settle()
 
-        self.bus.keep(box.user, box.frames[-1], box.first, offset, kept)
+        return kept
 
     def _hand_on(self, message: Message, receipt: Receipt | None) -> None:
         """Send on what was not written as the user was claimed, once it is known here by whom.
