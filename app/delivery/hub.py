@@ -318,7 +318,9 @@ class Hub:
         return user in self._links
 
     def adopt(self, user: User, spoken: Spoken, kept: Box) -> None:
-        """Keep what comes for a user whose node is gone, after what that one wrote."""
+        """Keep what comes for a user whose node is gone, after what that one wrote; not if it was claimed meanwhile."""
+        if not self._is_home(user):
+            return
         if "resume" in spoken:
             box = self._mail.restore(user, spoken, kept, 0)
             fresh = range(box.sent + 1, box.last + 1)

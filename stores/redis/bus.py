@@ -321,7 +321,8 @@ class RedisBus:
 
     def _write(self, script: str, user: User, *arguments: Argument) -> Write:
         home = self._replica.homes.get(user)
-        write = Write(script, user, [user.id, 0 if home is None else home.fence, *arguments], [])
+        may = home is not None and (home.node == self.node or script is scripts.FORGET_BOX)
+        write = Write(script, user, [user.id, home.fence if home is not None and may else 0, *arguments], [])
         self._writes.append(write)
         self._due.set()
         return write

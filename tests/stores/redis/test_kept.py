@@ -82,6 +82,17 @@ async def test_another_home(nodes: list[RedisStores]) -> None:
     assert told == [False, True]
 
 
+async def test_not_at_home(nodes: list[RedisStores]) -> None:
+    """A node writes nothing for a user whose home it is not, though it knows by which fence it could."""
+    first, second = nodes
+    told: list[bool] = []
+    await first.peers.claim(ANN, Holder("a", 1))
+    await second.replica.reached(None, 1, 2.0)
+    second.bus.keep(ANN, b"one", 1, 1, told.append)
+    await second.bus.flush()
+    assert told == [False]
+
+
 async def test_claiming_back(nodes: list[RedisStores]) -> None:
     """A node that was taken for gone has its user back, unless the user has connected to another one since."""
     first, second = nodes
