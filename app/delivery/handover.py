@@ -73,7 +73,9 @@ class Handover:
             self._mail.hold(user, spoken)
 
     def adopt(self, user: User, spoken: Spoken, kept: Box) -> None:
-        """Keep what comes for a user whose node is gone, after what that one wrote."""
+        """Keep what comes for a user whose node is gone, after what that one wrote; not if it was claimed meanwhile."""
+        if not self._hub.is_home(user):
+            return
         if "resume" in spoken:
             self._mail.restore(user, spoken, kept, 0)
             self._recognition.restore(user, kept.marks)

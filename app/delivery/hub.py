@@ -367,7 +367,7 @@ class Hub:
         return self._mail.restore(user, socket.spoken, kept, resume.offset)
 
     def _let_go(self, box: Mailbox, offset: int) -> None:
-        """Let go of what a client has handled, once it is written, too: by that it is known if another node sends it."""
+        """Let go of what a client has handled, once it is written: by that it is known should another node send it."""
         self._mail.handled(box, offset if self._cluster is None else min(offset, box.written))
 
     def _write_tokens(self, box: Mailbox, *, is_new: bool = False) -> None:

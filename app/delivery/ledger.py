@@ -6,6 +6,7 @@ from app.delivery.mail import Mailbox
 from app.delivery.outbox import Outbox
 from app.delivery.parcels import Arrival
 from app.delivery.relay import Relay
+from app.wire.codec import without_offset
 from handlers.ports import Receipt
 from stores.base import User
 from stores.bus import Box, Bus, Home, Mark
@@ -65,13 +66,15 @@ class Ledger:
             self.rewrite(box)
 
     def rewrite(self, box: Mailbox) -> None:
-        """Write all of a mailbox anew."""
+        """Write all of a mailbox anew; of what was not written before it is noted whether it is."""
+        home = self._bus.home(box.user)
         last = box.last if box.is_numbered else len(box.frames)
         first = last - len(box.frames) + 1
         self._bus.open(box.user, box.tokens, is_new=True, last=first - 1)
         for number, frame in enumerate(box.frames, first):
-            self._bus.keep(box.user, frame, first, number, seen=box.seen)
-        box.written = last
+            is_new = box.is_numbered and number > box.written
+            kept = Entry(self, home, box, without_offset(frame), number, None, None) if is_new else None
+            self._bus.keep(box.user, frame, first, number, seen=box.seen, kept=kept)
 
     def write(
         self,
@@ -108,7 +111,7 @@ class Ledger:
         if not is_refused:
             if relay.held:
                 relay.written(user, None)
-        elif user in self._contested or self._bus.home(user) == entry.home:
+        elif user in self._contested or (self._bus.home(user) == entry.home and relay.elsewhere(user) is None):
             self._refused.setdefault(user, []).append(entry)
             return
         else:

@@ -1,5 +1,6 @@
 """Metrics for Prometheus. The service counts in plain integers; they are read out when somebody asks."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,9 +11,9 @@ from prometheus_client.registry import Collector
 
 from app.delivery.hub import Hub
 from app.delivery.mail import Mail
-from app.delivery.relay import Relay
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.delivery.relay import Relay
 from app.ops.audit import AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.watch import StoreWatch
@@ -20,6 +21,7 @@ from app.wire.dispatch import Dispatcher
 from app.wire.failures import AuthFailures
 from app.wire.gateway import Gateway
 from handlers.ports import State
+from stores.bus import Bus
 
 
 class Parts(Struct, frozen=True, kw_only=True):
@@ -127,9 +129,14 @@ def _nodes(relay: Relay) -> Iterable[Metric]:
         ("nodes", "Nodes with a lease, as this one saw it last.", standing.nodes),
         ("lease_held", "Whether this node has a lease.", standing.has_lease),
         ("replica_current", "Whether this node knows all that changed.", standing.is_current),
-        ("clock_ahead_seconds", "By how much the store's clock is ahead of this node's.", bus.ahead),
+        ("clock_ahead_seconds", "By how much the store's clock is ahead of this node's.", _skew(bus)),
     ):
         yield GaugeMetricFamily(f"peersync_{name}", what, value)
+
+
+def _skew(bus: Bus) -> float:
+    """Return by how many seconds the store's clock is ahead of this machine's; 0 while that is not known."""
+    return bus.ahead - (time.time() - time.monotonic()) if bus.ahead else 0.0
 
 
 def exposition(collector: Collector) -> bytes:

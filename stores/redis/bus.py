@@ -251,7 +251,9 @@ class RedisBus:
 
     def _write(self, kind: str, user: User, *arguments: object) -> Write:
         home = self._replica.home(user)
-        write = Write([kind, user.id, 0 if home is None else home.fence, next(self._serials), *arguments])
+        may = home is not None and (home.node == self.node or kind == "forget")
+        fence = home.fence if home is not None and may else 0
+        write = Write([kind, user.id, fence, next(self._serials), *arguments])
         self._writes.setdefault(user.org, []).append(write)
         self._pipe.wake()
         return write

@@ -35,10 +35,13 @@ _org_of = msgspec.json.Decoder(str | None).decode
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Turn what the client raises when the server cannot be asked into `StoreUnreachableError`."""
+    """Turn what the client raises when the server cannot be asked into `StoreUnreachableError`.
+
+    uvloop raises `RuntimeError` where a connection was lost between its making and the first use.
+    """
     try:
         yield
-    except (RedisError, OSError, TimeoutError) as error:
+    except (RedisError, OSError, TimeoutError, RuntimeError) as error:
         raise StoreUnreachableError(f"Redis: {str(error) or type(error).__name__}") from error
 
 

@@ -163,7 +163,6 @@ class Replica:
             placed = max(map(self.directory.place, (peer.user for peer in self.directory.peers(org))), default=0)
             fenced = max((home.fence for home in known.homes.values()), default=0)
             await self._client.note(org)
-            added = 0
             for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
                 some = fields[at : at + RESTORED_AT_ONCE]
                 await self._client.change(scripts.RESTORE, org, known.version, placed, fenced, *some)

@@ -280,10 +280,9 @@ return answers
 """
 """What homes write, by their fences; answers 1 for each that was allowed to, 0 where another is the home by now.
 
-An emptied store knows of no home: 2.
-
-`ARGV[1]` is a list in JSON; then come the channel, the org and the node, and of each that is kept its marks and its
-events. Serial numbers grow with each write of a node, since they may arrive twice: one from before the last opening of the box is of no use any more.
+An emptied store knows of no home: 2. `ARGV[1]` is a list in JSON; then come the channel, the org and the node, and of
+each that is kept its marks and its events. Serial numbers grow with each write of a node, since they may arrive twice:
+one from before the last opening of the box is of no use any more.
 """
 
 LOAD_BOX = """

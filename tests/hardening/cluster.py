@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import httpx2
 
 from tests.hardening.crowd import REFUSED, Peer, all_of
 from tests.support.server import Server, free_port, serving
@@ -81,8 +82,8 @@ class Cluster:
         """Wait until all that run are ready."""
         with anyio.fail_after(seconds):
             for node in self.living:
-                while not await anyio.to_thread.run_sync(_is_ready, node):
-                    await anyio.sleep(0.1)
+                while not await anyio.to_thread.run_sync(_is_ready, node):  # noqa: ASYNC110 - another process
+                    await anyio.sleep(BRIEFLY)
 
     def close(self) -> None:
         """End all."""
@@ -116,7 +117,7 @@ class Cluster:
 
 
 def _is_ready(node: Server) -> bool:
-    with suppress(OSError, Exception):
+    with suppress(httpx2.TransportError):
         return node.get("/health/ready").status_code == 200
     return False
 
@@ -180,7 +181,6 @@ class Voice:
         self._offset = 0
         self._last = -1
         self._sent_at: dict[str, float] = {}
-        self._ended: dict[Line, float] = {}
         self._is_leaving = False
 
     async def live(self) -> None:
@@ -189,10 +189,13 @@ class Voice:
             line = await self._come()
             self._speak_up(line)
             await line.is_gone.wait()
-            self._ended[line] = perf_counter()
-            self.line, self.is_in = None, False
-            self._at = self._elsewhere()
-            self.tally.closes[line.code] += not self._is_leaving
+            self._lose(line)
+
+    def _lose(self, line: Line) -> None:
+        self.line, self.is_in = None, False
+        self._at = self._elsewhere()
+        if not self._is_leaving:
+            self.tally.closes[line.code] += 1
 
     async def watch(self) -> None:
         """Give up the socket if nothing is heard over it, though asked for."""
@@ -219,7 +222,7 @@ class Voice:
         """Say something this often a second, now and then several things at once, until told to be quiet."""
         while not self.is_quiet:
             await anyio.sleep(random.expovariate(rate / 2))
-            for _ in range(random.choice([1, 1, 1, 5]) if len(self.pending) < MOST_PENDING else 0):
+            for _ in range(random.choice([1, 1, 1, 5])):
                 self._say()
 
     async def leave(self) -> None:
@@ -269,6 +272,8 @@ class Voice:
             self._send(line, message_id)
 
     def _say(self) -> None:
+        if self.is_quiet or len(self.pending) >= MOST_PENDING:
+            return
         message_id = f"{self.name} {self.said}"
         self.pending[message_id] = self.said
         self._sent_at[message_id] = perf_counter()
@@ -286,20 +291,26 @@ class Voice:
         if "offset" in event:
             self._count(event)
         match event["event"]:
-            case "AUTH_SUCCESS":
-                self._authenticated(data)
             case "MESSAGE_RECEIVED":
                 self._hear(line, data["content"])
             case "MESSAGE_ACK":
                 self._acknowledged(data)
+            case "AUTH_SUCCESS":
+                self._authenticated(data)
+            case "ERROR" | "AUTH_FAILED":
+                self.tally.errors[data["code"]] += 1
+            case name:
+                self._met(line, name, data)
+
+    def _met(self, line: Line, name: str, data: Any) -> None:
+        """Take what tells of sessions."""
+        match name:
             case "CONNECTION_REQUEST_RECEIVED":
                 line.send("CONNECTION_RESPONSE", requestId=data["requestId"], accepted=True)
             case "CONNECTION_ACCEPTED" | "SESSION_CREATED":
                 self.session = data["sessionId"]
             case "SESSION_ENDED":
                 self.tally.over[data["reason"]] += 1
-            case "ERROR" | "AUTH_FAILED":
-                self.tally.errors[data["code"]] += 1
 
     def _count(self, event: Any) -> None:
         if event["offset"] != self._offset + 1:
@@ -316,9 +327,11 @@ class Voice:
         now = perf_counter()
         if number in self.heard:
             at, over = self.heard[number]
-            ended = self._ended.get(over, now)
-            told = f"{self.name}: {number} again after {now - at:.3f} s, {ended - at:.3f} s before its socket ended"
-            (self.tally.phantoms if over is not line and ended - at < BRIEFLY else self.tally.twice).append(told)
+            told = (
+                f"{self.name}: {number} again after {now - at:.3f} s, {over.heard_at - at:.3f} s before the last there"
+            )
+            is_phantom = over is not line and over.heard_at - at < BRIEFLY
+            (self.tally.phantoms if is_phantom else self.tally.twice).append(told)
             return
         self.heard[number] = now, line
         if number < self._last:
@@ -372,7 +385,7 @@ class Crowd:
         for voice in self.voices:
             voice.is_quiet = True
         with anyio.move_on_after(SETTLE_SECONDS):
-            while self.pending or self.lost:
+            while self.pending or self.lost:  # noqa: ASYNC110 - other processes bring it about
                 await anyio.sleep(BRIEFLY)
 
     def reset(self) -> None:

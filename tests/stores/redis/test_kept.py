@@ -89,6 +89,17 @@ async def test_another_home(nodes: list[RedisStores]) -> None:
     assert told == [False, True]
 
 
+async def test_not_at_home(nodes: list[RedisStores]) -> None:
+    """A node writes nothing for a user whose home it is not, though it knows by which fence it could."""
+    first, second = nodes
+    told: list[bool] = []
+    await first.peers.claim(ANN, Holder("a", 1))
+    await second.replica.reached(None, 1, 2.0)
+    second.bus.keep(ANN, b"one", 1, 1, seen={}, kept=told.append)
+    await second.bus.settled()
+    assert told == [False]
+
+
 async def test_claiming_back(nodes: list[RedisStores]) -> None:
     """A node that was taken for gone has its user back, unless the user has connected to another one since."""
     first, second = nodes
