@@ -41,7 +41,7 @@ async def ask(
     target_id: str, ctx: Context, session_id: str | None = None, role: Role | None = None
 ) -> ConnectionPending | None:
     """Make a request to a peer, for a new session or into this one; who gave a `ref` is told of what is pending."""
-    target = _target(User(target_id, ctx.user.org), ctx)
+    target = await _target(User(target_id, ctx.user.org), ctx)
     _check_pending(ctx)
     request = Request(
         id=ctx.ids("req_"),
@@ -154,10 +154,13 @@ async def _join(session_id: str, invitation: Request, ctx: Context) -> Session:
     return joined
 
 
-def _target(user: User, ctx: Context) -> Peer:
+async def _target(user: User, ctx: Context) -> Peer:
+    """Return a peer that can be asked; one of another node may be there, or back, and not be known here yet."""
     if user == ctx.user:
         raise EventError(ErrorCode.REQUEST_TO_ONESELF, "A connection request needs another peer than yourself")
     target = ctx.directory.peer(user)
+    if target is None or not target.is_present:
+        target = await ctx.stores.peers.find(user)
     if target is None:
         raise EventError(ErrorCode.PEER_NOT_FOUND, f"No peer has the id {user.id!r}")
     if not target.is_present:

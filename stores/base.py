@@ -207,6 +207,10 @@ class PeerRecords(Protocol):
         """Put the peer, if `holder` is the user's one socket; False, changing nothing, if another one is by now."""
         ...
 
+    async def find(self, user: User) -> Peer | None:
+        """Return the peer, also if it registered only just now, over another node; None if there is none."""
+        ...
+
     async def put(self, peer: Peer) -> None:
         """Add or replace the peer; one that was there keeps its place in the order."""
         ...

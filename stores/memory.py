@@ -152,6 +152,10 @@ class MemoryPeers:
         del self._holders[user]
         return True
 
+    async def find(self, user: User) -> Peer | None:
+        """See `PeerRecords`."""
+        return self._directory.peer(user)
+
     async def register(self, peer: Peer, holder: Holder) -> bool:
         """See `PeerRecords`."""
         if self._holders.get(peer.user) != holder:

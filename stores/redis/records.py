@@ -52,6 +52,12 @@ class RedisPeers(_Records):
         (done,) = await self._change(scripts.REGISTER, peer.user.org, peer.user.id, row(holder), row(peer))
         return bool(done)
 
+    async def find(self, user: User) -> Peer | None:
+        """See `PeerRecords`. The store tells how far the replica has to be to know."""
+        version = await self._client.run(scripts.VERSION, self._client.space.org(user.org))
+        await self._replica.reached(user.org, version, self._patience)
+        return self._directory.peer(user)
+
     async def put(self, peer: Peer) -> None:
         """See `PeerRecords`."""
         await self._change(scripts.PUT_PEER, peer.user.org, peer.user.id, row(peer))

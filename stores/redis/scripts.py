@@ -52,6 +52,10 @@ local function home(user, socket)
 end
 """
 
+VERSION = """
+return tonumber(redis.call('GET', KEYS[1] .. 'version') or '0')
+"""
+
 CLAIM = (
     _PRELUDE
     + """

@@ -128,6 +128,13 @@ async def test_claim(stores: Stores) -> None:
     assert await stores.peers.claim(BOB, FIRST) is None
 
 
+async def test_find(stores: Stores) -> None:
+    """A peer is found, and one that is not there is not."""
+    await stores.peers.put(peer(ANN))
+    assert await stores.peers.find(ANN) == peer(ANN)
+    assert await stores.peers.find(BOB) is None
+
+
 async def test_release(stores: Stores) -> None:
     """Only the holder can give a claim up, once; then there is no holder."""
     await stores.peers.claim(ANN, FIRST)

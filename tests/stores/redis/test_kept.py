@@ -7,7 +7,8 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from stores.base import Holder, User
+from schemas.peers import Profile
+from stores.base import Holder, Peer, User
 from stores.redis.stores import RedisStores
 from tests.support.redis import RedisServer
 
@@ -98,6 +99,15 @@ async def test_not_at_home(nodes: list[RedisStores]) -> None:
     second.bus.keep(ANN, b"one", 1, 1, seen={}, kept=told.append)
     await second.bus.settled()
     assert told == [False]
+
+
+async def test_finding(nodes: list[RedisStores]) -> None:
+    """A peer that has just registered over another node is found before this one has heard of it."""
+    first, second = nodes
+    for number in range(50):
+        user = User(f"user-{number}")
+        await first.peers.put(Peer(user, Profile("x", "guest", "vim"), "online", b"a"))
+        assert await second.peers.find(user) is not None
 
 
 async def test_claiming_back(nodes: list[RedisStores]) -> None:
