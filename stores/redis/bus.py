@@ -10,6 +10,7 @@ from msgspec import Struct
 from stores.base import Holder, User
 from stores.bus import Box, Home, Mark, Standing, Watcher
 from stores.redis import scripts
+from stores.redis.changer import Changer
 from stores.redis.client import Argument, Client
 from stores.redis.pipe import Load, Pipe
 from stores.redis.replica import Replica
@@ -48,9 +49,10 @@ class Write(Struct, gc=False):
 class RedisBus:
     """See `Bus`."""
 
-    def __init__(self, client: Client, replica: Replica) -> None:
+    def __init__(self, client: Client, replica: Replica, changer: Changer) -> None:
         self._client = client
         self._replica = replica
+        self._changer = changer
         self._streams = count(1)
         self._serials = count(1)
         self._outgoing: dict[str, Outgoing] = {}
@@ -165,16 +167,14 @@ class RedisBus:
     async def adopt(self, user: User, home: Home) -> bool:
         """See `Bus`."""
         holder = row(Holder(home.node, home.socket))
-        version, is_ours = await self._client.change(scripts.ADOPT, user.org, user.id, home.fence, holder)
-        await self._replica.reached(user.org, version, self._client.patience)
+        (is_ours,) = await self._changer.make("adopt", user.org, user.id, home.fence, holder)
         self.standing.adopted += is_ours
         return bool(is_ours)
 
     async def reclaim(self, user: User, home: Home, socket: int) -> bool:
         """See `Bus`."""
         holder = row(Holder(self.node, socket))
-        version, is_ours = await self._client.change(scripts.RECLAIM, user.org, user.id, home.fence, holder, socket)
-        await self._replica.reached(user.org, version, self._client.patience)
+        (is_ours,) = await self._changer.make("reclaim", user.org, user.id, home.fence, holder, socket)
         return bool(is_ours)
 
     def hear(self, data: bytes) -> None:

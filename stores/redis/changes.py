@@ -10,7 +10,7 @@ from stores.base import Revocation
 from stores.bus import Home
 from stores.redis.rows import peer_of, request_of, revocation_of, session_of
 
-_parts_of = msgspec.json.Decoder(list[Raw]).decode
+_changes_of = msgspec.json.Decoder(list[list[Raw]]).decode
 _text = msgspec.json.Decoder(str).decode
 _number = msgspec.json.Decoder(int).decode
 _org = msgspec.json.Decoder(str | None).decode
@@ -49,9 +49,12 @@ class Revoked(Struct, frozen=True):
     revocation: Revocation
 
 
-def change_of(message: bytes) -> Change | Revoked:
+def changes_of(message: bytes) -> list[Change | Revoked]:
     """Return what a message tells."""
-    kind, node, *rest = _parts_of(message)
+    return [_change_of(*parts) for parts in _changes_of(message)]
+
+
+def _change_of(kind: Raw, node: Raw, *rest: Raw) -> Change | Revoked:
     name = _text(kind)
     if name == "revoked":
         return Revoked(_text(node), revocation_of(rest[0]))

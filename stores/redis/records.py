@@ -1,12 +1,13 @@
 """The records: changed by scripts in Redis, and in the replica by the time the call returns."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from stores.base import Holder, Peer, Request, Revocation, Session, User
 from stores.memory import MemoryDirectory
 from stores.redis import scripts
-from stores.redis.client import Argument, Client
+from stores.redis.changer import Changer
+from stores.redis.client import Client
 from stores.redis.replica import Replica
 from stores.redis.rows import holder_of, json, peer_of, request_of, row
 
@@ -17,20 +18,15 @@ _Item = TypeVar("_Item")
 class _Records:
     """What all records share."""
 
-    def __init__(self, client: Client, replica: Replica, patience: float) -> None:
+    def __init__(self, client: Client, replica: Replica, changer: Changer, patience: float) -> None:
         self._client = client
         self._replica = replica
+        self._change = changer.make
         self._patience = patience
 
     @property
     def _directory(self) -> MemoryDirectory:
         return self._replica.directory
-
-    async def _change(self, script: str, org: str | None, *arguments: Argument) -> list[Any]:
-        """Run a script that answers with the org's version first; return the rest, once the replica is as far."""
-        version, *answer = await self._client.change(script, org, *arguments)
-        await self._replica.reached(org, version, self._patience)
-        return answer
 
 
 class RedisPeers(_Records):
@@ -38,18 +34,18 @@ class RedisPeers(_Records):
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`. It makes this node the user's home, and moves its fence."""
-        (before,) = await self._change(scripts.CLAIM, user.org, user.id, row(holder), holder.socket)
+        (before,) = await self._change("claim", user.org, user.id, row(holder), holder.socket)
         previous = None if before is None else holder_of(before)
         return None if previous == holder else previous
 
     async def release(self, user: User, holder: Holder) -> bool:
         """See `PeerRecords`."""
-        (released,) = await self._client.change(scripts.RELEASE, user.org, user.id, row(holder))
+        (released,) = await self._change("release", user.org, user.id, row(holder))
         return bool(released)
 
     async def register(self, peer: Peer, holder: Holder) -> bool:
         """See `PeerRecords`."""
-        (done,) = await self._change(scripts.REGISTER, peer.user.org, peer.user.id, row(holder), row(peer))
+        (done,) = await self._change("register", peer.user.org, peer.user.id, row(holder), row(peer))
         return bool(done)
 
     async def find(self, user: User) -> Peer | None:
@@ -60,28 +56,28 @@ class RedisPeers(_Records):
 
     async def put(self, peer: Peer) -> None:
         """See `PeerRecords`."""
-        await self._change(scripts.PUT_PEER, peer.user.org, peer.user.id, row(peer))
+        await self._change("put_peer", peer.user.org, peer.user.id, row(peer))
 
     async def put_released(self, peer: Peer) -> bool:
         """See `PeerRecords`."""
-        (done,) = await self._change(scripts.PUT_RELEASED_PEER, peer.user.org, peer.user.id, row(peer))
+        (done,) = await self._change("put_released_peer", peer.user.org, peer.user.id, row(peer))
         return bool(done)
 
     async def remove_released(self, user: User) -> Peer | None:
         """See `PeerRecords`."""
-        removed = await self._change(scripts.REMOVE_RELEASED_PEER, user.org, user.id)
+        removed = await self._change("remove_released_peer", user.org, user.id)
         return peer_of(removed[0]) if removed else None
 
     async def remove(self, user: User) -> Peer | None:
         """See `PeerRecords`."""
-        removed = await self._change(scripts.REMOVE_PEER, user.org, user.id)
+        removed = await self._change("remove_peer", user.org, user.id)
         return peer_of(removed[0]) if removed else None
 
     async def take_lapsed(self, now: float) -> list[Peer]:
         """See `PeerRecords`. Asks only if the replica has such peers."""
         taken: list[bytes] = []
         for org, users in _by_org(self._directory.lapsed(now)):
-            taken += await self._change(scripts.TAKE_LAPSED, org, now, *(user.id for user in users))
+            taken += await self._change("take_lapsed", org, now, *(user.id for user in users))
         return [peer_of(peer) for peer in taken]
 
 
@@ -90,14 +86,14 @@ class RedisRequests(_Records):
 
     async def add(self, request: Request) -> None:
         """See `RequestRecords`."""
-        await self._change(scripts.ADD_REQUEST, request.requester.org, request.id, row(request))
+        await self._change("add_request", request.requester.org, request.id, row(request))
 
     async def take(self, request_id: str) -> Request | None:
         """See `RequestRecords`."""
         known = self._directory.request(request_id)
         if known is None:
             return None
-        taken = await self._change(scripts.TAKE_REQUESTS, known.requester.org, request_id)
+        taken = await self._change("take_requests", known.requester.org, request_id)
         return request_of(taken[0]) if taken else None
 
     async def take_expired(self, now: float) -> list[Request]:
@@ -107,7 +103,7 @@ class RedisRequests(_Records):
         for org, _ in _by_org(request.requester for request in expired):
             ids = [request.id for request in expired if request.requester.org == org]
             for some in _slices(ids):
-                taken += await self._change(scripts.TAKE_REQUESTS, org, *some)
+                taken += await self._change("take_requests", org, *some)
         return sorted(map(request_of, taken), key=lambda request: request.expires_at)
 
 
@@ -116,12 +112,12 @@ class RedisSessions(_Records):
 
     async def put(self, session: Session) -> None:
         """See `SessionRecords`."""
-        await self._change(scripts.PUT_SESSION, session.host.org, session.id, row(session))
+        await self._change("put_session", session.host.org, session.id, row(session))
 
     async def swap(self, before: Session, after: Session | None) -> bool:
         """See `SessionRecords`."""
         changed = b"" if after is None else row(after)
-        (done,) = await self._change(scripts.SWAP_SESSION, before.host.org, before.id, row(before), changed)
+        (done,) = await self._change("swap_session", before.host.org, before.id, row(before), changed)
         return bool(done)
 
 
@@ -130,7 +126,7 @@ class RedisRevocations(_Records):
 
     async def add(self, revocation: Revocation, now: float) -> None:
         """See `Revocations`."""
-        told = b'["revoked",%b,%b]' % (json(self._client.node), row(revocation))
+        told = b'[["revoked",%b,%b]]' % (json(self._client.node), row(revocation))
         await self._client.run(
             scripts.REVOKE,
             self._key(revocation.user, revocation.token_id),

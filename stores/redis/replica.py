@@ -9,7 +9,7 @@ from stores.base import Holder, Peer, Request, Session, StoreUnreachableError, U
 from stores.bus import Home, Standing, Watcher
 from stores.memory import MemoryDirectory, MemorySent
 from stores.redis import scripts
-from stores.redis.changes import Revoked, change_of
+from stores.redis.changes import Change, changes_of
 from stores.redis.client import Client
 from stores.redis.reading import HASHES, Reading
 from stores.redis.rows import home_row, json, row
@@ -86,12 +86,14 @@ class Replica:
         raise StoreUnreachableError("Redis: a change was made, but not heard of in time")
 
     def hear(self, message: bytes) -> None:
-        """Take in a change; where some before it were missed, the org is in doubt."""
-        change = change_of(message)
-        if isinstance(change, Revoked):
-            if change.node != self._client.node:
+        """Take in changes; where some before them were missed, the org is in doubt."""
+        for change in changes_of(message):
+            if isinstance(change, Change):
+                self._hear(change)
+            elif change.node != self._client.node:
                 self.watcher.revoked(change.revocation)
-            return
+
+    def _hear(self, change: Change) -> None:
         known = self._orgs[change.org].version
         if self._reading is not None and self._reading.org == change.org:
             self._reading.hear(change)

@@ -1,9 +1,9 @@
-"""Changes of records, each one Lua script and so atomic. Told to all nodes in the order in which they were made.
+"""Changes of records as Lua scripts, and so atomic. Told to all nodes in the order in which they were made.
 
 `KEYS[1]` is what all keys of the org begin with. `ARGV` begins with the channel of changes, the org as JSON, and the id
-of the node that asks. A change is told as a JSON array: its kind, the node, the org, the org's version by it, and what
-it is about. The version grows by one with each change, so that who missed one notices; what was restored is none, and
-everybody has to read it.
+of the node that asks. What a script changes is told at once, as a JSON array of arrays: of each change its kind, the
+node, the org, the org's version by it, and what it is about. The version grows by one with each change, so that who
+missed one notices.
 """
 
 from functools import cache
@@ -17,38 +17,17 @@ def sha(script: str) -> str:
 
 
 _TELL = """
+local news = {}
 local function tell(kind, about)
   local version = redis.call('INCR', k .. 'version')
   local told = kind .. '","' .. node .. '",' .. org .. ',' .. string.format('%d', version) .. ',' .. about
-  redis.call('PUBLISH', channel, '["' .. told .. ']')
-  return version
+  table.insert(news, '["' .. told .. ']')
 end
-"""
-
-_PRELUDE = f"""
-local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-{_TELL}
+local function publish()
+  if #news > 0 then redis.call('PUBLISH', channel, '[' .. table.concat(news, ',') .. ']') end
+end
 local function version()
   return tonumber(redis.call('GET', k .. 'version') or '0')
-end
-local function put_peer(user, peer)
-  local place = redis.call('HGET', k .. 'places', user)
-  if not place then
-    place = string.format('%d', redis.call('INCR', k .. 'placed'))
-    redis.call('HSET', k .. 'places', user, place)
-  end
-  redis.call('HSET', k .. 'peers', user, peer)
-  return tell('peer', place .. ',' .. peer)
-end
-local function remove_peer(user)
-  redis.call('HDEL', k .. 'peers', user)
-  redis.call('HDEL', k .. 'places', user)
-  return tell('gone', cjson.encode(user))
-end
-local function home(user, socket)
-  local fence = string.format('%d', redis.call('INCR', k .. 'fenced'))
-  redis.call('HSET', k .. 'homes', user, node .. ' ' .. socket .. ' ' .. fence)
-  return tell('home', cjson.encode(user) .. ',"' .. node .. '",' .. socket .. ',' .. fence)
 end
 """
 
@@ -56,150 +35,142 @@ VERSION = """
 return tonumber(redis.call('GET', KEYS[1] .. 'version') or '0')
 """
 
-CLAIM = (
-    _PRELUDE
-    + """
-local user, holder, socket = ARGV[4], ARGV[5], ARGV[6]
-local before = redis.call('HGET', k .. 'holders', user)
-redis.call('HSET', k .. 'holders', user, holder)
-return {home(user, socket), before}
+CHANGE = (
+    """
+local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 """
-)
-
-RELEASE = (
-    _PRELUDE
+    + _TELL
     + """
-local user, holder = ARGV[4], ARGV[5]
-if redis.call('HGET', k .. 'holders', user) ~= holder then return 0 end
-return redis.call('HDEL', k .. 'holders', user)
-"""
-)
-
-ADOPT = (
-    _PRELUDE
-    + """
-local user, fence, holder = ARGV[4], ARGV[5], ARGV[6]
-local at = redis.call('HGET', k .. 'homes', user)
-if not at or string.match(at, ' (%d+)$') ~= fence then return {version(), 0} end
-if redis.call('HGET', k .. 'holders', user) == holder then redis.call('HDEL', k .. 'holders', user) end
-return {home(user, '0'), 1}
-"""
-)
-
-RECLAIM = (
-    _PRELUDE
-    + """
-local user, fence, holder, socket = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local at = redis.call('HGET', k .. 'homes', user)
-if not at or string.match(at, ' (%d+)$') ~= fence then return {version(), 0} end
-redis.call('HSET', k .. 'holders', user, holder)
-return {home(user, socket), 1}
-"""
-)
-
-REGISTER = (
-    _PRELUDE
-    + """
-local user, holder, peer = ARGV[4], ARGV[5], ARGV[6]
-if redis.call('HGET', k .. 'holders', user) ~= holder then return {version(), 0} end
-return {put_peer(user, peer), 1}
-"""
-)
-
-PUT_PEER = (
-    _PRELUDE
-    + """
-return {put_peer(ARGV[4], ARGV[5])}
-"""
-)
-
-PUT_RELEASED_PEER = (
-    _PRELUDE
-    + """
-if redis.call('HEXISTS', k .. 'holders', ARGV[4]) == 1 then return {version(), 0} end
-return {put_peer(ARGV[4], ARGV[5]), 1}
-"""
-)
-
-REMOVE_RELEASED_PEER = (
-    _PRELUDE
-    + """
-local peer = redis.call('HGET', k .. 'peers', ARGV[4])
-if not peer or redis.call('HEXISTS', k .. 'holders', ARGV[4]) == 1 then return {version()} end
-return {remove_peer(ARGV[4]), peer}
-"""
-)
-
-REMOVE_PEER = (
-    _PRELUDE
-    + """
-local peer = redis.call('HGET', k .. 'peers', ARGV[4])
-if not peer then return {version()} end
-return {remove_peer(ARGV[4]), peer}
-"""
-)
-
-TAKE_LAPSED = (
-    _PRELUDE
-    + """
-local now, taken = tonumber(ARGV[4]), {}
-for at = 5, #ARGV do
-  local peer = redis.call('HGET', k .. 'peers', ARGV[at])
-  local lapses_at = peer and cjson.decode(peer)['lapses_at']
-  if type(lapses_at) == 'number' and lapses_at <= now then
-    remove_peer(ARGV[at])
-    table.insert(taken, peer)
+local function put_peer(user, peer)
+  local place = redis.call('HGET', k .. 'places', user)
+  if not place then
+    place = string.format('%d', redis.call('INCR', k .. 'placed'))
+    redis.call('HSET', k .. 'places', user, place)
   end
+  redis.call('HSET', k .. 'peers', user, peer)
+  tell('peer', place .. ',' .. peer)
 end
-return {version(), unpack(taken)}
-"""
-)
-
-ADD_REQUEST = (
-    _PRELUDE
-    + """
-redis.call('HSET', k .. 'requests', ARGV[4], ARGV[5])
-return {tell('request', ARGV[5])}
-"""
-)
-
-TAKE_REQUESTS = (
-    _PRELUDE
-    + """
-local taken = {}
-for at = 4, #ARGV do
-  local request = redis.call('HGET', k .. 'requests', ARGV[at])
-  if request then
-    redis.call('HDEL', k .. 'requests', ARGV[at])
-    tell('taken', cjson.encode(ARGV[at]))
-    table.insert(taken, request)
+local function remove_peer(user)
+  local peer = redis.call('HGET', k .. 'peers', user)
+  if not peer then return {} end
+  redis.call('HDEL', k .. 'peers', user)
+  redis.call('HDEL', k .. 'places', user)
+  tell('gone', cjson.encode(user))
+  return {peer}
+end
+local function is_held(user)
+  return redis.call('HEXISTS', k .. 'holders', user) == 1
+end
+local function put_home(user, socket)
+  local fence = string.format('%d', redis.call('INCR', k .. 'fenced'))
+  redis.call('HSET', k .. 'homes', user, node .. ' ' .. socket .. ' ' .. fence)
+  tell('home', cjson.encode(user) .. ',"' .. node .. '",' .. socket .. ',' .. fence)
+end
+local function is_fence(user, fence)
+  local home = redis.call('HGET', k .. 'homes', user)
+  return home and string.match(home, ' (%d+)$') == fence
+end
+local make = {}
+function make.claim(user, holder, socket)
+  local before = redis.call('HGET', k .. 'holders', user)
+  redis.call('HSET', k .. 'holders', user, holder)
+  put_home(user, socket)
+  return {before}
+end
+function make.release(user, holder)
+  if redis.call('HGET', k .. 'holders', user) ~= holder then return {0} end
+  return {redis.call('HDEL', k .. 'holders', user)}
+end
+function make.adopt(user, fence, holder)
+  if not is_fence(user, fence) then return {0} end
+  if redis.call('HGET', k .. 'holders', user) == holder then redis.call('HDEL', k .. 'holders', user) end
+  put_home(user, '0')
+  return {1}
+end
+function make.reclaim(user, fence, holder, socket)
+  if not is_fence(user, fence) then return {0} end
+  redis.call('HSET', k .. 'holders', user, holder)
+  put_home(user, socket)
+  return {1}
+end
+function make.register(user, holder, peer)
+  if redis.call('HGET', k .. 'holders', user) ~= holder then return {0} end
+  put_peer(user, peer)
+  return {1}
+end
+function make.put_peer(user, peer)
+  put_peer(user, peer)
+  return {1}
+end
+function make.put_released_peer(user, peer)
+  if is_held(user) then return {0} end
+  put_peer(user, peer)
+  return {1}
+end
+function make.remove_released_peer(user)
+  if is_held(user) then return {} end
+  return remove_peer(user)
+end
+make.remove_peer = remove_peer
+function make.take_lapsed(now, ...)
+  local taken = {}
+  for _, user in ipairs({...}) do
+    local peer = redis.call('HGET', k .. 'peers', user)
+    local lapses_at = peer and cjson.decode(peer)['lapses_at']
+    if type(lapses_at) == 'number' and lapses_at <= tonumber(now) then
+      remove_peer(user)
+      table.insert(taken, peer)
+    end
   end
+  return taken
 end
-return {version(), unpack(taken)}
-"""
-)
-
-PUT_SESSION = (
-    _PRELUDE
-    + """
-redis.call('HSET', k .. 'sessions', ARGV[4], ARGV[5])
-return {tell('session', ARGV[5])}
-"""
-)
-
-SWAP_SESSION = (
-    _PRELUDE
-    + """
-local id, before, after = ARGV[4], ARGV[5], ARGV[6]
-if redis.call('HGET', k .. 'sessions', id) ~= before then return {version(), 0} end
-if after == '' then
-  redis.call('HDEL', k .. 'sessions', id)
-  return {tell('ended', cjson.encode(id)), 1}
+function make.add_request(id, request)
+  redis.call('HSET', k .. 'requests', id, request)
+  tell('request', request)
+  return {1}
 end
-redis.call('HSET', k .. 'sessions', id, after)
-return {tell('session', after), 1}
+function make.take_requests(...)
+  local taken = {}
+  for _, id in ipairs({...}) do
+    local request = redis.call('HGET', k .. 'requests', id)
+    if request then
+      redis.call('HDEL', k .. 'requests', id)
+      tell('taken', cjson.encode(id))
+      table.insert(taken, request)
+    end
+  end
+  return taken
+end
+function make.put_session(id, session)
+  redis.call('HSET', k .. 'sessions', id, session)
+  tell('session', session)
+  return {1}
+end
+function make.swap_session(id, before, after)
+  if redis.call('HGET', k .. 'sessions', id) ~= before then return {0} end
+  if after == '' then
+    redis.call('HDEL', k .. 'sessions', id)
+    tell('ended', cjson.encode(id))
+  else
+    redis.call('HSET', k .. 'sessions', id, after)
+    tell('session', after)
+  end
+  return {1}
+end
+local at, answers = 5, {}
+for place, change in ipairs(cjson.decode(ARGV[4])) do
+  local name, count = change[1], change[2]
+  answers[place] = make[name](unpack(ARGV, at, at + count - 1))
+  at = at + count
+end
+publish()
+return {version(), unpack(answers)}
 """
 )
+"""Changes of an org's records, one after the other; answers the org's version after them, and what each answers.
+
+`ARGV[4]` is a list in JSON of their names and of how many arguments each has; the arguments follow.
+"""
 
 REVOKE = """
 local revoked, channel, told, milliseconds = KEYS[1], ARGV[1], ARGV[2], ARGV[5]
@@ -280,6 +251,7 @@ for _, write in ipairs(cjson.decode(ARGV[1])) do
   if kind == 'keep' then at = at + 1 + write[8] end
   table.insert(answers, answer)
 end
+publish()
 return answers
 """
 """What homes write, by their fences; answers 1 for each that was allowed to, 0 where another is the home by now.
@@ -316,7 +288,10 @@ return redis.call('ZREM', KEYS[1], ARGV[1])
 """
 
 RESTORE = (
-    _PRELUDE
+    """
+local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+"""
+    + _TELL
     + """
 for at, name in ipairs({'version', 'placed', 'fenced'}) do
   local least = ARGV[3 + at]
@@ -326,6 +301,7 @@ for at = 7, #ARGV, 5 do
   local hash, field, value, kind, about = unpack(ARGV, at, at + 4)
   if redis.call('HSETNX', k .. hash, field, value) == 1 and kind ~= '' then tell(kind, about) end
 end
+publish()
 return version()
 """
 )

@@ -8,6 +8,7 @@ import anyio
 
 from stores.base import StoreUnreachableError
 from stores.redis.bus import RedisBus
+from stores.redis.changer import Changer
 from stores.redis.client import Client
 from stores.redis.lease import Lease
 from stores.redis.records import RedisPeers, RedisRequests, RedisRevocations, RedisSessions
@@ -35,11 +36,12 @@ class RedisStores:
         self.replica = Replica(self.client)
         self.directory = self.replica.directory
         self.sent = self.replica.sent
-        self.peers = RedisPeers(self.client, self.replica, patience)
-        self.requests = RedisRequests(self.client, self.replica, patience)
-        self.sessions = RedisSessions(self.client, self.replica, patience)
-        self.revocations = RedisRevocations(self.client, self.replica, patience)
-        self.bus = RedisBus(self.client, self.replica)
+        changer = Changer(self.client, self.replica, patience)
+        self.peers = RedisPeers(self.client, self.replica, changer, patience)
+        self.requests = RedisRequests(self.client, self.replica, changer, patience)
+        self.sessions = RedisSessions(self.client, self.replica, changer, patience)
+        self.revocations = RedisRevocations(self.client, self.replica, changer, patience)
+        self.bus = RedisBus(self.client, self.replica, changer)
         self.lease = Lease(self.client, self.replica, self.bus, lease)
         self._life = b""
         self._why_not_current = READING

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from stores.bus import Watcher
 from stores.redis.bus import RedisBus
+from stores.redis.changer import Changer
 from stores.redis.client import Client
 from stores.redis.lease import Lease
 from stores.redis.replica import Replica
@@ -15,7 +16,7 @@ async def test_clocks_apart(redis: RedisServer) -> None:
     """A node goes by the store's clock, up to what the answer's time leaves in doubt, whatever its own counts from."""
     client = Client(redis.namespace(uuid4().hex), "node", 2.0)
     replica = Replica(client)
-    bus = RedisBus(client, replica)
+    bus = RedisBus(client, replica, Changer(client, replica, 2.0))
     lease = Lease(client, replica, bus, 9.0)
     await lease.renew()
     assert abs(time.monotonic() + bus.ahead - await client.time()) < 1
@@ -34,7 +35,7 @@ async def test_another_node(redis: RedisServer) -> None:
     leases = []
     for client in clients:
         replica = Replica(client)
-        leases.append(Lease(client, replica, RedisBus(client, replica), 9.0))
+        leases.append(Lease(client, replica, RedisBus(client, replica, Changer(client, replica, 2.0)), 9.0))
     for lease in leases:
         await lease.renew()
     assert leases[1].nodes == {"a", "b"}
@@ -59,7 +60,7 @@ async def test_an_emptied_store(redis: RedisServer) -> None:
     """After the store was emptied a node waits for the others to come back before it takes one of them for gone."""
     client = Client(redis.namespace(uuid4().hex), "a", 2.0)
     replica = Replica(client)
-    bus, listener = RedisBus(client, replica), Listener()
+    bus, listener = RedisBus(client, replica, Changer(client, replica, 2.0)), Listener()
     bus.watcher = listener
     bus.post("b", b"a parcel", 8)
     lease = Lease(client, replica, bus, 9.0)

@@ -17,7 +17,7 @@ from schemas.peers import Profile
 from stores.base import Holder, Peer, Request, Session, User
 from stores.bus import Home, Watcher
 from stores.redis import replica
-from stores.redis.changes import Change, change_of
+from stores.redis.changes import Change, changes_of
 from stores.redis.reading import Reading
 from stores.redis.rows import home_row, json, row
 from stores.redis.stores import RedisStores
@@ -49,8 +49,8 @@ class Org:
         """Change a record, and tell of it."""
         state, version = dict(self.states[-1]), len(self.states)
         about = self._made(kind, name, state, version)
-        told = b'["%b","node",%b,%d,%b]' % (kind.encode(), json(ORG), version, b",".join(about))
-        change = change_of(told)
+        told = b'[["%b","node",%b,%d,%b]]' % (kind.encode(), json(ORG), version, b",".join(about))
+        (change,) = changes_of(told)
         assert isinstance(change, Change)
         self.told.append(change)
         self.states.append(state)

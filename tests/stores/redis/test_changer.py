@@ -1,0 +1,67 @@
+"""Changes that are made, and told, together."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from schemas.peers import Profile
+from stores.base import Holder, Peer, StoreUnreachableError, User
+from stores.redis.changes import Change, changes_of
+from stores.redis.stores import RedisStores
+from tests.stores.redis.test_kept import running
+from tests.support.redis import RedisServer
+
+COUNT = 20
+
+
+@pytest.fixture
+async def stores(redis: RedisServer) -> AsyncIterator[RedisStores]:
+    """The stores of a node."""
+    async with running(redis.namespace(uuid4().hex), "node") as made:
+        yield made
+
+
+def peer(number: int) -> Peer:
+    return Peer(User(f"user-{number}"), Profile("x", "guest", "vim"), "online", b"a")
+
+
+async def test_told_together(stores: RedisStores) -> None:
+    """What many do in one turn is told to all nodes by one publish, in order, and each gets its own answer."""
+    answers: dict[int, bool] = {}
+
+    async def register(number: int) -> None:
+        holder = Holder("node", number if number % 2 else 0)
+        answers[number] = await stores.peers.register(peer(number), holder)
+
+    for number in range(COUNT):
+        await stores.peers.claim(User(f"user-{number}"), Holder("node", number))
+    async with stores.client.subscribed(stores.client.space.changes) as messages, anyio.create_task_group() as tasks:
+        await stores.client.redis.publish(stores.client.space.changes, "[]")  # by now it listens
+        assert (await anext(messages))[1] == b"[]"
+        for number in range(COUNT):
+            tasks.start_soon(register, number)
+        told = changes_of((await anext(messages))[1])
+    assert answers == {number: number % 2 == 1 or number == 0 for number in range(COUNT)}
+    assert all(isinstance(change, Change) for change in told)
+    names = [change.about[1].user.id for change in told if isinstance(change, Change)]
+    assert names == [f"user-{number}" for number in range(COUNT) if answers[number]]
+    assert stores.directory.sizes().peers == len(names)
+
+
+async def test_all_are_told_when_it_fails(redis: RedisServer) -> None:
+    """Who wants a change together with others while the store is away is told so, like the first of them."""
+    made, refused = RedisStores(redis.namespace(uuid4().hex), "node", patience=0.1), list[int]()
+
+    async def put(number: int) -> None:
+        with pytest.raises(StoreUnreachableError):
+            await made.peers.put(peer(number))
+        refused.append(number)
+
+    with redis.frozen():
+        async with anyio.create_task_group() as tasks:
+            for number in range(COUNT):
+                tasks.start_soon(put, number)
+    await made.client.close()
+    assert sorted(refused) == list(range(COUNT))
