@@ -345,9 +345,15 @@ class Hub:
         return next(found, None)
 
     def written(self, user: User) -> int:
-        """Return up to which number a user's events stand in the store, as far as is known."""
+        """Return up to which number a user's events stand in the store, as far as is known.
+
+        What another node numbered after that is taken in from now on.
+        """
         box = self._boxes.get(user)
-        return 0 if box is None else box.written
+        if box is None:
+            return 0
+        box.base = box.written
+        return box.written
 
     def merge(self, user: User, kept: Box, written: int) -> None:
         """Take in what another node wrote for a user whom it took over, though its socket was here all the time.
