@@ -5,6 +5,8 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -55,6 +57,8 @@ from stores.bus import Bus, Home
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1
+AGAIN_SECONDS = 0.5
+_Result = TypeVar("_Result")
 
 
 class Plan(Struct, frozen=True):
@@ -190,8 +194,8 @@ class Runtime:
             return
         peer = self.stores.directory.peer(user)
         if peer is not None:
-            handover.adopt(user, peer.spoken, await bus.load(user))
-        await departures.abandon(user, self.services)
+            handover.adopt(user, peer.spoken, await _once_reached(partial(bus.load, user)))
+        await _once_reached(partial(departures.abandon, user, self.services))
 
     async def _reassert(self, user: User, adopted: Home) -> None:
         """Take back a user whose socket is here, whom another node took over since it took this one for gone.
@@ -332,7 +336,7 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         settings = plan.settings
         runtime = Runtime(plan, stores, tasks)
         started = anyio.Event()
-        tasks.start_soon(stores.run, started.set)
+        tasks.start_soon(_keep_running, stores, started.set, plan.log)
         await started.wait()
         runtime.follow_store()
         tasks.start_soon(runtime.presence.run)
@@ -379,6 +383,27 @@ def _issuer(settings: Settings, monotonic: Callable[[], float], log: FilteringBo
     if not settings.jwt_jwks_url:
         return None
     return IssuerKeys(Fetcher(settings.jwt_jwks_url), settings.jwt_jwks_cooldown_seconds, monotonic, log)
+
+
+async def _keep_running(stores: Stores, started: Callable[[], None], log: FilteringBoundLogger) -> None:
+    """Do the stores' work; should it fail by a mistake of ours, begin it anew, for a node without it is of no use."""
+    while True:
+        try:
+            await stores.run(started)
+        except Exception:
+            log.exception("work of the stores failed")
+            await anyio.sleep(AGAIN_SECONDS)
+        else:
+            return
+
+
+async def _once_reached(call: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Return what a call returns, once the store can be reached."""
+    while True:
+        try:
+            return await call()
+        except StoreUnreachableError:
+            await anyio.sleep(AGAIN_SECONDS)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -35,8 +35,10 @@ class Handover:
         """See `House`. What the client has handled over another node is not delivered again."""
         user = message.user
         link, box = self._presence.links.get(user), self._mail.boxes.get(user)
-        if box is not None and box.is_held:
+        if (box is not None and box.is_held) or self._ledger.is_contested(user):
             self._relay.defer(node, message, receipt)
+        elif message.offset and (box is None or box.base is None):
+            self._hub.dropped += 1  # the client started over since
         elif self._has(node, message, box, receipt):
             if receipt is not None:
                 (receipt.queued if link is None else receipt.delivered).append(user.id)
@@ -92,9 +94,15 @@ class Handover:
         return next(found, None)
 
     def written(self, user: User) -> int:
-        """Return up to which number a user's events stand in the store, as far as is known."""
+        """Return up to which number a user's events stand in the store, as far as is known.
+
+        What another node numbered after that is taken in from now on.
+        """
         box = self._mail.boxes.get(user)
-        return 0 if box is None else box.written
+        if box is None:
+            return 0
+        box.base = box.written
+        return box.written
 
     def merge(self, user: User, kept: Box, written: int) -> None:
         """Take in what another node wrote for a user whom it took over, though its socket was here all the time.
@@ -118,6 +126,7 @@ class Handover:
     def claimed(self, user: User) -> None:
         """Take note that whether a user could be claimed back is known."""
         self._ledger.decide(user)
+        self._relay.catch_up(user)
 
     def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
         """See `House`."""
@@ -138,8 +147,6 @@ class Handover:
 
     def _has(self, node: str, message: Message, box: Mailbox | None, receipt: Receipt | None) -> bool:
         """Whether an event is here already, or was handled by the client over its last node."""
-        if message.offset and (box is None or box.base is None):
-            return True
         if message.offset and box is not None and message.offset <= (box.base or 0):
             self._recognition.was_sent(message.user, message.mark, None)
             return True

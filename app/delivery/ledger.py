@@ -123,6 +123,10 @@ class Ledger:
         """Have what is to be written for a user wait until it is known whether this node can claim it back."""
         self._contested.add(user)
 
+    def is_contested(self, user: User) -> bool:
+        """Whether that is not known yet."""
+        return user in self._contested
+
     def decide(self, user: User) -> None:
         """Take note that this is known, and that all is written anew if it could."""
         self._contested.discard(user)
