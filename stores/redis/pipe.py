@@ -11,7 +11,7 @@ from stores.base import StoreUnreachableError
 from stores.redis.client import Argument, Client, Wire
 
 RETRY_SECONDS = 0.2
-LOADS = 8
+LOADS = 4
 SLOW_SECONDS = 0.25
 
 

@@ -42,15 +42,20 @@ class Proxy:
     async def serve(self, client: ByteStream) -> None:
         """Pass on one connection."""
         try:
+            await self._serve(client)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(client)
+
+    async def _serve(self, client: ByteStream) -> None:
+        try:
             server = None if self._is_cut else await anyio.connect_tcp("127.0.0.1", self._to_port)
         except OSError:
             server = None
-        if server is None:
-            await anyio.aclose_forcefully(client)
-            return
-        self._streams += [client, server]
-        self._tasks.start_soon(_copy, client, server)
-        await _copy(server, client, lambda: self._is_mute)
+        if server is not None:
+            self._streams += [client, server]
+            self._tasks.start_soon(_copy, client, server)
+            await _copy(server, client, lambda: self._is_mute)
 
 
 @asynccontextmanager
