@@ -250,7 +250,10 @@ class Relay:
         if channel is not None:
             held.again += channel.take(user)
         self.repeated += len(held.again)
-        for sent in (*held.again, *held.later):
+        for sent in held.again:
+            self.dispatch(sent)
+        for sent in held.later:
+            sent.message = replace(sent.message, number=next(self._numbers))
             self.dispatch(sent)
 
 
