@@ -54,13 +54,15 @@ class Handover:
         endpoint, box = self._endpoints.get(home.socket), self._mail.boxes.get(user)
         self._presence.forget(user)
         self._recognition.forget(user)
-        self._relay.moved(user, home, 0 if box is None or not box.is_numbered else box.last - box.written)
+        self._relay.moved(user, home, 0 if box is None else len(box.writes))
         frames = self._mail.take(user)
         if endpoint is not None and is_claimed:
             endpoint.supersede()
         elif endpoint is not None:
             endpoint.close(CloseCode.RESTART, "This node was cut off; connect again")
-        if box is not None and not box.is_numbered:
+        if box is not None and box.is_numbered:
+            box.is_gone = True
+        elif box is not None:
             for frame in frames:
                 self._relay.send(self._relay.message(user, frame))
         self._relay.catch_up(user)

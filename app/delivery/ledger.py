@@ -12,10 +12,10 @@ from stores.base import User
 from stores.bus import Box, Bus, Home, Mark
 
 
-class Entry(Struct, frozen=True, gc=False):
+class Entry(Struct, eq=False, gc=False):
     """An event that is written down: its payload, its number and what goes with it. Told what came of it by a call.
 
-    `home` is what this node was to the user as it was written.
+    `home` is what this node was to the user as it was written. One that was written once more since `is_void`.
     """
 
     ledger: "Ledger"
@@ -25,12 +25,24 @@ class Entry(Struct, frozen=True, gc=False):
     offset: int
     receipt: Receipt | None
     mark: Mark | None
+    is_void: bool = False
 
     def __call__(self, is_ours: bool) -> None:  # noqa: FBT001 - as `Bus.keep` calls it
         """Take note that it is written, or that the user was claimed since."""
         if is_ours:
             self.box.written = max(self.box.written, self.offset)
-        self.ledger.written(self, is_refused=not is_ours)
+        if not self.is_void:
+            self.ledger.written(self, is_refused=not is_ours)
+
+    def again(self, home: Home | None) -> "Entry":
+        """Return it as it is written once more."""
+        self.is_void = True
+        return Entry(self.ledger, home, self.box, self.payload, self.offset, self.receipt, self.mark)
+
+    def close(self) -> None:
+        """Let go of it: it is known what came of it, and whoever takes it from here."""
+        if self.box.writes.get(self.offset) is self:
+            del self.box.writes[self.offset]
 
 
 class Ledger:
@@ -66,15 +78,18 @@ class Ledger:
             self.rewrite(box)
 
     def rewrite(self, box: Mailbox) -> None:
-        """Write all of a mailbox anew; of what was not written before it is noted whether it is."""
+        """Write all of a mailbox anew; of what was not written before it is noted whether it is.
+
+        Whoever waits for that waits on.
+        """
         home = self._bus.home(box.user)
         last = box.last if box.is_numbered else len(box.frames)
         first = last - len(box.frames) + 1
         self._bus.open(box.user, box.tokens, is_new=True, last=first - 1)
         for number, frame in enumerate(box.frames, first):
-            is_new = box.is_numbered and number > box.written
-            kept = Entry(self, home, box, without_offset(frame), number, None, None) if is_new else None
-            self._bus.keep(box.user, frame, first, number, seen=box.seen, kept=kept)
+            kept = self._entry(box, frame, number, home) if box.is_numbered and number > box.written else None
+            mark = None if kept is None else kept.mark
+            self._bus.keep(box.user, frame, first, number, seen=box.seen, mark=mark, kept=kept)
 
     def write(
         self,
@@ -94,7 +109,7 @@ class Ledger:
         if receipt is not None:
             receipt.hold()
         offset, bus = box.last, self._bus
-        kept = Entry(self, bus.home(box.user), box, payload, offset, receipt, mark)
+        kept = box.writes[offset] = Entry(self, bus.home(box.user), box, payload, offset, receipt, mark)
         if box.user in self._contested:
             self._refused.setdefault(box.user, []).append(kept)
             return
@@ -108,14 +123,15 @@ class Ledger:
         One that was refused goes to its user's next home. It may not be known here yet who that is.
         """
         user, relay = entry.box.user, self._relay
-        if not is_refused:
-            if relay.held:
-                relay.written(user, None)
-        elif user in self._contested or (self._bus.home(user) == entry.home and relay.elsewhere(user) is None):
-            self._refused.setdefault(user, []).append(entry)
+        if is_refused:
+            if user in self._contested or (self._bus.home(user) == entry.home and relay.elsewhere(user) is None):
+                self._refused.setdefault(user, []).append(entry)
+            else:
+                self._pass_on(entry)
             return
-        else:
-            self._pass_on(entry)
+        entry.close()
+        if relay.held:
+            relay.written(user, None)
         if entry.receipt is not None:
             entry.receipt.settle()
 
@@ -137,18 +153,30 @@ class Ledger:
         if user in self._contested:
             return
         for entry in self._refused.pop(user, ()):
-            self._pass_on(entry)
-            if entry.receipt is not None:
-                entry.receipt.settle()
+            if not entry.is_void:
+                self._pass_on(entry)
+
+    def _entry(self, box: Mailbox, frame: bytes, number: int, home: Home | None) -> Entry:
+        """Return an entry for what is written once more."""
+        known = box.writes.get(number)
+        if known is None:
+            kept = Entry(self, home, box, without_offset(frame), number, None, None)
+        else:
+            kept = known.again(home)
+        box.writes[number] = kept
+        return kept
 
     def _pass_on(self, entry: Entry) -> None:
-        """Send an entry to its user's new home; if that is this node, all of the mailbox is written anew."""
+        """Send an entry to its user's new home; if that is this node still, all of the mailbox is written anew."""
         user, relay, receipt = entry.box.user, self._relay, entry.receipt
+        entry.close()
         again = None
-        if relay.elsewhere(user) is None:
+        if relay.elsewhere(user) is None and not entry.box.is_gone:
             pass
         elif isinstance(receipt, Arrival):
             receipt.is_moved, receipt.offset = True, entry.offset
         else:
             again = relay.message(user, entry.payload, receipt=receipt, mark=entry.mark, offset=entry.offset)
         relay.written(user, again)
+        if receipt is not None:
+            receipt.settle()

@@ -22,15 +22,16 @@ class Mailbox:
     before the user went away, `tokens` are those good for resuming, newest last, and `socket` is the number of the
     user's last socket. One that lost something that its user was still to get is broken, and empty.
 
-    Up to `written` it stands in a store, too, and `seen` is how far it came with what each node sent. Where the client
-    goes on from another node, `base` is where this one began to number (else None). One that `is_held` is yet to be
-    read from there.
+    Up to `written` it stands in a store, too; what is on its way there is in `writes`, by offset. `seen` is how far it
+    came with what each node sent. Where the client goes on from another node, `base` is where this one began to number
+    (else None). One that `is_held` is yet to be read from there, and one that `is_gone` went on to another node.
     """
 
     __slots__ = (
         "base",
         "frames",
         "is_broken",
+        "is_gone",
         "is_held",
         "is_live",
         "is_numbered",
@@ -42,6 +43,7 @@ class Mailbox:
         "spoken",
         "tokens",
         "user",
+        "writes",
         "written",
     )
 
@@ -54,11 +56,13 @@ class Mailbox:
         self.last = 0
         self.sent = 0
         self.written = 0
+        self.writes: dict[int, object] = {}
         self.base: int | None = None
         self.seen: dict[str, int] = {}
         self.socket = 0
         self.tokens: tuple[str, ...] = ()
         self.is_held = False
+        self.is_gone = False
         self.is_live = False
         self.is_broken = False
 
@@ -157,6 +161,7 @@ class Mail:
         """Drop what no socket was handed yet; numbers start at 1 again."""
         self.held -= box.size
         box.frames.clear()
+        box.writes.clear()
         box.size = box.last = box.sent = 0
         box.is_broken = False
 

@@ -131,6 +131,7 @@ class Nodes(Watcher):
         if before is None or before.node != after.node:
             self._move(user, before, after)
         self._ledger.heard(user)
+        self.answered()  # of what was refused before this was heard, too
 
     def gone(self, node: str) -> None:
         """See `Watcher`."""
