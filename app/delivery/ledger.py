@@ -159,11 +159,8 @@ class Ledger:
     def _entry(self, box: Mailbox, frame: bytes, number: int, home: Home | None) -> Entry:
         """Return an entry for what is written once more."""
         known = box.writes.get(number)
-        if known is None:
-            kept = Entry(self, home, box, without_offset(frame), number, None, None)
-        else:
-            kept = known.again(home)
-        box.writes[number] = kept
+        fresh = Entry(self, home, box, without_offset(frame), number, None, None)
+        kept = box.writes[number] = known.again(home) if isinstance(known, Entry) else fresh
         return kept
 
     def _pass_on(self, entry: Entry) -> None:
