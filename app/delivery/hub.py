@@ -131,6 +131,7 @@ class Hub:
         token = self._new_token(box, socket, resume.token)
         if self._cluster is not None:
             self._cluster.ledger.reopen(box, is_loaded=is_loaded)
+            self._hold_back(self._cluster, box)
             self._cluster.relay.catch_up(user)
         return token
 
@@ -345,6 +346,8 @@ class Hub:
         box = self._mail.open(user, socket.spoken)
         token = self._new_token(box, socket)
         self._write_tokens(box, is_new=True)
+        if self._cluster is not None:
+            self._hold_back(self._cluster, box)
         return token
 
     def _open_plainly(self, user: User, socket: Socket) -> None:
@@ -365,6 +368,12 @@ class Hub:
         self._presence.recall(user)
         cluster.recognition.restore(user, kept.marks)
         return self._mail.restore(user, socket.spoken, kept, resume.offset)
+
+    def _hold_back(self, cluster: Cluster, box: Mailbox) -> None:
+        """Have the client's next token be on its way to the store before it is on its way to the client."""
+        endpoint = self._endpoints.get(box.socket)
+        if endpoint is not None:
+            cluster.ledger.precede(endpoint.outbox)
 
     def _let_go(self, box: Mailbox, offset: int) -> None:
         """Let go of what a client has handled, once it is written: by that it is known should another node send it."""

@@ -114,7 +114,12 @@ class Ledger:
             self._refused.setdefault(box.user, []).append(kept)
             return
         bus.keep(box.user, frame, box.first, offset, seen=box.seen, mark=mark, kept=kept)
-        if outbox is not None and bus.when_sent(outbox.release):
+        if outbox is not None:
+            self.precede(outbox)
+
+    def precede(self, outbox: Outbox) -> None:
+        """Have what was written by now be on its way to the store before anything leaves an outbox."""
+        if self._bus.when_sent(outbox.release):
             outbox.hold()
 
     def written(self, entry: Entry, *, is_refused: bool) -> None:
