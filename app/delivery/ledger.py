@@ -60,10 +60,13 @@ class Ledger:
 
     def forget(self, user: User) -> None:
         """Drop what is written for a user."""
+        self._let_go(user)
         self._bus.forget(user)
 
     def open(self, box: Mailbox, *, is_new: bool = False) -> None:
         """Write with which tokens the user can resume; `is_new` drops what was written."""
+        if is_new:
+            self._let_go(box.user)
         if box.is_numbered:
             self._bus.open(box.user, box.tokens, is_new=is_new)
 
@@ -87,7 +90,8 @@ class Ledger:
         first = last - len(box.frames) + 1
         self._bus.open(box.user, box.tokens, is_new=True, last=first - 1)
         for number, frame in enumerate(box.frames, first):
-            kept = self._entry(box, frame, number, home) if box.is_numbered and number > box.written else None
+            is_new = box.is_numbered and (number > box.written or number in box.writes)
+            kept = self._entry(box, frame, number, home) if is_new else None
             mark = None if kept is None else kept.mark
             self._bus.keep(box.user, frame, first, number, seen=box.seen, mark=mark, kept=kept)
 
@@ -161,16 +165,31 @@ class Ledger:
             if not entry.is_void:
                 self._pass_on(entry)
 
+    def _let_go(self, user: User) -> None:
+        """Wait no more for what was refused to be written: its user starts over."""
+        for entry in self._refused.pop(user, ()):
+            if entry.is_void:
+                continue
+            entry.close()
+            self._relay.written(user, None)
+            if entry.receipt is not None:
+                entry.receipt.settle()
+
     def _entry(self, box: Mailbox, frame: bytes, number: int, home: Home | None) -> Entry:
         """Return an entry for what is written once more."""
         known = box.writes.get(number)
-        fresh = Entry(self, home, box, without_offset(frame), number, None, None)
-        kept = box.writes[number] = known.again(home) if isinstance(known, Entry) else fresh
+        if not isinstance(known, Entry):
+            known = Entry(self, home, box, without_offset(frame), number, None, None)
+        kept = box.writes[number] = known.again(home)
         return kept
 
     def _pass_on(self, entry: Entry) -> None:
-        """Send an entry to its user's new home; if that is this node still, all of the mailbox is written anew."""
+        """Send an entry to its user's new home; if that is still this node, wait until the mailbox is written anew."""
         user, relay, receipt = entry.box.user, self._relay, entry.receipt
+        home = self._bus.home(user)
+        if home is not None and home.node == self._bus.node and not entry.box.is_gone:
+            self._refused.setdefault(user, []).append(entry)
+            return
         entry.close()
         again = None
         if relay.elsewhere(user) is None and not entry.box.is_gone:

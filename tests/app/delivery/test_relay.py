@@ -1,0 +1,356 @@
+"""What is sent between nodes arrives once and in order, whatever moves, dies or is late: lives of nodes, by seed."""
+
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from random import Random
+from typing import ClassVar
+
+import pytest
+from msgspec import Struct
+
+from handlers.ports import MessageKey, Receipt
+from schemas.auth import Resume
+from schemas.events import ServerEvent
+from stores.base import User
+from tests.support.mesh import Node, Seat, Store
+
+ANN = User("ann")
+NODES = 3
+STEPS = 120
+BUSY = 0.6
+DEATHS = 0.5
+WAITS = 2
+BRIEF, LONG = 0.1, 6.0
+LIVES = int(os.environ.get("MODEL_EXAMPLES", "100"))
+"""How many lives there are without deaths: always the same few, or as many as are asked for."""
+
+DEADLY_LIVES = 100
+"""With deaths. Of many more one in a hundred fails: an acknowledged duplicate is lost, or an event comes twice, where
+two nodes die within a second or a node dies while what its client has from it is on its way to the store."""
+
+
+class Said(ServerEvent, frozen=True):
+    event: ClassVar[str] = "SAID"
+    sender: str
+    number: int
+
+
+class Words(Struct, eq=False):
+    """What somebody said to Ann. It `is_known` once the sender knows what became of it."""
+
+    sender: str
+    number: int
+    receipt: Receipt
+    is_known: bool = False
+
+
+class Talker:
+    """Somebody who sends over one node, and over another what was not acknowledged, if it is marked."""
+
+    def __init__(self, life: "Life", name: str, *, is_marked: bool) -> None:
+        self.life = life
+        self.name = name
+        self.is_marked = is_marked
+        self.said: list[Words] = []
+        self.numbers = count(1)
+        self.stay = 0
+        self.node = life.node()
+
+    def say(self) -> None:
+        self._send(next(self.numbers))
+
+    def move(self) -> None:
+        """Go to another node, which takes longer than what is under way; if nothing is marked, as a new sender."""
+        self.life.settle()
+        self.node = self.life.node(but=self.node)
+        self.stay += 1
+        if self.is_marked:
+            for number in sorted({words.number for words in self.said} - self.known):
+                self._send(number)
+        else:
+            self.life.talkers[self.life.talkers.index(self)] = Talker(self.life, f"{self.name}'", is_marked=False)
+            self.life.silent.append(self)
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.is_marked and self.known != {words.number for words in self.said}
+
+    @property
+    def known(self) -> set[int]:
+        return {words.number for words in self.said if words.is_known}
+
+    def _send(self, number: int) -> None:
+        words = Words(self.name, number, Receipt())
+        self.said.append(words)
+        self.life.first_over.setdefault((self.name, number), (self.name, self.stay))
+        key = MessageKey(f"{self.name} {number}", f"{len(self.said):024}") if self.is_marked else None
+        event = Said(sender=self.name, number=number)
+        self.life.note(self.name, "says", number, self.node.name)
+        self.node.hub.send([ANN], event, User(self.name), receipt=words.receipt, key=key)
+        words.receipt.when_whole(lambda: self._know(words))
+
+    def _know(self, words: Words) -> None:
+        words.is_known = True
+        self.life.note("known", words.sender, words.number, words.receipt.delivered, words.receipt.queued)
+        if not (words.receipt.delivered or words.receipt.queued):
+            self.life.excused.add((words.sender, words.number))
+
+
+class Client:
+    """Ann's client: it counts what it has handled, and resumes from there."""
+
+    def __init__(self, life: "Life") -> None:
+        self.life = life
+        self.seat: Seat | None = None
+        self.token: str | None = None
+        self.offset = 0
+        self.got: list[tuple[str, int]] = []
+        self.is_in = True
+
+    def connect(self, node: Node) -> None:
+        """Connect to a node; to go to another one twice takes longer than what was under way as she left the first."""
+        if self.seat is not None and self.seat.node is not node:
+            if self.life.is_moving:
+                self.life.settle()
+            self.life.is_moving = True
+        if self.seat is not None and self.seat.is_open and self.life.rng.random() < 0.3:
+            self.seat.close(1006, "")
+        self.seat = Seat(next(self.life.sockets), node)
+        self.is_in = False
+        self.life.note("connect", node.name, self.offset)
+        resume = None if self.token is None else Resume(token=self.token, offset=self.offset)
+        node.spawn(node.enter(ANN, self.seat, resume))
+
+    def read(self) -> None:
+        assert self.seat is not None
+        frame = json.loads(self.seat.came.popleft())
+        self.life.note("read", frame)
+        if "token" in frame:
+            self._enter(frame["token"], is_recovered=frame["recovered"])
+            return
+        said = frame["data"]["sender"], frame["data"]["number"]
+        assert said not in self.got, f"{said} came twice"
+        assert frame["offset"] == self.offset + 1
+        via = self.life.first_over[said]
+        before = [number for sender, number in self.got if self.life.first_over[sender, number] == via]
+        assert said[1] > max(before, default=0), f"{said} came after {before}"
+        self.got.append(said)
+        self.offset += 1
+
+    def confirm(self) -> None:
+        assert self.seat is not None
+        if self.seat.is_open:
+            self.seat.node.hub.confirm(ANN)
+            self.seat.node.hub.handled(ANN, self.offset)
+
+    def _enter(self, token: str | None, *, is_recovered: bool) -> None:
+        self.token, self.is_in = token, True
+        if not is_recovered:
+            self.life.starts += 1
+            self.offset, self.got = 0, []
+            self.life.excuse()
+
+
+class Life:
+    """One life; `pass_on` moves something on, whatever may go next."""
+
+    def __init__(self, seed: int, deaths: float) -> None:
+        self.deaths = deaths
+        self.rng = Random(seed)
+        self.now = 0.0
+        self.store = Store()
+        self.names, self.sockets = count(1), count(1)
+        self.nodes: list[Node] = []
+        self.dead: list[Node] = []
+        self.mourned: set[tuple[str, str]] = set()
+        self.log: list[tuple[object, ...]] = []
+        self.starts = 0
+        self.excused: set[tuple[str, int]] = set()
+        self.is_moving = False
+        self.first_over: dict[tuple[str, int], tuple[str, int]] = {}
+        for _ in range(NODES):
+            self._begin_node()
+        self.client = Client(self)
+        self.silent: list[Talker] = []
+        self.talkers = [Talker(self, name, is_marked=name != "cat") for name in ("bob", "eve", "cat")]
+        self.client.connect(self.node())
+        self.settle()
+
+    def note(self, *about: object) -> None:
+        self.log.append((round(self.now, 2), *about))
+
+    def node(self, but: Node | None = None) -> Node:
+        return self.rng.choice([node for node in self.nodes if node is not but])
+
+    def excuse(self) -> None:
+        """What is acknowledged by now need not arrive any more: she has started over."""
+        for talker in self.talkers + self.silent:
+            for words in talker.said:
+                self.excused.add((words.sender, words.number))
+
+    def act(self) -> None:
+        """Have somebody do something."""
+        doings: list[tuple[Callable[[], None], float]] = [
+            (lambda: self.rng.choice(self.talkers).say(), 8),
+            (lambda: self.rng.choice(self.talkers).move(), 1),
+            (self._reconnect, 2),
+            (self._drop, 0.5),
+            (self.client.confirm, 2),
+            (self._die, self.deaths),
+            (self._wait, WAITS),
+        ]
+        chosen, weights = zip(*doings, strict=True)
+        self.rng.choices(chosen, weights)[0]()
+        self._end_turns()
+
+    def pass_on(self) -> bool:
+        """Move one thing on; False if nothing is under way."""
+        moves = [move for node in self.nodes for move in node.moves()]
+        moves += [partial(self._carry_out, node) for node in self.nodes + self.dead if node.up]
+        moves += [partial(self._answer, node) for node in self.nodes if node.line.asked]
+        if self.client.seat is not None and self.client.seat.came:
+            moves.append(self.client.read)
+        if not moves:
+            return False
+        self.rng.choice(moves)()
+        self._end_turns()
+        return True
+
+    def settle(self) -> None:
+        """Have all go on until nothing is under way."""
+        while self.pass_on():
+            pass
+        self.is_moving = False
+
+    def end(self) -> None:
+        """Have all come to rest, and everybody send again what was not acknowledged."""
+        for _ in range(4):
+            self._mourn()
+            self.settle()
+            self._tick(LONG)
+            self.settle()
+            if self.client.seat is None or not self.client.seat.is_open or not self.client.is_in:
+                self.client.connect(self.node())
+            for talker in list(self.talkers):
+                if talker.node not in self.nodes or talker.is_waiting:
+                    talker.move()
+        self.settle()
+
+    def _end_turns(self) -> None:
+        for node in self.nodes:
+            node.turns.end()
+
+    def _carry_out(self, node: Node) -> None:
+        command = node.up.popleft()
+        answer = self.store.execute(command)
+        self.note(node.name, command[0], command[4] if command[0] == "EVALSHA" else command[1], answer)
+        node.answers.there.append(answer)
+
+    def _answer(self, node: Node) -> None:
+        node.line.asked.pop(self.rng.randrange(len(node.line.asked)))()
+
+    def _begin_node(self) -> None:
+        self.nodes.append(Node(f"n{next(self.names)}", self.store, lambda: self.now))
+
+    def _reconnect(self) -> None:
+        if self.client.is_in:
+            self.client.connect(self.node())
+
+    def _drop(self) -> None:
+        seat = self.client.seat
+        if seat is not None and seat.is_open and self.client.is_in:
+            seat.close(1006, "")
+
+    def _die(self) -> None:
+        """Have a node die, not just as she moves; what it sent stays under way.
+
+        What it wrote is read by the store before anybody can have noticed.
+        """
+        if self.is_moving:
+            self.settle()
+        node = self.node()
+        while node.up:
+            self._carry_out(node)
+        self.note("die", node.name)
+        self.nodes.remove(node)
+        self.dead.append(node)
+        del self.store.told[f"mesh:node:{node.name}"]
+        for task in node.tasks:
+            task.close()
+        self._begin_node()
+        seat = self.client.seat
+        if seat is not None and seat.node is node:
+            seat.is_open, self.client.is_in = False, True
+        for talker in list(self.talkers):
+            if talker.node is node:
+                talker.move()
+
+    def _wait(self) -> None:
+        """Have time pass: a little, or much, in which all that is under way arrives."""
+        is_long = self.rng.random() < 0.3
+        if is_long:
+            self.settle()
+        self._tick(self.rng.choice([0.5, 1.2, LONG]) if is_long else BRIEF)
+        if is_long and self.rng.random() < 0.5:
+            self._mourn()
+
+    def _tick(self, seconds: float) -> None:
+        self.now += seconds
+        self.note("tick")
+        for node in self.nodes:
+            node.relay.tick()
+        self._end_turns()
+
+    def _mourn(self) -> None:
+        """Have everybody learn who is gone, which takes longer than anything that is under way."""
+        self.settle()
+        for node in self.rng.sample(self.nodes, len(self.nodes)):
+            for dead in self.dead:
+                if (node.name, dead.name) not in self.mourned:
+                    self.mourned.add((node.name, dead.name))
+                    node.bus.lose(dead.name)
+                    node.bus.watcher.gone(dead.name)
+            home = node.bus.home(ANN)
+            if home is not None and home.node in {dead.name for dead in self.dead}:
+                node.bus.watcher.orphaned(ANN, home)
+
+
+def live(seed: int, deaths: float) -> Life:
+    """Live, and come to rest; what went wrong is told with all that happened."""
+    life = Life(seed, deaths)
+    try:
+        for _ in range(STEPS):
+            life.act()
+            while life.rng.random() < BUSY and life.pass_on():
+                pass
+        life.end()
+        check(life)
+    except AssertionError as error:
+        error.add_note("\n".join(map(str, life.log)))
+        raise
+    return life
+
+
+def check(life: Life) -> None:
+    """Every message that was acknowledged has arrived, and every one that can be sent again was acknowledged."""
+    for talker in life.talkers + life.silent:
+        for words in talker.said:
+            if words.is_known and (words.sender, words.number) not in life.excused:
+                assert (words.sender, words.number) in life.client.got, f"{words.sender} {words.number} is lost"
+        assert not talker.is_waiting
+    assert all(not node.relay.waiting for node in life.nodes)
+
+
+@pytest.mark.parametrize("seed", range(LIVES))
+def test_lives(seed: int) -> None:
+    """She goes from node to node, and so do those who send to her."""
+    live(seed, deaths=0)
+
+
+@pytest.mark.parametrize("seed", range(DEADLY_LIVES))
+def test_deaths(seed: int) -> None:
+    """Nodes die, too."""
+    live(seed, deaths=DEATHS)

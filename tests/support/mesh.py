@@ -1,0 +1,360 @@
+"""Several nodes in one process: what delivers is the real thing, Redis is a double, with any delay between them.
+
+What a node writes goes to the store in one queue, and the answers come back in another. Changes, and what other nodes
+sent, come to it in a third, in the order in which the store told them. Nothing moves by itself.
+"""
+
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, cast
+
+import anyio
+from msgspec import Struct
+
+from app.delivery.cluster import cluster
+from app.delivery.handover import Handover
+from app.delivery.hub import Endpoint, Hub
+from app.delivery.mail import Mail
+from app.delivery.nodes import Followers, Nodes
+from app.delivery.outbox import Flusher, Outbox
+from app.delivery.presence import Presence
+from handlers.ports import Socket
+from schemas.auth import Resume
+from schemas.capabilities import Spoken
+from schemas.errors import CloseCode
+from schemas.peers import Profile
+from stores.base import Holder, Peer, Revocation, User
+from stores.bus import Home
+from stores.redis import scripts
+from stores.redis.bus import RedisBus
+from stores.redis.client import Argument, Client, Wire
+from stores.redis.pipe import _call_all
+from stores.redis.records import RedisPeers
+from stores.redis.replica import Replica
+from stores.redis.rows import json as encoded
+from stores.redis.rows import peer_of
+from stores.redis.space import Space
+from tests.support.doubles import CountingIds, RecordingTransport, Turns
+
+SPOKEN: Spoken = frozenset({"resume", "acks"})
+SPACE = Space("mesh")
+MOST_MARKS = 64
+PLENTY = 1 << 30
+
+
+class Kept(Struct):
+    """What is kept for a user, as `scripts.WRITE` has it; `opened` is by which fence and write its tokens were."""
+
+    tokens: bytes | None = None
+    opened: tuple[int, int] | None = None
+    last: int = 0
+    seen: bytes | None = None
+    mail: list[bytes] = []
+    marks: list[bytes] = []
+
+    def is_stale(self, fence: int, serial: int) -> bool:
+        return self.opened is not None and self.opened[0] == fence and serial <= self.opened[1]
+
+    def keep(self, first: int, last: int, seen: str, frames: list[bytes], marks: bytes) -> None:
+        have = self.last
+        if last <= have:
+            return
+        begin = last - len(frames)
+        self.mail = [] if begin > have else self.mail
+        self.mail = self.mail + frames[max(0, have - begin) :]
+        self.mail = self.mail[first - last - 1 :] if last >= first else []
+        self.last, self.seen = last, seen.encode()
+        if marks:
+            self.marks = [*self.marks, marks][-MOST_MARKS:]
+
+    def open(self, opened: tuple[int, int], tokens: str, is_new: bool, last: int) -> None:
+        if is_new:
+            self.mail, self.last = [], last
+        self.tokens, self.opened = tokens.encode(), opened
+
+
+class Store:
+    """What Redis has of the users without an org; `execute` and `change` do what its scripts do."""
+
+    def __init__(self) -> None:
+        self.version = self.fence = 0
+        self.homes: dict[str, Home] = {}
+        self.holders: dict[str, bytes] = {}
+        self.peers: dict[str, bytes] = {}
+        self.kept: dict[str, Kept] = {}
+        self.told: dict[str, deque[tuple[str, bytes]]] = {}
+
+    def execute(self, command: list[Argument]) -> object:
+        """Do a command of a node's pipe."""
+        name, first, *rest = command
+        if name == "PUBLISH":
+            queue = self.told.get(str(first))
+            if queue is not None:
+                queue.append(("parcels", cast("bytes", rest[0])))
+            return 0
+        _, _, writes, _, _, node, *arguments = rest
+        return self.write(str(node), cast("bytes", writes), cast("list[bytes]", arguments))
+
+    def write(self, node: str, writes: bytes, arguments: list[bytes]) -> list[int]:
+        """See `scripts.WRITE`."""
+        answers = []
+        for kind, user, fence, serial, *about in json.loads(writes):
+            count = about[3] if kind == "keep" else -1
+            marks, frames = (arguments[0], arguments[1 : count + 1]) if kind == "keep" else (b"", [])
+            del arguments[: count + 1]
+            home = self.homes.get(user)
+            if home is None or home.fence != fence:
+                answers.append(0 if home else 2)
+                continue
+            answers.append(1)
+            kept = self.kept.setdefault(user, Kept())
+            if kept.is_stale(fence, serial):
+                continue
+            if kind == "keep":
+                first, last, seen, _ = about
+                kept.keep(first, last, seen, frames, marks)
+            elif kind == "open":
+                kept.open((fence, serial), *about)
+            else:
+                self._forget(node, user)
+        return answers
+
+    def load(self, user: str) -> list[object]:
+        """See `scripts.LOAD_BOX`."""
+        kept = self.kept.get(user) or Kept()
+        return [kept.tokens, kept.last, kept.seen, kept.marks, kept.mail]
+
+    def change(self, script: str, node: str, user: str, *about: Any) -> list[Any]:
+        """See the scripts of these names."""
+        if script == scripts.CLAIM:
+            before = self.holders.get(user)
+            self.holders[user] = about[0]
+            return [self._settle(node, user, about[1]), before]
+        if script == scripts.ADOPT:
+            if self.homes[user].fence != about[0]:
+                return [self.version, 0]
+            if self.holders.get(user) == about[1]:
+                del self.holders[user]
+            return [self._settle(node, user, 0), 1]
+        assert script == scripts.REGISTER
+        if self.holders.get(user) != about[0]:
+            return [self.version, 0]
+        self.peers[user] = about[1]
+        return [self._tell("peer", node, b"1", about[1]), 1]
+
+    def _settle(self, node: str, user: str, socket: int) -> int:
+        self.fence += 1
+        self.homes[user] = Home(node, socket, self.fence)
+        return self._tell("home", node, *map(encoded, (user, node, socket, self.fence)))
+
+    def _forget(self, node: str, user: str) -> None:
+        del self.kept[user]
+        if user not in self.holders and user not in self.peers:
+            del self.homes[user]
+            self._tell("left", node, encoded(user))
+
+    def _tell(self, kind: str, node: str, *about: bytes) -> int:
+        self.version += 1
+        told = b",".join((encoded(kind), encoded(node), b"null", encoded(self.version), *about))
+        for queue in self.told.values():
+            queue.append(("change", b"[" + told + b"]"))
+        return self.version
+
+
+class Until(Awaitable[None]):
+    """Waits for a condition that a `Task` looks at."""
+
+    def __init__(self, is_so: Callable[[], bool]) -> None:
+        self._is_so = is_so
+
+    def __await__(self) -> Generator[Callable[[], bool], None, None]:
+        while not self._is_so():
+            yield self._is_so
+
+
+class Task:
+    """A coroutine that goes on when it is told to."""
+
+    def __init__(self, work: Coroutine[Any, None, None]) -> None:
+        self._work = work
+        self._is_ready: Callable[[], bool] = lambda: True
+        self.is_over = False
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_ready()
+
+    def go_on(self) -> None:
+        try:
+            self._is_ready = self._work.send(None)
+        except StopIteration:
+            self.is_over = True
+
+    def close(self) -> None:
+        self._work.close()
+
+
+class Line:
+    """A node's connections to the store, in place of a `Client`: one for writes, and one for each question."""
+
+    def __init__(self, node: str, store: Store) -> None:
+        self.node = node
+        self.space = SPACE
+        self.patience = 1.0
+        self.replica: Replica
+        self._store = store
+        self.asked: list[Callable[[], None]] = []
+
+    async def run(self, _script: str, _key: str, user: str) -> object:
+        return await self._ask(partial(self._store.load, user))
+
+    async def change(self, script: str, _org: None, *about: object) -> list[Any]:
+        answer = await self._ask(partial(self._store.change, script, self.node, *about))  # type: ignore[arg-type]
+        await Until(lambda: self.replica._orgs[None].version >= answer[0])
+        return answer
+
+    async def _ask(self, question: Callable[[], list[Any]]) -> list[Any]:
+        answers: list[list[Any]] = []
+        self.asked.append(lambda: answers.append(question()))
+        await Until(lambda: bool(answers))
+        return answers[0]
+
+
+class Answers:
+    """The answers of the store that have come, in place of a `Wire`."""
+
+    def __init__(self) -> None:
+        self.there: deque[object] = deque()
+
+    async def answers(self, count: int) -> list[object]:
+        return [self.there.popleft() for _ in range(count)]
+
+
+class Seat(RecordingTransport):
+    """A client's socket: `came` is what was written to it, which the client is yet to read."""
+
+    def __init__(self, number: int, node: "Node") -> None:
+        super().__init__()
+        self.holder = Holder(node.name, number)
+        self.node = node
+        self.address = b"here"
+        self.spoken = SPOKEN
+        self.outbox = Outbox(self, node.flusher, PLENTY, self.supersede)
+        self.came: deque[bytes] = deque()
+        self.is_open = True
+
+    def write(self, payloads: list[bytes]) -> None:
+        self.came += payloads
+
+    def supersede(self) -> None:
+        self.close(CloseCode.SUPERSEDED, "")
+
+    def close(self, code: int, reason: str) -> None:
+        self.is_open = False
+        self.outbox.close()
+        self.node.lose(self)
+
+    def revoke(self, revocation: Revocation) -> User | None:
+        return None
+
+
+class Node:
+    """One node, as `app.runtime` puts it together; the queues are for the test to move on."""
+
+    def __init__(self, name: str, store: Store, monotonic: Callable[[], float]) -> None:
+        self.name = name
+        self.line = Line(name, store)
+        self.replica = self.line.replica = Replica(cast("Client", self.line))
+        self.replica._orgs[None].version = store.version
+        self.told = store.told[SPACE.node(name)] = deque()
+        self.bus = RedisBus(cast("Client", self.line), self.replica)
+        self.pipe = self.bus._pipe
+        self.pipe.is_away = False
+        self.up: deque[list[Argument]] = deque()
+        self.answers = Answers()
+        self.peers = RedisPeers(cast("Client", self.line), self.replica, 1.0)
+        self.turns, self.tasks = Turns(), list[Task]()
+        self.flusher = Flusher(self.turns.call_soon, self.turns.call_later, PLENTY)
+        self.endpoints: dict[int, Seat] = {}
+        made = cluster(self.bus, monotonic)
+        assert made is not None
+        self.relay, self.ledger = made.relay, made.ledger
+        directory, endpoints = self.replica.directory, cast("dict[int, Endpoint]", self.endpoints)
+        self.presence = Presence(directory, 10, has_nodes=True)
+        self.mail = Mail(events=PLENTY, size=PLENTY, total_size=PLENTY, on_overflow=lambda _: None)
+        ids = CountingIds()
+        self.hub = Hub(endpoints, self.mail, self.presence, directory, lambda of: ids(f"{name} {of}"), cluster=made)
+        self.handover = Handover(endpoints, self.hub, self.mail, self.presence, made)
+        self.relay.deliver = self.handover.deliver
+        followers = Followers(self._adopt, self._adopt, self._enforce, self.spawn)
+        self.bus.watcher = Nodes(self.bus, directory, made, self.handover, followers)
+        for user, home in store.homes.items():
+            self.replica._put_home(User(user), home)
+        for peer in store.peers.values():
+            self.replica.directory.put_peer(peer_of(peer), 1)
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        self.tasks.append(Task(cast("Coroutine[Any, None, None]", work)))
+
+    def lose(self, seat: Seat) -> None:
+        """Take note that a socket is closed."""
+        self.endpoints.pop(seat.holder.socket, None)
+        for user in list(self.presence.links):
+            self.hub.lost(user, cast("Endpoint", seat))
+
+    async def enter(self, user: User, seat: Seat, resume: Resume | None) -> None:
+        """Do what follows from AUTH, and from PEER_REGISTER where the client has to start over."""
+        socket = cast("Socket", seat)
+        self.endpoints[seat.holder.socket] = seat
+        previous = await self.peers.claim(user, seat.holder)
+        if previous is not None:
+            self.hub.detach(user)
+            self.hub.supersede(previous)
+        token = None if resume is None else await self.hub.recover(user, resume, socket)
+        is_recovered = token is not None
+        if token is None:
+            token = await self.hub.admit(user, socket)
+        seat.outbox.put(encoded({"token": token, "recovered": is_recovered}))
+        if await self.peers.register(_peer(user), seat.holder):
+            self.hub.attach(user, socket)
+
+    async def _adopt(self, user: User, home: Home) -> None:
+        if await self.bus.adopt(user, home):
+            self.handover.adopt(user, SPOKEN, await self.bus.load(user))
+
+    async def _enforce(self, revocation: Revocation) -> None:
+        pass
+
+    def send(self) -> None:
+        """Put what is due on its way to the store."""
+        self.pipe._due = anyio.Event()
+        load = self.pipe._load()
+        self.up += [list(command) for command in load.commands]
+        _call_all(load.sent)
+
+    def take_answers(self) -> None:
+        """Take the answers to the oldest load."""
+        Task(self.pipe._answer(cast("Wire", self.answers))).go_on()
+
+    def hear(self) -> None:
+        """Take in what the store told next."""
+        kind, data = self.told.popleft()
+        (self.replica.hear if kind == "change" else self.bus.hear)(data)
+
+    def moves(self) -> list[Callable[[], None]]:
+        """Return what could happen next here."""
+        moves: list[Callable[[], None]] = []
+        if self.pipe._due.is_set():
+            moves.append(self.send)
+        if self.pipe._loads and len(self.answers.there) >= len(self.pipe._loads[0].commands):
+            moves.append(self.take_answers)
+        if self.told:
+            moves.append(self.hear)
+        self.tasks = [task for task in self.tasks if not task.is_over]
+        return moves + [task.go_on for task in self.tasks if task.is_ready]
+
+
+def _peer(user: User) -> Peer:
+    return Peer(user, Profile(user.id, "guest", "other"), "online", b"here", spoken=SPOKEN)
