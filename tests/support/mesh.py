@@ -27,8 +27,8 @@ from schemas.errors import CloseCode
 from schemas.peers import Profile
 from stores.base import Holder, Peer, Revocation, User
 from stores.bus import Home
-from stores.redis import scripts
 from stores.redis.bus import RedisBus
+from stores.redis.changer import Changer
 from stores.redis.client import Argument, Client, Wire
 from stores.redis.pipe import _call_all
 from stores.redis.records import RedisPeers
@@ -126,19 +126,19 @@ class Store:
         kept = self.kept.get(user) or Kept()
         return [kept.tokens, kept.last, kept.seen, kept.marks, kept.mail]
 
-    def change(self, script: str, node: str, user: str, *about: Any) -> list[Any]:
-        """See the scripts of these names."""
-        if script == scripts.CLAIM:
+    def change(self, name: str, node: str, user: str, *about: Any) -> list[Any]:
+        """See `scripts.CHANGE`; the answer begins with the version."""
+        if name == "claim":
             before = self.holders.get(user)
             self.holders[user] = about[0]
             return [self._settle(node, user, about[1]), before]
-        if script == scripts.ADOPT:
+        if name == "adopt":
             if self.homes[user].fence != about[0]:
                 return [self.version, 0]
             if self.holders.get(user) == about[1]:
                 del self.holders[user]
             return [self._settle(node, user, 0), 1]
-        assert script == scripts.REGISTER
+        assert name == "register"
         if self.holders.get(user) != about[0]:
             return [self.version, 0]
         self.peers[user] = about[1]
@@ -159,7 +159,7 @@ class Store:
         self.version += 1
         told = b",".join((encoded(kind), encoded(node), b"null", encoded(self.version), *about))
         for queue in self.told.values():
-            queue.append(("change", b"[" + told + b"]"))
+            queue.append(("change", b"[[" + told + b"]]"))
         return self.version
 
 
@@ -197,7 +197,7 @@ class Task:
 
 
 class Line:
-    """A node's connections to the store, in place of a `Client`: one for writes, and one for each question."""
+    """How a node asks the store, in place of a `Client` and a `Changer`; each question by itself."""
 
     def __init__(self, node: str, store: Store) -> None:
         self.node = node
@@ -210,9 +210,9 @@ class Line:
     async def run(self, _script: str, _key: str, user: str) -> object:
         return await self._ask(partial(self._store.load, user))
 
-    async def change(self, script: str, _org: None, *about: object) -> list[Any]:
-        answer = await self._ask(partial(self._store.change, script, self.node, *about))  # type: ignore[arg-type]
-        await Until(lambda: self.replica._orgs[None].version >= answer[0])
+    async def make(self, name: str, _org: None, *about: object) -> list[Any]:
+        version, *answer = await self._ask(partial(self._store.change, name, self.node, *about))  # type: ignore[arg-type]
+        await Until(lambda: self.replica._orgs[None].version >= version)
         return answer
 
     async def _ask(self, question: Callable[[], list[Any]]) -> list[Any]:
@@ -269,12 +269,12 @@ class Node:
         self.replica = self.line.replica = Replica(cast("Client", self.line))
         self.replica._orgs[None].version = store.version
         self.told = store.told[SPACE.node(name)] = deque()
-        self.bus = RedisBus(cast("Client", self.line), self.replica)
+        self.bus = RedisBus(cast("Client", self.line), self.replica, cast("Changer", self.line))
         self.pipe = self.bus._pipe
         self.pipe.is_away = False
         self.up: deque[list[Argument]] = deque()
         self.answers = Answers()
-        self.peers = RedisPeers(cast("Client", self.line), self.replica, 1.0)
+        self.peers = RedisPeers(cast("Client", self.line), self.replica, cast("Changer", self.line), 1.0)
         self.turns, self.tasks = Turns(), list[Task]()
         self.flusher = Flusher(self.turns.call_soon, self.turns.call_later, PLENTY)
         self.endpoints: dict[int, Seat] = {}

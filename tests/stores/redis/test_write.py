@@ -138,7 +138,7 @@ def test_forgetting(script: Script, kept: str | None) -> None:
     assert script.redis.hexists(f"{script.key}homes", "ann") == (kept is not None)
     script.redis.publish(script.space.changes, "end")
     told = [listener.get_message(timeout=5)["data"] for _ in range(1 if kept else 2)]
-    assert told == [*([] if kept else [b'["left","n",null,1,"ann"]']), b"end"]
+    assert told == [*([] if kept else [b'[["left","n",null,1,"ann"]]']), b"end"]
 
 
 @pytest.mark.parametrize("kind", ["keep", "open", "forget"])
