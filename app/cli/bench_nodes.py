@@ -6,6 +6,7 @@ Each round measures all of it in turn, so that what slows the machine down slows
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -177,7 +178,9 @@ async def _redis(folder: Path) -> AsyncIterator["Redis"]:
         raise click.ClickException("redis-server was not found; Debian has it in the package redis-server")
     port = free_port()
     words = [command, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = await anyio.open_process(words, cwd=folder, stdin=None, stdout=None, stderr=None, start_new_session=True)
+    process = await anyio.open_process(
+        words, cwd=folder, stdin=None, stdout=subprocess.DEVNULL, stderr=None, start_new_session=True
+    )
     redis = Redis(host="127.0.0.1", port=port)
     try:
         await _answers(redis)
