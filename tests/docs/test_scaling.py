@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import anyio
 import pytest
 from redis import Redis
 
@@ -15,6 +14,7 @@ from stores.bus import Mark
 from stores.redis.stores import RedisStores
 from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
+from tests.support.stores import running
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
 ANN, HOLDER = User("ann", "acme"), Holder("node_1", 1)
@@ -40,14 +40,8 @@ async def stores(server: RedisServer, admin: Redis) -> AsyncIterator[RedisStores
     assert needs is not None
     rules = ["on", ">secret", *needs[1].split(), needs[2], needs[3]]
     admin.execute_command("ACL", "SETUSER", "app", *rules)  # type: ignore[no-untyped-call]
-    made = RedisStores(server.url.replace("//", "//app:secret@"), HOLDER.node)
-    async with anyio.create_task_group() as tasks:
-        started = anyio.Event()
-        tasks.start_soon(made.run, started.set)
-        await started.wait()
+    async with running(server.url.replace("//", "//app:secret@"), HOLDER.node) as made:
         yield made
-        tasks.cancel_scope.cancel()
-    await made.close()
 
 
 async def test_keys(stores: RedisStores, admin: Redis) -> None:

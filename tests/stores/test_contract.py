@@ -26,8 +26,8 @@ from stores.base import (
     User,
 )
 from stores.memory import MemoryStores
-from stores.redis.stores import RedisStores
 from tests.support.redis import RedisServer
+from tests.support.stores import running
 
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
 FAR_ANN = User("ann", "acme")
@@ -45,14 +45,8 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
         yield MemoryStores()
         return
     redis: RedisServer = request.getfixturevalue("redis")
-    made = RedisStores(redis.namespace(uuid4().hex), "node")
-    async with anyio.create_task_group() as tasks:
-        started = anyio.Event()
-        tasks.start_soon(made.run, started.set)
-        await started.wait()
+    async with running(redis.namespace(uuid4().hex), "node") as made:
         yield made
-        tasks.cancel_scope.cancel()
-    await made.close()
 
 
 def peer(user: User, lapses_at: float | None = None) -> Peer:

@@ -10,8 +10,8 @@ from schemas.peers import Profile
 from stores.base import Holder, Peer, StoreUnreachableError, User
 from stores.redis.changes import Change, changes_of
 from stores.redis.stores import RedisStores
-from tests.stores.redis.test_kept import running
 from tests.support.redis import RedisServer
+from tests.support.stores import running
 
 COUNT = 20
 

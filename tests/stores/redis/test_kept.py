@@ -1,7 +1,7 @@
 """What is kept for a user in Redis, and who may write it."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import anyio
@@ -11,21 +11,9 @@ from schemas.peers import Profile
 from stores.base import Holder, Peer, User
 from stores.redis.stores import RedisStores
 from tests.support.redis import RedisServer
+from tests.support.stores import running
 
 ANN = User("ann")
-
-
-@asynccontextmanager
-async def running(url: str, node: str) -> AsyncIterator[RedisStores]:
-    """Run the stores of a node."""
-    made = RedisStores(url, node)
-    async with anyio.create_task_group() as tasks:
-        started = anyio.Event()
-        tasks.start_soon(made.run, started.set)
-        await started.wait()
-        yield made
-        tasks.cancel_scope.cancel()
-    await made.close()
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """An org that is read page by page, while others change it, is in the end as it is in the store."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,6 +23,7 @@ from stores.redis.stores import RedisStores
 from tests.support.client import until
 from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
+from tests.support.stores import running
 
 State = dict[tuple[str, str], bytes]
 
@@ -162,19 +162,6 @@ def paged(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         yield server
 
 
-@asynccontextmanager
-async def running(url: str, node: str) -> AsyncIterator[RedisStores]:
-    """Run a node's stores."""
-    stores = RedisStores(url, node)
-    async with anyio.create_task_group() as tasks:
-        started = anyio.Event()
-        tasks.start_soon(stores.run, started.set)
-        await started.wait()
-        yield stores
-        tasks.cancel_scope.cancel()
-    await stores.close()
-
-
 def known(stores: RedisStores) -> list[object]:
     """Return all that a node knows of the org, in order."""
     directory = stores.directory
@@ -293,3 +280,6 @@ async def test_homes_are_forgotten(redis: RedisServer) -> None:
         await one.peers.claim(User("cat", ORG), Holder("one", 2))
         for node in (one, two):
             await until(lambda node=node: {user.id for user, _ in node.replica.homes()} == {"bob", "cat"})  # type: ignore[misc]
+
+
+# IMPORT

@@ -1,31 +1,14 @@
 """The replica, and a store that was emptied."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import uuid4
-
-import anyio
 
 from schemas.peers import Profile
 from stores.base import Peer, User
-from stores.redis.stores import RedisStores
 from tests.support.client import until
 from tests.support.redis import RedisServer
+from tests.support.stores import running
 
 ANN, BOB = User("ann"), User("bob", "acme")
-
-
-@asynccontextmanager
-async def running(url: str, node: str) -> AsyncIterator[RedisStores]:
-    """Run the stores of a node, which is as far as the store is."""
-    stores = RedisStores(url, node)
-    async with anyio.create_task_group() as tasks:
-        started = anyio.Event()
-        tasks.start_soon(stores.run, started.set)
-        await started.wait()
-        yield stores
-        tasks.cancel_scope.cancel()
-    await stores.close()
 
 
 async def test_restoring_is_told(redis: RedisServer) -> None:

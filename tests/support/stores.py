@@ -1,0 +1,21 @@
+"""The stores of a node on a real Redis, for tests."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from stores.redis.stores import RedisStores
+
+
+@asynccontextmanager
+async def running(url: str, node: str) -> AsyncIterator[RedisStores]:
+    """Run the stores of a node, which is as far as the store is by then."""
+    made = RedisStores(url, node)
+    async with anyio.create_task_group() as tasks:
+        started = anyio.Event()
+        tasks.start_soon(made.run, started.set)
+        await started.wait()
+        yield made
+        tasks.cancel_scope.cancel()
+    await made.close()
