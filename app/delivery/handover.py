@@ -155,5 +155,5 @@ class Handover:
         if box is not None and box.is_numbered:
             if message.number <= box.seen.get(node, 0):
                 return True
-            box.seen[node] = message.number
+            box.saw(node, message.number)
         return self._recognition.was_sent(message.user, message.mark, receipt)

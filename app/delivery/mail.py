@@ -14,6 +14,8 @@ from schemas.capabilities import VERSION_1, Spoken
 from stores.base import User
 from stores.bus import Box
 
+NODES = 64
+
 
 class Mailbox:
     """What one user will get on its return, in order.
@@ -65,6 +67,12 @@ class Mailbox:
         self.is_gone = False
         self.is_live = False
         self.is_broken = False
+
+    def saw(self, node: str, number: int) -> None:
+        """Note how far it came with what a node sent; of very many nodes, as over many restarts, the first are forgotten."""
+        if node not in self.seen and len(self.seen) == NODES:
+            del self.seen[next(iter(self.seen))]
+        self.seen[node] = number
 
     @property
     def first(self) -> int:

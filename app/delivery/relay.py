@@ -205,7 +205,7 @@ class Relay:
         for user in [user for user, held in self.held.items() if self._now - held.since > HOLD_SECONDS]:
             self._release(user)
         if not self.bus.is_away:
-            for channel in self._channels.values():
+            for channel in list(self._channels.values()):
                 self._repeat(channel)
 
     def _repeat(self, channel: Channel) -> None:
