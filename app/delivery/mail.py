@@ -69,7 +69,7 @@ class Mailbox:
         self.is_broken = False
 
     def saw(self, node: str, number: int) -> None:
-        """Note how far it came with what a node sent; of very many nodes, as over many restarts, the first are forgotten."""
+        """Note how far it came with what a node sent; of many nodes, as over many restarts, the first are forgotten."""
         if node not in self.seen and len(self.seen) == NODES:
             del self.seen[next(iter(self.seen))]
         self.seen[node] = number
