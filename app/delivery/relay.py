@@ -235,11 +235,11 @@ class Relay:
         held = self.held.get(user)
         if held is None and missing is not None:
             held = self.held[user] = Held(node, 1 + len(self._channels[node].of(user)), self._now, [], [])
-        if held is None or held.node != node:
+        if held is None:
             return
         if missing is not None:
             held.again.append(missing)
-        held.open -= 1
+        held.open -= held.node == node
         if not held.open:
             self._release(user)
 

@@ -11,6 +11,7 @@ from tests.cluster.conftest import Nodes
 from tests.service.test_admin import ask, expect_revoked
 from tests.service.test_resume import CAPABILITIES, Resumer, resumer
 from tests.support.client import Client, client
+from tests.support.server import Server
 
 COUNT = 200
 
@@ -241,3 +242,35 @@ async def test_revoking(node: Nodes) -> None:
         await ann.join("ann")
         assert ask(first, {"userId": "ann"}).is_success
         await expect_revoked(ann)
+
+
+async def test_sent_again_elsewhere(node: Nodes) -> None:
+    """Who sends a message again over another node is told when it was sent first, wherever its receiver is by now."""
+    nodes = [node(), node()]
+    async with AsyncExitStack() as sockets:
+        ann = await sockets.enter_async_context(resumer(nodes[0]))
+        bob = await sockets.enter_async_context(resumer(nodes[1]))
+        session = await meet(ann, bob)
+        acks = []
+        for turn in range(3):
+            await ann.send("SEND_MESSAGE", sessionId=session, content="once", messageId="m1")
+            acks.append(await ann.until("MESSAGE_ACK"))
+            if turn == 0:
+                assert await bob.content() == "once"
+                ann = await moved(ann, "ann", nodes[1], sockets)
+            if turn == 1:
+                bob = await moved(bob, "bob", nodes[0], sockets)
+        await ann.send("SEND_MESSAGE", sessionId=session, content="twice", messageId="m2")
+        assert (await bob.until("MESSAGE_RECEIVED"))["content"] == "twice"
+    first, *others = acks
+    assert "duplicate" not in first
+    for ack in others:
+        assert (ack["duplicate"], ack["timestamp"], ack["delivered"]) == (True, first["timestamp"], ["bob"])
+
+
+async def moved(who: Resumer, user: str, server: Server, sockets: AsyncExitStack) -> Resumer:
+    """Lose the connection, and resume over another node."""
+    who.cut()
+    again = await sockets.enter_async_context(resumer(server))
+    assert (await again.enter(user, who.token, who.offset))["recovered"]
+    return again
