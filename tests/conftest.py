@@ -18,6 +18,18 @@ settings.load_profile("shared")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the counts of tests/hardening be chosen."""
     parser.addoption("--full", action="store_true", help="run tests/hardening with full counts, not a tenth of each")
+    parser.addoption(
+        "--long", action="store_true", help="run also what has shorter kin elsewhere, as bin/hardening does"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is long and was not asked for."""
+    if config.getoption("--long") or config.getoption("--full"):
+        return
+    is_long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=is_long)
+    items[:] = [item for item in items if item not in is_long]
 
 
 @pytest.fixture(scope="session")
