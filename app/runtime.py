@@ -5,8 +5,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -28,6 +26,7 @@ from app.delivery.mail import Mail
 from app.delivery.nodes import Followers, Nodes
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.delivery.takeover import Takeover
 from app.ops.audit import Append, AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
@@ -51,14 +50,12 @@ from handlers import departures
 from handlers.ports import Limits, Services
 from handlers.table import Route
 from schemas.capabilities import CAPABILITIES
-from schemas.errors import CloseCode
-from stores.base import Revocation, Stores, StoreUnreachableError, User
-from stores.bus import Bus, Home
+from stores.base import Stores, StoreUnreachableError, User
+from stores.bus import Bus
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1
 AGAIN_SECONDS = 0.5
-_Result = TypeVar("_Result")
 
 
 class Plan(Struct, frozen=True):
@@ -184,45 +181,9 @@ class Runtime:
     def _meet(self, bus: Bus, cluster: Cluster, handover: Handover) -> None:
         """Have what happens on other nodes take effect on this one."""
         cluster.relay.deliver = handover.deliver
-        followers = Followers(self._adopt, self._reassert, self._enforce, self.spawn)
+        takeover = Takeover(bus, self.hub, handover, self.services)
+        followers = Followers(takeover.adopt, takeover.reassert, takeover.enforce, self.spawn)
         bus.watcher = Nodes(bus, self.stores.directory, cluster, handover, followers)
-
-    async def _adopt(self, user: User, home: Home) -> None:
-        """Take over a user whose node is gone, unless another node does."""
-        bus, handover = self.stores.bus, self.handover
-        if bus is None or handover is None or not await bus.adopt(user, home):
-            return
-        peer = self.stores.directory.peer(user)
-        if peer is not None:
-            handover.adopt(user, peer.spoken, await _once_reached(partial(bus.load, user)))
-        await _once_reached(partial(departures.abandon, user, self.services))
-
-    async def _reassert(self, user: User, adopted: Home) -> None:
-        """Take back a user whose socket is here, whom another node took over since it took this one for gone.
-
-        If it has connected to another node since then, its socket here is superseded.
-        """
-        bus, handover = self.stores.bus, self.handover
-        if bus is None or handover is None:
-            return
-        socket, written = handover.endpoint(user), handover.written(user)
-        if not isinstance(socket, Connection):
-            return
-        try:
-            is_ours = await bus.reclaim(user, adopted, socket.holder.socket)
-            if is_ours and await departures.reassert(user, socket, self.services):
-                handover.merge(user, await bus.load(user), written)
-            elif is_ours:
-                socket.close(CloseCode.RESTART, "This node was cut off; connect again")
-            elif not self.hub.is_home(user):
-                handover.moved(user, Home(bus.node, socket.holder.socket, 0), is_claimed=True)
-        except StoreUnreachableError:
-            socket.close(CloseCode.RESTART, "This node is cut off; connect again")
-        finally:
-            handover.claimed(user)
-
-    async def _enforce(self, revocation: Revocation) -> None:
-        await departures.enforce(revocation, self.services)
 
     def spawn(self, work: Awaitable[None]) -> None:
         """Run something in a task of the application; what it raises is logged and ends nothing else."""
@@ -395,15 +356,6 @@ async def _keep_running(stores: Stores, started: Callable[[], None], log: Filter
             await anyio.sleep(AGAIN_SECONDS)
         else:
             return
-
-
-async def _once_reached(call: Callable[[], Awaitable[_Result]]) -> _Result:
-    """Return what a call returns, once the store can be reached."""
-    while True:
-        try:
-            return await call()
-        except StoreUnreachableError:
-            await anyio.sleep(AGAIN_SECONDS)
 
 
 def _limits(settings: Settings) -> Limits:
