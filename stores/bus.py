@@ -47,6 +47,13 @@ class Watcher:
         """Take note that the store has lost what was kept in it for users."""
 
 
+class Place(NamedTuple):
+    """The number that a home gave an event, and the fence that it had then."""
+
+    fence: int
+    offset: int
+
+
 class Mark(NamedTuple):
     """By what a message is known that may be sent again, 64 bits, and when it was sent first: a `Clock.timestamp`."""
 
@@ -58,14 +65,17 @@ class Box(Struct):
     """What is kept for a user in the store: encoded events, and for one who can resume its tokens.
 
     The last of `frames` has the number `last`. `seen` is how far it came with what each node sent, `marks` are those of
-    the latest messages.
+    the latest messages. `fence` is that of the home which wrote here last (0 if none did), `bases` have how far it goes
+    with the numbers that each home before that gave, by its fence.
     """
 
-    tokens: tuple[str, ...]
-    last: int
-    frames: list[bytes]
-    seen: dict[str, int]
-    marks: list[Mark]
+    tokens: tuple[str, ...] = ()
+    last: int = 0
+    frames: list[bytes] = []
+    seen: dict[str, int] = {}
+    marks: list[Mark] = []
+    fence: int = 0
+    bases: dict[int, int] = {}
 
 
 class Standing(Struct):
@@ -150,8 +160,8 @@ class Bus(Protocol):
         """Write an event for the user; from then on those from `first` to `last` are kept, this being the last.
 
         `seen` is how far the user came with what each node sent, this event included. `kept` is called once it is
-        written, or with False if the user was claimed since then. A store that was emptied knows of no home; what it
-        should have is written once more when that is noticed.
+        written, or with False if the user was claimed since then. So it is if the store was emptied, or lacks what came
+        before this; then all is to be written anew.
         """
         ...
 
@@ -162,8 +172,13 @@ class Bus(Protocol):
         """
         ...
 
-    def open(self, user: User, tokens: Collection[str], *, is_new: bool, last: int = 0) -> None:
-        """Say with which tokens the user can resume; `is_new` drops what was kept, and numbers go on after `last`."""
+    def open(
+        self, user: User, tokens: Collection[str], bases: Mapping[int, int], *, is_new: bool, last: int = 0
+    ) -> None:
+        """Say with which tokens the user can resume, and how far what is kept goes with the numbers of other homes.
+
+        `is_new` drops what was kept, and numbers go on after `last`.
+        """
         ...
 
     async def load(self, user: User) -> Box:

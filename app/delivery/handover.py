@@ -37,7 +37,7 @@ class Handover:
         link, box = self._presence.links.get(user), self._mail.boxes.get(user)
         if (box is not None and box.is_held) or self._ledger.is_contested(user):
             self._relay.defer(node, message, receipt)
-        elif message.offset and (box is None or box.base is None):
+        elif message.place is not None and box is None:
             self._hub.dropped += 1  # the client started over since
         elif self._has(node, message, box, receipt):
             if receipt is not None:
@@ -76,12 +76,15 @@ class Handover:
         if user not in self._presence.links and user not in self._mail.boxes:
             self._mail.hold(user, spoken)
 
-    def adopt(self, user: User, spoken: Spoken, kept: Box) -> None:
-        """Keep what comes for a user whose node is gone, after what that one wrote; not if it was claimed meanwhile."""
-        if not self._hub.is_home(user):
+    def adopt(self, user: User, spoken: Spoken, before: Home, kept: Box) -> None:
+        """Keep what comes for a user whose node is gone, after what that one wrote; not if it came back meanwhile."""
+        known = self._mail.boxes.get(user)
+        if not self._hub.is_home(user) or (known is not None and not known.is_held):
             return
         if "resume" in spoken:
-            self._mail.restore(user, spoken, kept, 0)
+            box = self._mail.restore(user, spoken, kept, 0)
+            box.follow(before.fence, box.last)
+            self._ledger.open(box)
             self._recognition.restore(user, kept.marks)
             self._presence.recall(user)
         else:
@@ -95,35 +98,29 @@ class Handover:
         found = (each for each in self._endpoints.values() if link is not None and each.outbox is link.outbox)
         return next(found, None)
 
-    def written(self, user: User) -> int:
-        """Return up to which number a user's events stand in the store, as far as is known.
+    def merge(self, user: User, kept: Box, before: Home) -> None:
+        """Take in what others wrote for a user whom they took over, though its socket was here all the time.
 
-        What another node numbered after that is taken in from now on.
-        """
-        box = self._mail.boxes.get(user)
-        if box is None:
-            return 0
-        box.base = box.written
-        return box.written
-
-    def merge(self, user: User, kept: Box, written: int) -> None:
-        """Take in what another node wrote for a user whom it took over, though its socket was here all the time.
-
-        Up to `written` that is from here.
+        Where they went on from what this node had numbered stands there by the fence that it had before.
         """
         link = self._presence.links.get(user)
         box = None if link is None else link.box
         if link is None or box is None:
             return
         own = set(map(without_offset, box.frames))
-        box.base = written
+        base = kept.bases.get(before.fence, box.written)
+        box.bases = kept.bases
+        box.follow(kept.fence, kept.last)
         for node, number in kept.seen.items():
             box.seen[node] = max(number, box.seen.get(node, 0))
         for number, frame in enumerate(kept.frames, kept.last - len(kept.frames) + 1):
             payload = without_offset(frame)
-            if number > written and payload not in own:
+            if number > base and payload not in own:
                 link.outbox.put(self._mail.number(box, payload))
+        for mark in kept.marks:
+            self._recognition.was_sent(user, mark, None)
         self._ledger.rewrite(box)
+        self._ledger.precede(link.outbox)
 
     def claimed(self, user: User) -> None:
         """Take note that whether a user could be claimed back is known."""
@@ -149,11 +146,15 @@ class Handover:
 
     def _has(self, node: str, message: Message, box: Mailbox | None, receipt: Receipt | None) -> bool:
         """Whether an event is here already, or was handled by the client over its last node."""
-        if message.offset and box is not None and message.offset <= (box.base or 0):
+        if box is not None and message.place is not None and box.has(message.place):
             self._recognition.was_sent(message.user, message.mark, None)
             return True
+        is_known = False
         if box is not None and box.is_numbered:
-            if message.number <= box.seen.get(node, 0):
-                return True
-            box.saw(node, message.number)
-        return self._recognition.was_sent(message.user, message.mark, receipt)
+            is_known = message.number <= box.seen.get(node, 0)
+            if not is_known:
+                box.saw(node, message.number)
+        is_known = is_known or self._recognition.was_sent(message.user, message.mark, receipt)
+        if is_known and box is not None and receipt is not None and message.mark is not None:
+            self._ledger.await_first(box, message.mark, receipt)
+        return is_known

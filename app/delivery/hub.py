@@ -18,7 +18,7 @@ from schemas.capabilities import VERSION_1, Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from stores.base import Directory, Holder, Peer, Revocation, User
-from stores.bus import Mark
+from stores.bus import Box, Mark
 
 
 class Endpoint(Protocol):
@@ -119,9 +119,13 @@ class Hub:
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
         """See `Delivery`."""
         box = self._boxes.get(user)
-        is_loaded = self._cluster is not None and (box is None or not box.is_numbered)
-        if self._cluster is not None and is_loaded:
-            box = await self._load(self._cluster, user, resume, socket)
+        kept = None
+        if self._cluster is not None and (box is None or not box.is_numbered):
+            kept = await self._cluster.ledger.load(user)
+            box = self._boxes.get(user)
+        is_loaded = kept is not None and (box is None or not box.is_numbered)
+        if self._cluster is not None and kept is not None and is_loaded:
+            box = self._restore(self._cluster, user, resume, socket, kept)
         if box is None or not box.can_resume(resume):
             self.resumes["refused"] += 1
             return None
@@ -339,6 +343,8 @@ class Hub:
         if not cluster.recognition.was_sent(user, mark, receipt):
             return False
         (receipt.queued if link is None else receipt.delivered).append(user.id)
+        if box is not None:
+            cluster.ledger.await_first(box, mark, receipt)
         return True
 
     def _open(self, user: User, socket: Socket) -> str:
@@ -360,9 +366,8 @@ class Hub:
         if self._directory.peer(user) is not None:
             self._mail.open(user, socket.spoken)
 
-    async def _load(self, cluster: Cluster, user: User, resume: Resume, socket: Socket) -> Mailbox | None:
-        """Return what another node kept for a user; None if its home is elsewhere again by then."""
-        kept = await cluster.ledger.load(user)
+    def _restore(self, cluster: Cluster, user: User, resume: Resume, socket: Socket, kept: Box) -> Mailbox | None:
+        """Return what another node kept for a user; None if its home is elsewhere again by now."""
         if not self.is_home(user):
             return None
         self._presence.recall(user)

@@ -5,17 +5,18 @@ from msgspec import Struct
 from app.delivery.mail import Mailbox
 from app.delivery.outbox import Outbox
 from app.delivery.parcels import Arrival
-from app.delivery.relay import Relay
+from app.delivery.relay import Relay, Sent
 from app.wire.codec import without_offset
 from handlers.ports import Receipt
 from stores.base import User
-from stores.bus import Box, Bus, Home, Mark
+from stores.bus import Box, Bus, Home, Mark, Place
 
 
 class Entry(Struct, eq=False, gc=False):
     """An event that is written down: its payload, its number and what goes with it. Told what came of it by a call.
 
-    `home` is what this node was to the user as it was written. One that was written once more since `is_void`.
+    `home` is what this node was to the user as it was written. One that was written once more since `is_void`. `also`
+    are those of messages that came once more meanwhile.
     """
 
     ledger: "Ledger"
@@ -26,23 +27,33 @@ class Entry(Struct, eq=False, gc=False):
     receipt: Receipt | None
     mark: Mark | None
     is_void: bool = False
+    also: tuple[Receipt, ...] = ()
 
     def __call__(self, is_ours: bool) -> None:  # noqa: FBT001 - as `Bus.keep` calls it
-        """Take note that it is written, or that the user was claimed since."""
-        if is_ours:
-            self.box.written = max(self.box.written, self.offset)
+        """Take note that it is written, or that the user was claimed since, or that all has to be written anew."""
         if not self.is_void:
             self.ledger.written(self, is_refused=not is_ours)
 
     def again(self, home: Home | None) -> "Entry":
         """Return it as it is written once more."""
         self.is_void = True
-        return Entry(self.ledger, home, self.box, self.payload, self.offset, self.receipt, self.mark)
+        return Entry(self.ledger, home, self.box, self.payload, self.offset, self.receipt, self.mark, also=self.also)
+
+    @property
+    def place(self) -> Place | None:
+        """The number that it has here."""
+        return None if self.home is None else Place(self.home.fence, self.offset)
 
     def close(self) -> None:
         """Let go of it: it is known what came of it, and whoever takes it from here."""
         if self.box.writes.get(self.offset) is self:
             del self.box.writes[self.offset]
+
+    def settle(self) -> None:
+        """Have nobody wait for it any more."""
+        for receipt in (self.receipt, *self.also):
+            if receipt is not None:
+                receipt.settle()
 
 
 class Ledger:
@@ -65,10 +76,12 @@ class Ledger:
 
     def open(self, box: Mailbox, *, is_new: bool = False) -> None:
         """Write with which tokens the user can resume; `is_new` drops what was written."""
+        home = self._bus.home(box.user)
         if is_new:
             self._let_go(box.user)
+            box.bases = {} if home is None else {home.fence: 0}
         if box.is_numbered:
-            self._bus.open(box.user, box.tokens, is_new=is_new)
+            self._bus.open(box.user, box.tokens, box.bases, is_new=is_new)
 
     def reopen(self, box: Mailbox, *, is_loaded: bool) -> None:
         """Write the tokens, and all that may not be in the store.
@@ -88,7 +101,7 @@ class Ledger:
         home = self._bus.home(box.user)
         last = box.last if box.is_numbered else len(box.frames)
         first = last - len(box.frames) + 1
-        self._bus.open(box.user, box.tokens, is_new=True, last=first - 1)
+        self._bus.open(box.user, box.tokens, box.bases, is_new=True, last=first - 1)
         for number, frame in enumerate(box.frames, first):
             is_new = box.is_numbered and (number > box.written or number in box.writes)
             kept = self._entry(box, frame, number, home) if is_new else None
@@ -139,10 +152,19 @@ class Ledger:
                 self._pass_on(entry)
             return
         entry.close()
+        box = entry.box
+        box.written = max(box.written, min(entry.offset, next(iter(box.writes), box.last + 1) - 1))
         if relay.held:
-            relay.written(user, None)
-        if entry.receipt is not None:
-            entry.receipt.settle()
+            relay.written(user, [])
+        entry.settle()
+
+    def await_first(self, box: Mailbox, mark: Mark, receipt: Receipt) -> None:
+        """Have the receipt of a message that came once more wait, should it not be written yet."""
+        for entry in reversed(box.writes.values()):
+            if isinstance(entry, Entry) and entry.mark is not None and entry.mark.key == mark.key:
+                receipt.hold()
+                entry.also += (receipt,)
+                return
 
     def contest(self, user: User) -> None:
         """Have what is to be written for a user wait until it is known whether this node can claim it back."""
@@ -171,9 +193,8 @@ class Ledger:
             if entry.is_void:
                 continue
             entry.close()
-            self._relay.written(user, None)
-            if entry.receipt is not None:
-                entry.receipt.settle()
+            self._relay.written(user, [])
+            entry.settle()
 
     def _entry(self, box: Mailbox, frame: bytes, number: int, home: Home | None) -> Entry:
         """Return an entry for what is written once more."""
@@ -185,19 +206,23 @@ class Ledger:
 
     def _pass_on(self, entry: Entry) -> None:
         """Send an entry to its user's new home; if that is still this node, wait until the mailbox is written anew."""
-        user, relay, receipt = entry.box.user, self._relay, entry.receipt
+        user, relay = entry.box.user, self._relay
         home = self._bus.home(user)
         if home is not None and home.node == self._bus.node and not entry.box.is_gone:
             self._refused.setdefault(user, []).append(entry)
             return
         entry.close()
-        again = None
-        if relay.elsewhere(user) is None and not entry.box.is_gone:
-            pass
-        elif isinstance(receipt, Arrival):
-            receipt.is_moved, receipt.offset = True, entry.offset
-        else:
-            again = relay.message(user, entry.payload, receipt=receipt, mark=entry.mark, offset=entry.offset)
-        relay.written(user, again)
-        if receipt is not None:
-            receipt.settle()
+        is_elsewhere = relay.elsewhere(user) is not None or entry.box.is_gone
+        relay.written(user, self._again(entry) if is_elsewhere else [])
+        entry.settle()
+
+    def _again(self, entry: Entry) -> list[Sent]:
+        """Return it as this node has to send it again, unless that is for others to do."""
+        user, payload, mark, place = entry.box.user, entry.payload, entry.mark, entry.place
+        again: list[Sent] = []
+        for receipt in (entry.receipt, *entry.also):
+            if isinstance(receipt, Arrival):
+                receipt.is_moved, receipt.place = True, place
+            else:
+                again.append(self._relay.message(user, payload, receipt=receipt, mark=mark, place=place))
+        return again

@@ -12,9 +12,10 @@ from app.wire.codec import with_offset
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from stores.base import User
-from stores.bus import Box
+from stores.bus import Box, Place
 
 NODES = 64
+HOMES = 16
 
 
 class Mailbox:
@@ -25,12 +26,13 @@ class Mailbox:
     user's last socket. One that lost something that its user was still to get is broken, and empty.
 
     Up to `written` it stands in a store, too; what is on its way there is in `writes`, by offset. `seen` is how far it
-    came with what each node sent. Where the client goes on from another node, `base` is where this one began to number
-    (else None). One that `is_held` is yet to be read from there, and one that `is_gone` went on to another node.
+    came with what each node sent. `bases` have how far it goes with the numbers that the homes before this one gave, by
+    their fences; the first is of the one over which the client started anew. One that `is_held` is yet to be read from
+    there, and one that `is_gone` went on to another node.
     """
 
     __slots__ = (
-        "base",
+        "bases",
         "frames",
         "is_broken",
         "is_gone",
@@ -59,7 +61,7 @@ class Mailbox:
         self.sent = 0
         self.written = 0
         self.writes: dict[int, object] = {}
-        self.base: int | None = None
+        self.bases: dict[int, int] = {}
         self.seen: dict[str, int] = {}
         self.socket = 0
         self.tokens: tuple[str, ...] = ()
@@ -73,6 +75,19 @@ class Mailbox:
         if node not in self.seen and len(self.seen) == NODES:
             del self.seen[next(iter(self.seen))]
         self.seen[node] = number
+
+    def follow(self, fence: int, last: int) -> None:
+        """Note how far it goes with the numbers of a home before this one; of many the first are forgotten."""
+        self.bases[fence] = last
+        if len(self.bases) > HOMES:
+            del self.bases[next(iter(self.bases))]
+
+    def has(self, place: Place) -> bool:
+        """Whether an event that another home numbered is in it, or was handled by the client.
+
+        So it is for one who started anew since then: what was on its way at that time is not to come.
+        """
+        return place.offset <= self.bases.get(place.fence, 0) or place.fence < min(self.bases, default=0)
 
     @property
     def first(self) -> int:
@@ -128,9 +143,11 @@ class Mail:
         """
         self.take(user)
         box = self.boxes[user] = Mailbox(user, spoken)
-        box.tokens, box.seen = kept.tokens, kept.seen
-        box.last = box.sent = box.base = max(kept.last, offset)
+        box.tokens, box.seen, box.bases = kept.tokens, kept.seen, kept.bases
+        box.last = box.sent = max(kept.last, offset)
         box.written = kept.last
+        if kept.fence:
+            box.follow(kept.fence, box.last)
         if offset <= kept.last:
             box.frames.extend(kept.frames)
             self._add(box, sum(map(len, kept.frames)))

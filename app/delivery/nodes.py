@@ -16,7 +16,7 @@ from app.delivery.parcels import Arrival, Confirmation, Message, Turn, parcels_o
 from handlers.ports import Receipt
 from schemas.capabilities import Spoken
 from stores.base import Directory, Peer, Revocation, User
-from stores.bus import Bus, Home, Watcher
+from stores.bus import Bus, Home, Place, Watcher
 
 CONFIRMATION_BYTES = 100
 
@@ -56,7 +56,7 @@ class Followers(Struct, frozen=True):
     """What follows from what other nodes do, each run in a task of the application by `spawn`."""
 
     adopt: Callable[[User, Home], Awaitable[None]]
-    reassert: Callable[[User, Home], Awaitable[None]]
+    reassert: Callable[[User, Home, Home], Awaitable[None]]
     enforce: Callable[[Revocation], Awaitable[None]]
     spawn: Callable[[Awaitable[None]], None]
 
@@ -123,10 +123,10 @@ class Nodes(Watcher):
         """See `Watcher`. One adopted while it is here, since this node was taken for gone, is claimed back."""
         if after.socket:
             self._relay.back(after.node)
-        was_here = before is not None and before.node == self._bus.node
-        if was_here and not after.socket and self._house.is_here(user):
+        is_ours = before is not None and before.node == self._bus.node
+        if before is not None and is_ours and not after.socket and self._house.is_here(user):
             self._ledger.contest(user)
-            self._follow.spawn(self._follow.reassert(user, after))
+            self._follow.spawn(self._follow.reassert(user, before, after))
             return
         if before is None or before.node != after.node:
             self._move(user, before, after)
@@ -184,11 +184,11 @@ def _confirmation(run: list[Arrival]) -> Confirmation:
     """Return what became of messages that had their turns one after the other."""
     queued: list[int] = []
     lost: list[int] = []
-    moved: dict[int, int] = {}
+    moved: dict[int, Place | None] = {}
     known: dict[int, str] = {}
     for arrival in run:
         if arrival.is_moved:
-            moved[arrival.turn] = arrival.offset
+            moved[arrival.turn] = arrival.place
         elif arrival.queued:
             queued.append(arrival.turn)
         elif not arrival.delivered:

@@ -7,14 +7,14 @@ from msgspec import Raw, Struct
 
 from handlers.ports import Receipt
 from stores.base import User
-from stores.bus import Mark
+from stores.bus import Mark, Place
 
 
 class Message(Struct, array_like=True, tag=1, frozen=True, gc=False):
     """An encoded event for a user whose home is another node, as `Delivery.send` has it.
 
     `number` counts what its sender's node sends, wherever it goes, and stays with it should it have to go again. One
-    that the user's last home had numbered already has the `offset` that it had there.
+    that the user's last home had numbered already has the `place` that it had there.
     """
 
     user: User
@@ -23,7 +23,7 @@ class Message(Struct, array_like=True, tag=1, frozen=True, gc=False):
     names: tuple[User, ...]
     number: int
     mark: Mark | None = None
-    offset: int = 0
+    place: Place | None = None
 
 
 class Turn(Struct, array_like=True, tag=2, frozen=True, gc=False):
@@ -37,7 +37,7 @@ class Confirmation(Struct, array_like=True, tag=3, frozen=True):
     """What became of the messages whose turns are `first` to `last`: delivered, but for those named.
 
     `queued` are kept for a user who is away, `lost` are neither. `moved` are for a user whose home is elsewhere by now;
-    one that this node had handed over, but could not write down any more, has the offset that it had there, else 0.
+    one that this node had numbered, but could not write down any more, has the place that it had there.
     `known` had come before, and have the timestamp that they had then.
     """
 
@@ -45,19 +45,19 @@ class Confirmation(Struct, array_like=True, tag=3, frozen=True):
     last: int
     queued: list[int]
     lost: list[int]
-    moved: dict[int, int]
+    moved: dict[int, Place | None]
     known: dict[int, str]
 
 
 class Arrival(Receipt):
     """What becomes of a message that another node sent, in its turn there.
 
-    One that came too late `is_moved`; `offset` is the number that it had got here, if any.
+    One that came too late `is_moved`; `place` is the number that it had got here, if any.
     """
 
     turn: int = 0
     is_moved: bool = False
-    offset: int = 0
+    place: Place | None = None
 
 
 def parcels_of(data: Raw) -> list[Any]:

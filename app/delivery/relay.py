@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from app.delivery.parcels import Arrival, Confirmation, Message, Turn
 from handlers.ports import Receipt
 from stores.base import User
-from stores.bus import Bus, Home, Mark
+from stores.bus import Bus, Home, Mark, Place
 
 LONGEST_WAIT = 20_000
 HOLD_SECONDS = 1.0
@@ -114,12 +114,12 @@ class Relay:
         names: Collection[User] = (),
         receipt: Receipt | None = None,
         mark: Mark | None = None,
-        offset: int = 0,
+        place: Place | None = None,
     ) -> Sent:
         """Return an event as one to be sent, whose receipt waits for what becomes of it."""
         if receipt is not None:
             receipt.hold()
-        return Sent(Message(user, frame, about, tuple(names), next(self._numbers), mark, offset), receipt)
+        return Sent(Message(user, frame, about, tuple(names), next(self._numbers), mark, place), receipt)
 
     def dispatch(self, sent: Sent) -> None:
         """Send a message to wherever its user's home is; to nobody if there is none."""
@@ -166,17 +166,19 @@ class Relay:
             if not is_missing and sent.receipt is not None:
                 _note(sent, sent.receipt, confirmation, queued, lost)
             if is_missing:
-                self._found(node, sent.message.user, _anew(sent, moved.get(sent.turn, 0)))
+                self._found(node, sent.message.user, _anew(sent, moved.get(sent.turn)))
             elif self.held:
                 self._found(node, sent.message.user)
 
-    def written(self, user: User, refused: Sent | None) -> None:
+    def written(self, user: User, refused: Collection[Sent]) -> None:
         """Take note that one of this node's own writes for a user is done; what was refused goes to the new home."""
         held = self.held.get(user)
         if held is not None and held.node == self.bus.node:
-            self._found(held.node, user, refused)
-        elif refused is not None:
-            self.dispatch(refused)
+            held.again += refused
+            self._found(held.node, user)
+            return
+        for sent in refused:
+            self.dispatch(sent)
 
     def moved(self, user: User, before: Home, open_writes: int = 0) -> None:
         """Hold what comes for a user whose home was another, until it is known what that one has."""
@@ -257,9 +259,9 @@ class Relay:
             self.dispatch(sent)
 
 
-def _anew(sent: Sent, offset: int = 0) -> Sent:
-    """Return a message that is to go again; an offset is of the home that it had just now."""
-    return Sent(replace(sent.message, offset=offset), sent.receipt)
+def _anew(sent: Sent, place: Place | None = None) -> Sent:
+    """Return a message that is to go again; a place is of the home that it had just now."""
+    return Sent(sent.message if place is None else replace(sent.message, place=place), sent.receipt)
 
 
 def _note(

@@ -34,15 +34,18 @@ class Takeover:
             return
         peer = self._services.stores.directory.peer(user)
         if peer is not None:
-            self._handover.adopt(user, peer.spoken, await _once_reached(partial(self._bus.load, user)))
+            self._handover.adopt(user, peer.spoken, home, await _once_reached(partial(self._bus.load, user)))
         await _once_reached(partial(departures.abandon, user, self._services))
 
-    async def reassert(self, user: User, adopted: Home) -> None:
-        """Take back a user whose socket is here, whom another node took over since it took this one for gone."""
+    async def reassert(self, user: User, before: Home, adopted: Home) -> None:
+        """Take back a user whose socket is here, whom another node took over since it took this one for gone.
+
+        `before` is what this node was to it.
+        """
         socket = self._handover.endpoint(user)
         try:
             if isinstance(socket, Connection):
-                await self._claim_back(user, adopted, socket)
+                await self._claim_back(user, before, adopted, socket)
             elif not self._hub.is_home(user):  # its socket has closed just now
                 self._handover.moved(user, Home(self._bus.node, 0, 0), is_claimed=False)
         finally:
@@ -52,13 +55,12 @@ class Takeover:
         """Close the sockets of this node that a token let in which another node revoked."""
         await departures.enforce(revocation, self._services)
 
-    async def _claim_back(self, user: User, adopted: Home, socket: Connection) -> None:
+    async def _claim_back(self, user: User, before: Home, adopted: Home, socket: Connection) -> None:
         """Claim a user for its socket; if it has connected to another node since, that is superseded."""
-        written = self._handover.written(user)
         try:
             is_ours = await self._bus.reclaim(user, adopted, socket.holder.socket)
             if is_ours and await departures.reassert(user, socket, self._services):
-                self._handover.merge(user, await self._bus.load(user), written)
+                self._handover.merge(user, await self._bus.load(user), before)
             elif is_ours:
                 socket.close(CloseCode.RESTART, "This node was cut off; connect again")
             elif not self._hub.is_home(user):

@@ -19,13 +19,14 @@ from stores.redis.scripts import sha
 from stores.redis.streams import ANY_STREAM, Again, Incoming, Outgoing, message_of
 
 SLACK = 64
-ELSEWHERE = 0
+ELSEWHERE, DONE = 0, 1
 FIRST = 4  # the place in a write's head of what is its own
 MARK_BYTES = 32  # eight of the key, 24 of the time
 
 _encode = msgspec.msgpack.Encoder().encode
 _tokens_of = msgspec.json.Decoder(tuple[str, ...]).decode
 _seen_of = msgspec.json.Decoder(dict[str, int]).decode
+_bases_of = msgspec.json.Decoder(dict[int, int]).decode
 
 
 class Write(Struct, gc=False):
@@ -142,10 +143,12 @@ class RedisBus:
         """See `Bus`."""
         return self._pipe.when_sent(call)
 
-    def open(self, user: User, tokens: Collection[str], *, is_new: bool, last: int = 0) -> None:
+    def open(
+        self, user: User, tokens: Collection[str], bases: Mapping[int, int], *, is_new: bool, last: int = 0
+    ) -> None:
         """See `Bus`."""
         self._keeps.pop(user, None)
-        self._write("open", user, json(tuple(tokens)).decode(), is_new, last)
+        self._write("open", user, json(tuple(tokens)).decode(), json(bases).decode(), is_new, last)
 
     def forget(self, user: User) -> None:
         """See `Bus`."""
@@ -155,13 +158,15 @@ class RedisBus:
     async def load(self, user: User) -> Box:
         """See `Bus`."""
         key = self._client.space.org(user.org)
-        tokens, last, seen, marks, frames = await self._client.run(scripts.LOAD_BOX, key, user.id)
+        tokens, last, seen, opened, bases, marks, frames = await self._client.run(scripts.LOAD_BOX, key, user.id)
         return Box(
             () if tokens is None else _tokens_of(tokens),
             int(last or 0),
             frames,
             _seen_of(seen) if seen else {},
             [_mark_of(some[at : at + MARK_BYTES]) for some in marks for at in range(0, len(some), MARK_BYTES)],
+            int(opened.split()[0]) if opened else 0,
+            _bases_of(bases) if bases else {},
         )
 
     async def adopt(self, user: User, home: Home) -> bool:
@@ -266,10 +271,10 @@ class RedisBus:
 def _teller(writes: list[Write], standing: Standing) -> Callable[[Any], None]:
     def tell(answers: Any) -> None:  # noqa: ANN401 - as Redis answers
         for write, answer in zip(writes, answers, strict=True):
-            is_done = answer != ELSEWHERE
+            is_done = answer == DONE
             if write.frames:
                 standing.written += is_done
-                standing.fenced += not is_done
+                standing.fenced += answer == ELSEWHERE
             for each in write.told:
                 each(is_done)
 

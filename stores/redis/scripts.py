@@ -198,8 +198,11 @@ local k, channel, org, node = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
 local at, answers = 4, {{}}
 local function keep(mail, marks, box, last, first, seen, count)
   local have = tonumber(redis.call('HGET', box, 'last') or '0')
-  if last <= have then return end
-  if last - count > have then redis.call('DEL', mail) end
+  if last <= have then return 1 end
+  if last - count > have then
+    if first <= last - count then return 2 end
+    redis.call('DEL', mail)
+  end
   for place = 1, count do
     if last - count + place > have then redis.call('RPUSH', mail, ARGV[at + 1 + place]) end
   end
@@ -209,13 +212,14 @@ local function keep(mail, marks, box, last, first, seen, count)
     redis.call('RPUSH', marks, ARGV[at + 1])
     redis.call('LTRIM', marks, -64, -1)
   end
+  return 1
 end
-local function open(mail, box, tokens, opened, is_new, last)
+local function open(mail, box, tokens, bases, opened, is_new, last)
   if is_new then
     redis.call('DEL', mail)
     redis.call('HSET', box, 'last', string.format('%d', last))
   end
-  redis.call('HSET', box, 'tokens', tokens, 'opened', opened)
+  redis.call('HSET', box, 'tokens', tokens, 'bases', bases, 'opened', opened)
 end
 local function forget(user, mail, marks, box)
   redis.call('DEL', mail, marks, box)
@@ -242,9 +246,9 @@ for _, write in ipairs(cjson.decode(ARGV[1])) do
   elseif is_stale(box, fence, serial) then
     answer = 1
   elseif kind == 'keep' then
-    keep(mail, marks, box, write[6], write[5], write[7], write[8])
+    answer = keep(mail, marks, box, write[6], write[5], write[7], write[8])
   elseif kind == 'open' then
-    open(mail, box, write[5], fence .. ' ' .. string.format('%d', serial), write[6], write[7])
+    open(mail, box, write[5], write[6], fence .. ' ' .. string.format('%d', serial), write[7], write[8])
   else
     forget(user, mail, marks, box)
   end
@@ -256,18 +260,21 @@ return answers
 """
 """What homes write, by their fences; answers 1 for each that was allowed to, 0 where another is the home by now.
 
-An emptied store knows of no home: 2. `ARGV[1]` is a list in JSON; then come the channel, the org and the node, and of
-each that is kept its marks and its events. Serial numbers grow with each write of a node, since they may arrive twice:
-one from before the last opening of the box is of no use any more.
+What is not done, but will be once all is written anew, is answered with 2: a store that was emptied knows of no home,
+and one that lacks what came before an event does not take it. `ARGV[1]` is a list in JSON; then come the channel, the
+org and the node, and of each that is kept its marks and its events. Serial numbers grow with each write of a node,
+since they may arrive twice: one from before the last opening of the box is of no use any more.
 """
 
 LOAD_BOX = """
 local k, user = KEYS[1], ARGV[1]
-local box = redis.call('HMGET', k .. 'box:' .. user, 'tokens', 'last', 'seen')
+local box = redis.call('HMGET', k .. 'box:' .. user, 'tokens', 'last', 'seen', 'opened', 'bases')
 return {
   box[1],
   box[2],
   box[3],
+  box[4],
+  box[5],
   redis.call('LRANGE', k .. 'marks:' .. user, 0, -1),
   redis.call('LRANGE', k .. 'mail:' .. user, 0, -1),
 }

@@ -48,6 +48,7 @@ class Kept(Struct):
     """What is kept for a user, as `scripts.WRITE` has it; `opened` is by which fence and write its tokens were."""
 
     tokens: bytes | None = None
+    bases: bytes | None = None
     opened: tuple[int, int] | None = None
     last: int = 0
     seen: bytes | None = None
@@ -57,22 +58,25 @@ class Kept(Struct):
     def is_stale(self, fence: int, serial: int) -> bool:
         return self.opened is not None and self.opened[0] == fence and serial <= self.opened[1]
 
-    def keep(self, first: int, last: int, seen: str, frames: list[bytes], marks: bytes) -> None:
+    def keep(self, first: int, last: int, seen: str, frames: list[bytes], marks: bytes) -> int:
         have = self.last
         if last <= have:
-            return
+            return 1
         begin = last - len(frames)
+        if have < begin and first <= begin:
+            return 2
         self.mail = [] if begin > have else self.mail
         self.mail = self.mail + frames[max(0, have - begin) :]
         self.mail = self.mail[first - last - 1 :] if last >= first else []
         self.last, self.seen = last, seen.encode()
         if marks:
             self.marks = [*self.marks, marks][-MOST_MARKS:]
+        return 1
 
-    def open(self, opened: tuple[int, int], tokens: str, is_new: bool, last: int) -> None:
+    def open(self, opened: tuple[int, int], tokens: str, bases: str, is_new: bool, last: int) -> None:
         if is_new:
             self.mail, self.last = [], last
-        self.tokens, self.opened = tokens.encode(), opened
+        self.tokens, self.bases, self.opened = tokens.encode(), bases.encode(), opened
 
 
 class Store:
@@ -114,7 +118,7 @@ class Store:
                 continue
             if kind == "keep":
                 first, last, seen, _ = about
-                kept.keep(first, last, seen, frames, marks)
+                answers[-1] = kept.keep(first, last, seen, frames, marks)
             elif kind == "open":
                 kept.open((fence, serial), *about)
             else:
@@ -124,30 +128,46 @@ class Store:
     def load(self, user: str) -> list[object]:
         """See `scripts.LOAD_BOX`."""
         kept = self.kept.get(user) or Kept()
-        return [kept.tokens, kept.last, kept.seen, kept.marks, kept.mail]
+        opened = None if kept.opened is None else b"%d %d" % kept.opened
+        return [kept.tokens, kept.last, kept.seen, opened, kept.bases, kept.marks, kept.mail]
 
     def change(self, name: str, node: str, user: str, *about: Any) -> list[Any]:
         """See `scripts.CHANGE`; the answer begins with the version."""
-        if name == "claim":
-            before = self.holders.get(user)
-            self.holders[user] = about[0]
-            return [self._settle(node, user, about[1]), before]
-        if name == "adopt":
-            if self.homes[user].fence != about[0]:
-                return [self.version, 0]
-            if self.holders.get(user) == about[1]:
-                del self.holders[user]
-            return [self._settle(node, user, 0), 1]
-        assert name == "register"
-        if self.holders.get(user) != about[0]:
-            return [self.version, 0]
-        self.peers[user] = about[1]
-        return [self._tell("peer", node, b"1", about[1]), 1]
+        made: list[Any] = getattr(self, f"_{name}")(node, user, *about)
+        return [self.version, *made]
 
-    def _settle(self, node: str, user: str, socket: int) -> int:
+    def _claim(self, node: str, user: str, holder: bytes, socket: int) -> list[Any]:
+        before = self.holders.get(user)
+        self.holders[user] = holder
+        self._settle(node, user, socket)
+        return [before]
+
+    def _adopt(self, node: str, user: str, fence: int, holder: bytes) -> list[int]:
+        if self.homes[user].fence != fence:
+            return [0]
+        if self.holders.get(user) == holder:
+            del self.holders[user]
+        self._settle(node, user, 0)
+        return [1]
+
+    def _reclaim(self, node: str, user: str, fence: int, holder: bytes, socket: int) -> list[int]:
+        if self.homes[user].fence != fence:
+            return [0]
+        self.holders[user] = holder
+        self._settle(node, user, socket)
+        return [1]
+
+    def _register(self, node: str, user: str, holder: bytes, peer: bytes) -> list[int]:
+        if self.holders.get(user) != holder:
+            return [0]
+        self.peers[user] = peer
+        self._tell("peer", node, b"1", peer)
+        return [1]
+
+    def _settle(self, node: str, user: str, socket: int) -> None:
         self.fence += 1
         self.homes[user] = Home(node, socket, self.fence)
-        return self._tell("home", node, *map(encoded, (user, node, socket, self.fence)))
+        self._tell("home", node, *map(encoded, (user, node, socket, self.fence)))
 
     def _forget(self, node: str, user: str) -> None:
         del self.kept[user]
@@ -155,12 +175,11 @@ class Store:
             del self.homes[user]
             self._tell("left", node, encoded(user))
 
-    def _tell(self, kind: str, node: str, *about: bytes) -> int:
+    def _tell(self, kind: str, node: str, *about: bytes) -> None:
         self.version += 1
         told = b",".join((encoded(kind), encoded(node), b"null", encoded(self.version), *about))
         for queue in self.told.values():
             queue.append(("change", b"[[" + told + b"]]"))
-        return self.version
 
 
 class Until(Awaitable[None]):
@@ -253,7 +272,10 @@ class Seat(RecordingTransport):
 
     def close(self, code: int, reason: str) -> None:
         self.is_open = False
-        self.outbox.close()
+        if code == CloseCode.ABNORMAL:
+            self.outbox.discard()
+        else:
+            self.outbox.close()
         self.node.lose(self)
 
     def revoke(self, revocation: Revocation) -> User | None:
@@ -288,7 +310,7 @@ class Node:
         self.hub = Hub(endpoints, self.mail, self.presence, directory, lambda of: ids(f"{name} {of}"), cluster=made)
         self.handover = Handover(endpoints, self.hub, self.mail, self.presence, made)
         self.relay.deliver = self.handover.deliver
-        followers = Followers(self._adopt, self._adopt, self._enforce, self.spawn)
+        followers = Followers(self._adopt, self._reassert, self._enforce, self.spawn)
         self.bus.watcher = Nodes(self.bus, directory, made, self.handover, followers)
         for user, home in store.homes.items():
             self.replica._put_home(User(user), home)
@@ -322,7 +344,17 @@ class Node:
 
     async def _adopt(self, user: User, home: Home) -> None:
         if await self.bus.adopt(user, home):
-            self.handover.adopt(user, SPOKEN, await self.bus.load(user))
+            self.handover.adopt(user, SPOKEN, home, await self.bus.load(user))
+
+    async def _reassert(self, user: User, before: Home, adopted: Home) -> None:
+        """Do what `Takeover` does."""
+        seat = cast("Seat | None", self.handover.endpoint(user))
+        if seat is not None and await self.bus.reclaim(user, adopted, seat.holder.socket):
+            if await self.peers.register(_peer(user), seat.holder):
+                self.handover.merge(user, await self.bus.load(user), before)
+        elif not self.hub.is_home(user):
+            self.handover.moved(user, before, is_claimed=seat is not None)
+        self.handover.claimed(user)
 
     async def _enforce(self, revocation: Revocation) -> None:
         pass

@@ -27,7 +27,7 @@ BRIEF, LONG = 0.1, 6.0
 LIVES = int(os.environ.get("MODEL_EXAMPLES", "100"))
 """How many lives there are without deaths: always the same few, or as many as are asked for."""
 
-DEADLY_LIVES = 100
+DEADLY_LIVES = int(os.environ.get("MODEL_EXAMPLES", "100"))
 """With deaths. Of many more one in a hundred fails: an acknowledged duplicate is lost, or an event comes twice, where
 two nodes die within a second or a node dies while what its client has from it is on its way to the store."""
 

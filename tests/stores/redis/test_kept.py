@@ -28,13 +28,16 @@ async def test_numbers_go_on(nodes: list[RedisStores]) -> None:
     """A mailbox that is written anew while there is nothing in it does not forget how far its numbers were."""
     first, _ = nodes
     await first.peers.claim(ANN, Holder("a", 1))
-    first.bus.open(ANN, ["res_1"], is_new=True, last=7)
+    first.bus.open(ANN, ["res_1"], {3: 5}, is_new=True, last=7)
     await first.bus.settled()
     assert (await first.bus.load(ANN)).last == 7
     first.bus.keep(ANN, b"eight", 8, 8, seen={})
     await first.bus.settled()
     kept = await first.bus.load(ANN)
     assert (kept.last, kept.frames, kept.tokens) == (8, [b"eight"], ("res_1",))
+    home = first.bus.home(ANN)
+    assert home is not None
+    assert (kept.fence, kept.bases) == (home.fence, {3: 5})
 
 
 async def test_closing(redis: RedisServer) -> None:
@@ -61,7 +64,7 @@ async def test_closing(redis: RedisServer) -> None:
 
 
 async def test_another_home(nodes: list[RedisStores]) -> None:
-    """Who is not the user's home any more is told so; a store that was emptied, and knows of no home, says nothing."""
+    """Who is not the user's home any more is told that it was not written; so it is not in a store that was emptied."""
     first, second = nodes
     told: list[bool] = []
     await first.peers.claim(ANN, Holder("a", 1))
@@ -75,7 +78,8 @@ async def test_another_home(nodes: list[RedisStores]) -> None:
     await first.client.redis.delete(f"{first.client.space.org(None)}homes")
     first.bus.keep(ANN, b"two", 2, 2, seen={}, kept=told.append)
     await first.bus.settled()
-    assert told == [False, True]
+    assert told == [False, False]
+    assert (first.bus.standing.written, first.bus.standing.fenced) == (0, 1)
 
 
 async def test_not_at_home(nodes: list[RedisStores]) -> None:

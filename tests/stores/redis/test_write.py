@@ -13,6 +13,7 @@ from tests.support.redis import RedisServer
 
 MARK = b"m" * 32
 FENCE = 7
+LATER = 2
 
 
 class Script:
@@ -39,7 +40,7 @@ class Script:
         return self.write("keep", first, last, seen, len(frames), rest=(marks, *frames), **how)
 
     def open(self, *, is_new: bool, last: int = 0, **how: Any) -> int:
-        return self.write("open", '["res_1"]', is_new, last, **how)
+        return self.write("open", '["res_1"]', '{"3":5}', is_new, last, **how)
 
     @property
     def frames(self) -> list[bytes]:
@@ -82,9 +83,11 @@ def test_serials_are_of_one_fence(script: Script) -> None:
 
 
 def test_a_gap(script: Script) -> None:
-    """After a gap in the numbers only what comes after it is kept: nobody resumes over it."""
+    """What comes after a gap is not written, unless what is missing is not to be kept any more."""
     script.keep(1, 2, b"one", b"two")
-    script.keep(1, 5, b"five")
+    assert script.keep(1, 5, b"five") == script.keep(4, 5, b"five") == LATER
+    assert (script.frames, script.box[b"last"]) == ([b"one", b"two"], b"2")
+    assert script.keep(5, 5, b"five") == 1
     assert (script.frames, script.box[b"last"]) == ([b"five"], b"5")
 
 
@@ -122,6 +125,7 @@ def test_an_opening(script: Script) -> None:
     script.open(is_new=True, last=5)
     assert (script.frames, script.marks) == ([], [MARK])
     assert (script.box[b"last"], script.box[b"seen"], script.box[b"tokens"]) == (b"5", b'{"a":1}', b'["res_1"]')
+    assert script.box[b"bases"] == b'{"3":5}'
 
 
 @pytest.mark.parametrize("kept", [None, "holders", "peers"])
