@@ -54,7 +54,7 @@ class Handover:
         endpoint, box = self._endpoints.get(home.socket), self._mail.boxes.get(user)
         self._presence.forget(user)
         self._recognition.forget(user)
-        self._relay.moved(user, home, 0 if box is None else len(box.writes))
+        self._relay.moved(user, 0 if box is None else len(box.writes))
         frames = self._mail.take(user)
         if endpoint is not None and is_claimed:
             endpoint.supersede()

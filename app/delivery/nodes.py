@@ -161,7 +161,7 @@ class Nodes(Watcher):
         if before.node == self._bus.node:
             self._house.moved(user, before, is_claimed=bool(after.socket))
         else:
-            self._relay.moved(user, before)
+            self._relay.moved(user)
 
     async def _adopt(self, user: User, home: Home) -> None:
         try:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from app.delivery.parcels import Arrival, Confirmation, Message, Turn
 from handlers.ports import Receipt
 from stores.base import User
-from stores.bus import Bus, Home, Mark, Place
+from stores.bus import Bus, Mark, Place
 
 LONGEST_WAIT = 20_000
 HOLD_SECONDS = 1.0
@@ -34,13 +34,12 @@ class Sent(Struct, eq=False, gc=False):
 
 
 class Held(Struct, eq=False):
-    """What waits since a user's home moved from `node`, until it is known what became of `open` messages there.
+    """What waits since a user's home moved, until it is known what became of all that is `open`.
 
-    `again` are those that have to go again, `later` came after them.
+    That is how many messages each node has. `again` are those that have to go again, `later` came after them.
     """
 
-    node: str
-    open: int
+    open: dict[str, int]
     since: float
     again: list[Sent]
     later: list[Sent]
@@ -173,29 +172,26 @@ class Relay:
     def written(self, user: User, refused: Collection[Sent]) -> None:
         """Take note that one of this node's own writes for a user is done; what was refused goes to the new home."""
         held = self.held.get(user)
-        if held is not None and held.node == self.bus.node:
+        if held is not None and self.bus.node in held.open:
             held.again += refused
-            self._found(held.node, user)
+            self._found(self.bus.node, user)
             return
         for sent in refused:
             self.dispatch(sent)
 
-    def moved(self, user: User, before: Home, open_writes: int = 0) -> None:
-        """Hold what comes for a user whose home was another, until it is known what that one has."""
+    def moved(self, user: User, open_writes: int = 0) -> None:
+        """Hold what comes for a user whose home was another, until it is known what the homes that it had have."""
         if user in self.held:
             return
-        channel = self._channels.get(before.node)
-        number = open_writes or (0 if channel is None else len(channel.of(user)))
-        if number:
-            self.held[user] = Held(before.node, number, self._now, [], [])
-            if before.node in self._gone:
-                self._release(user)
+        self._hold(user, self.bus.node, open_writes)
+        for node in self._gone.intersection(self.held[user].open if user in self.held else ()):
+            self._missed(user, node)
 
     def gone(self, node: str) -> None:
         """Wait no more for a node that is gone."""
         self._gone.add(node)
-        for user in [user for user, held in self.held.items() if held.node == node]:
-            self._release(user)
+        for user in [user for user, held in self.held.items() if node in held.open]:
+            self._missed(user, node)
 
     def back(self, node: str) -> None:
         """Take note that a node is there."""
@@ -234,29 +230,51 @@ class Relay:
 
     def _found(self, node: str, user: User, missing: Sent | None = None) -> None:
         """Note that it is known what became of one more message; once it is of all, what waits for that goes."""
+        if user not in self.held and missing is not None:
+            self._hold(user, node, 1)
         held = self.held.get(user)
-        if held is None and missing is not None:
-            held = self.held[user] = Held(node, 1 + len(self._channels[node].of(user)), self._now, [], [])
         if held is None:
             return
         if missing is not None:
             held.again.append(missing)
-        held.open -= held.node == node
+        if node in held.open:
+            held.open[node] -= 1
+            if not held.open[node]:
+                self._missed(user, node)
+
+    def _hold(self, user: User, node: str, more: int) -> None:
+        """Hold what comes for a user while anything is open, of which a node has so many `more`."""
+        counts = {name: len(channel.of(user)) for name, channel in self._channels.items()}
+        counts[node] = counts.get(node, 0) + more
+        nodes = {name: number for name, number in counts.items() if number}
+        if nodes:
+            self.held[user] = Held(nodes, self._now, [], [])
+
+    def _missed(self, user: User, node: str) -> None:
+        """Wait no more for what a node has; once there is nothing else to wait for, what waits goes."""
+        held = self.held[user]
+        del held.open[node]
+        if node in self._channels:
+            held.again += self._channels[node].take(user)
         if not held.open:
             self._release(user)
 
     def _release(self, user: User) -> None:
         """Send what did not arrive, then what was held."""
         held = self.held.pop(user)
-        channel = self._channels.get(held.node)
-        if channel is not None:
-            held.again += channel.take(user)
+        for node in held.open:
+            held.again += self._channels[node].take(user) if node in self._channels else []
+        held.again.sort(key=_number)
         self.repeated += len(held.again)
         for sent in held.again:
             self.dispatch(sent)
         for sent in held.later:  # what goes first must have the lower number
             sent.message = replace(sent.message, number=next(self._numbers))
             self.dispatch(sent)
+
+
+def _number(sent: Sent) -> int:
+    return sent.message.number
 
 
 def _anew(sent: Sent, place: Place | None = None) -> Sent:

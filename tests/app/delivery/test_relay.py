@@ -111,11 +111,7 @@ class Client:
         self.is_in = True
 
     def connect(self, node: Node) -> None:
-        """Connect to a node; to go to another one twice takes longer than what was under way as she left the first."""
-        if self.seat is not None and self.seat.node is not node:
-            if self.life.is_moving:
-                self.life.settle()
-            self.life.is_moving = True
+        """Connect to a node."""
         if self.seat is not None and self.seat.is_open and self.life.rng.random() < 0.3:
             self.seat.close(1006, "")
         self.seat = Seat(next(self.life.sockets), node)
@@ -169,7 +165,6 @@ class Life:
         self.log: list[tuple[object, ...]] = []
         self.starts = 0
         self.excused: set[tuple[str, int]] = set()
-        self.is_moving = False
         self.first_over: dict[tuple[str, int], tuple[str, int]] = {}
         for _ in range(NODES):
             self._begin_node()
@@ -223,7 +218,6 @@ class Life:
         """Have all go on until nothing is under way."""
         while self.pass_on():
             pass
-        self.is_moving = False
 
     def end(self) -> None:
         """Have all come to rest, and everybody send again what was not acknowledged."""
@@ -269,8 +263,6 @@ class Life:
 
         What it wrote is read by the store before anybody can have noticed.
         """
-        if self.is_moving:
-            self.settle()
         node = self.node()
         while node.up:
             self._carry_out(node)
