@@ -68,10 +68,10 @@ def _acknowledge(
     """Return the acknowledgement, or have it follow once it is known what became of the message."""
     if sent.waiting is None:
         return _ack(message_id, session, sent, is_duplicate=is_duplicate)
-    ref, socket = ctx.take_ref(), ctx.socket
+    ref, socket, timestamp = ctx.take_ref(), ctx.socket, sent.timestamp
 
-    def acknowledge(whole: Sent) -> None:
-        came_before = is_duplicate or whole.timestamp != sent.timestamp
+    def acknowledge(whole: Sent) -> None:  # what waits must not hold `sent`, which holds what waits
+        came_before = is_duplicate or whole.timestamp != timestamp
         socket.send(_ack(message_id, session, whole, is_duplicate=came_before), ref)
 
     sent.waiting.append(acknowledge)

@@ -1,5 +1,8 @@
 """SEND_MESSAGE (protocol.md section 3)."""
 
+import gc
+from types import FunctionType
+
 import pytest
 from msgspec import Raw
 from msgspec.structs import replace
@@ -120,6 +123,31 @@ async def test_a_duplicate(world: World) -> None:
     assert world.delivery.calls == []
     assert messages.send_message(numbered("m2"), ann) is not None
     assert len(world.delivery.calls) == 2
+
+
+async def test_nothing_is_left_of_what_waited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An acknowledgement that had to wait is freed without the collector, to which a `Sent` is unknown."""
+    ann = await acknowledging(world)
+    receipts: list[Receipt] = []
+
+    def send(*_: object, receipt: Receipt, **__: object) -> None:
+        receipt.hold()
+        receipts.append(receipt)
+
+    monkeypatch.setattr(world.delivery, "send", send)
+    before = _waiting()
+    assert messages.send_message(numbered(), ann) is None
+    assert messages.send_message(numbered(), ann) is None
+    assert _waiting() == before + 2
+    receipts.pop().settle()
+    assert [type(event) for event in ann.socket.sent] == [MessageAck, MessageAck]
+    assert _waiting() == before
+
+
+def _waiting() -> int:
+    """Return how many acknowledgements are kept for later."""
+    functions = [each for each in gc.get_objects() if type(each) is FunctionType]
+    return sum(each.__qualname__ == "_acknowledge.<locals>.acknowledge" for each in functions)
 
 
 async def test_a_refused_message_was_not_seen(world: World) -> None:
