@@ -1,15 +1,32 @@
 """SEND_MESSAGE: the data plane."""
 
 from collections.abc import Collection
+from functools import partial
 
+from msgspec import Raw, Struct
 from schemas.errors import ErrorCode, EventError
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
 from stores.base import Sent, SentLog, Session, User
 
-from handlers.ports import MessageKey, Receipt
+from handlers.ports import MessageKey, Receipt, Socket
 from handlers.table import Context, HandlerTable
 
 table = HandlerTable()
+
+
+class _Later(Struct, frozen=True):
+    """An acknowledgement that has to wait; it is a duplicate's unless the message still has its `first` timestamp."""
+
+    socket: Socket
+    ref: Raw | None
+    message_id: str
+    session: Session
+    first: str | None
+
+    def __call__(self, sent: Sent) -> None:
+        """Send it, now that it is known what became of the message."""
+        is_duplicate = sent.timestamp != self.first
+        self.socket.send(_ack(self.message_id, self.session, sent, is_duplicate=is_duplicate), self.ref)
 
 
 @table.on("SEND_MESSAGE", errors=(ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT, ErrorCode.NOT_ALLOWED))
@@ -58,7 +75,7 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
         return _ack(message_id, session, sent, is_duplicate=receipt.first is not None)
     pending = Sent(now, received.timestamp, waiting=[])
     log.add(message_id, pending)
-    receipt.when_whole(lambda: _conclude(log, message_id, pending, receipt))
+    receipt.when_whole(partial(_conclude, log, message_id, pending, receipt))
     return _acknowledge(pending, message_id, session, ctx)
 
 
@@ -68,13 +85,8 @@ def _acknowledge(
     """Return the acknowledgement, or have it follow once it is known what became of the message."""
     if sent.waiting is None:
         return _ack(message_id, session, sent, is_duplicate=is_duplicate)
-    ref, socket, timestamp = ctx.take_ref(), ctx.socket, sent.timestamp
-
-    def acknowledge(whole: Sent) -> None:  # what waits must not hold `sent`, which holds what waits
-        came_before = is_duplicate or whole.timestamp != timestamp
-        socket.send(_ack(message_id, session, whole, is_duplicate=came_before), ref)
-
-    sent.waiting.append(acknowledge)
+    first = None if is_duplicate else sent.timestamp  # not `sent`, which would then hold itself
+    sent.waiting.append(_Later(ctx.socket, ctx.take_ref(), message_id, session, first))
     return None
 
 

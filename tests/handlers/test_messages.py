@@ -1,7 +1,6 @@
 """SEND_MESSAGE (protocol.md section 3)."""
 
 import gc
-from types import FunctionType
 
 import pytest
 from msgspec import Raw
@@ -146,8 +145,7 @@ async def test_nothing_is_left_of_what_waited(world: World, monkeypatch: pytest.
 
 def _waiting() -> int:
     """Return how many acknowledgements are kept for later."""
-    functions = [each for each in gc.get_objects() if type(each) is FunctionType]
-    return sum(each.__qualname__ == "_acknowledge.<locals>.acknowledge" for each in functions)
+    return sum(type(each) is messages._Later for each in gc.get_objects())
 
 
 async def test_a_refused_message_was_not_seen(world: World) -> None:
