@@ -50,6 +50,8 @@ class RedisBus:
     """See `Bus`."""
 
     def __init__(self, client: Client, replica: Replica, changer: Changer) -> None:
+        self.node = client.node
+        self.home = replica.home
         self._client = client
         self._replica = replica
         self._changer = changer
@@ -64,11 +66,6 @@ class RedisBus:
         self._pipe = Pipe(client, (scripts.WRITE,), self._take, self._answered)
         self.ahead = 0.0
         self.salt = b""
-
-    @property
-    def node(self) -> str:
-        """See `Bus`."""
-        return self._client.node
 
     @property
     def watcher(self) -> Watcher:
@@ -98,10 +95,6 @@ class RedisBus:
     def is_idle(self) -> bool:
         """Whether nothing waits to be sent or written."""
         return self._pipe.is_idle and not (self._ready or self._writes or self._resent)
-
-    def home(self, user: User) -> Home | None:
-        """See `Bus`."""
-        return self._replica.home(user)
 
     def post(self, node: str, parcel: object, size: int) -> None:
         """See `Bus`."""
