@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import IntEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from msgspec import Raw, Struct
 from schemas.auth import Resume
@@ -193,7 +193,7 @@ class Receipt(Struct):
             call()
 
 
-class MessageKey(NamedTuple):
+class MessageKey(Struct, frozen=True, gc=False):
     """By what a message is known that may be sent again, and its timestamp."""
 
     name: str

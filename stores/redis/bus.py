@@ -127,7 +127,7 @@ class RedisBus:
         if excess > SLACK:
             del keep.frames[:excess]  # they are not to be kept any more
         if mark is not None:
-            keep.marks.append(mark.key.to_bytes(8, "big") + mark.timestamp.encode())
+            keep.marks.append(mark.key + mark.timestamp.encode())
         if kept is not None:
             keep.told.append(kept)
 
@@ -270,4 +270,4 @@ def _teller(writes: list[Write], standing: Standing) -> Callable[[Any], None]:
 
 
 def _mark_of(data: bytes) -> Mark:
-    return Mark(int.from_bytes(data[:8], "big"), data[8:].decode())
+    return Mark(data[:8], data[8:].decode())
