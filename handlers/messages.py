@@ -101,9 +101,9 @@ def _conclude(log: SentLog, message_id: str, pending: Sent, receipt: Receipt) ->
 def _concluded(at: float, timestamp: str, receipt: Receipt) -> Sent:
     delivered, queued = receipt.delivered, receipt.queued
     if (delivered and queued) or delivered[1:] or queued[1:]:  # several, or one who moved meanwhile and is named twice
-        delivered = list(dict.fromkeys(delivered))
-        queued = [each for each in dict.fromkeys(queued) if each not in delivered]
-    return Sent(at, receipt.first or timestamp, tuple(delivered), tuple(queued))
+        delivered = tuple(dict.fromkeys(delivered))
+        queued = tuple(each for each in dict.fromkeys(queued) if each not in delivered)
+    return Sent(at, receipt.first or timestamp, delivered, queued)
 
 
 def _chosen(ids: Collection[str], session: Session, ctx: Context) -> list[User]:

@@ -168,11 +168,18 @@ class Receipt(Struct):
     before, `first` is the timestamp that it had then.
     """
 
-    delivered: list[str] = []
-    queued: list[str] = []
+    delivered: tuple[str, ...] = ()
+    queued: tuple[str, ...] = ()
     first: str | None = None
     pending: int = 0
     waiting: Callable[[], None] | None = None
+
+    def note(self, user: str, *, is_queued: bool) -> None:
+        """Note that the event was handed to a user, or else is kept for it."""
+        if is_queued:
+            self.queued += (user,)
+        else:
+            self.delivered += (user,)
 
     def hold(self) -> None:
         """Have it wait for one more `settle`."""

@@ -267,7 +267,7 @@ def _note(
     if user in receipt.delivered:  # by this node, before it was refused to write that down
         pass
     elif turn in queued:
-        receipt.queued.append(user)
+        receipt.queued += (user,)
     elif turn not in lost:
-        receipt.delivered.append(user)
+        receipt.delivered += (user,)
     receipt.settle()

@@ -199,11 +199,11 @@ async def test_to_whom_not(world: World, to: list[str], code: ErrorCode) -> None
 
 def test_each_is_named_once() -> None:
     """Who moved while a message was on its way may have had it from two nodes; the acknowledgement names it once."""
-    receipt = Receipt(delivered=["bob", "bob"], queued=["bob", "cat", "cat"])
+    receipt = Receipt(delivered=("bob", "bob"), queued=("bob", "cat", "cat"))
     sent = messages._concluded(1.0, "now", receipt)
     assert (sent.delivered, sent.queued, sent.timestamp) == (("bob",), ("cat",), "now")
 
 
 def test_the_first_timestamp() -> None:
     """Of a message that had come before over another node the first timestamp is told."""
-    assert messages._concluded(1.0, "now", Receipt(delivered=["bob"], first="before")).timestamp == "before"
+    assert messages._concluded(1.0, "now", Receipt(delivered=("bob",), first="before")).timestamp == "before"
