@@ -1,7 +1,6 @@
 """SEND_MESSAGE: the data plane."""
 
 from collections.abc import Collection
-from functools import partial
 
 from msgspec import Raw, Struct
 from schemas.errors import ErrorCode, EventError
@@ -12,6 +11,22 @@ from handlers.ports import MessageKey, Receipt, Socket
 from handlers.table import Context, HandlerTable
 
 table = HandlerTable()
+
+
+class _Pending(Struct, frozen=True):
+    """A message of which it is not known yet what becomes of it; the receipt will have that."""
+
+    log: SentLog
+    message_id: str
+    sent: Sent
+    receipt: Receipt
+
+    def __call__(self) -> None:
+        """Note what became of it, and acknowledge it to all who asked."""
+        sent = _concluded(self.sent.at, self.sent.timestamp, self.receipt)
+        self.log.add(self.message_id, sent)
+        for acknowledge in self.sent.waiting or ():
+            acknowledge(sent)
 
 
 class _Later(Struct, frozen=True):
@@ -75,7 +90,7 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
         return _ack(message_id, session, sent, is_duplicate=receipt.first is not None)
     pending = Sent(now, received.timestamp, waiting=[])
     log.add(message_id, pending)
-    receipt.when_whole(partial(_conclude, log, message_id, pending, receipt))
+    receipt.when_whole(_Pending(log, message_id, pending, receipt))
     return _acknowledge(pending, message_id, session, ctx)
 
 
@@ -88,14 +103,6 @@ def _acknowledge(
     first = None if is_duplicate else sent.timestamp  # not `sent`, which would then hold itself
     sent.waiting.append(_Later(ctx.socket, ctx.take_ref(), message_id, session, first))
     return None
-
-
-def _conclude(log: SentLog, message_id: str, pending: Sent, receipt: Receipt) -> None:
-    """Note what became of a message, and acknowledge it to all who asked."""
-    whole = _concluded(pending.at, pending.timestamp, receipt)
-    log.add(message_id, whole)
-    for acknowledge in pending.waiting or ():
-        acknowledge(whole)
 
 
 def _concluded(at: float, timestamp: str, receipt: Receipt) -> Sent:
