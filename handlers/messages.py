@@ -2,14 +2,46 @@
 
 from collections.abc import Collection
 
+from msgspec import Raw, Struct
 from schemas.errors import ErrorCode, EventError
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
 from stores.base import Sent, SentLog, Session, User
 
-from handlers.ports import MessageKey, Receipt
+from handlers.ports import MessageKey, Receipt, Socket
 from handlers.table import Context, HandlerTable
 
 table = HandlerTable()
+
+
+class _Pending(Struct, frozen=True):
+    """A message of which it is not known yet what becomes of it; the receipt will have that."""
+
+    log: SentLog
+    message_id: str
+    sent: Sent
+    receipt: Receipt
+
+    def __call__(self) -> None:
+        """Note what became of it, and acknowledge it to all who asked."""
+        sent = _concluded(self.sent.at, self.sent.timestamp, self.receipt)
+        self.log.add(self.message_id, sent)
+        for acknowledge in self.sent.waiting or ():
+            acknowledge(sent)
+
+
+class _Later(Struct, frozen=True):
+    """An acknowledgement that has to wait; it is a duplicate's unless the message still has its `first` timestamp."""
+
+    socket: Socket
+    ref: Raw | None
+    message_id: str
+    session: Session
+    first: str | None
+
+    def __call__(self, sent: Sent) -> None:
+        """Send it, now that it is known what became of the message."""
+        is_duplicate = sent.timestamp != self.first
+        self.socket.send(_ack(self.message_id, self.session, sent, is_duplicate=is_duplicate), self.ref)
 
 
 @table.on("SEND_MESSAGE", errors=(ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT, ErrorCode.NOT_ALLOWED))
@@ -58,7 +90,7 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
         return _ack(message_id, session, sent, is_duplicate=receipt.first is not None)
     pending = Sent(now, received.timestamp, waiting=[])
     log.add(message_id, pending)
-    receipt.when_whole(lambda: _conclude(log, message_id, pending, receipt))
+    receipt.when_whole(_Pending(log, message_id, pending, receipt))
     return _acknowledge(pending, message_id, session, ctx)
 
 
@@ -68,30 +100,17 @@ def _acknowledge(
     """Return the acknowledgement, or have it follow once it is known what became of the message."""
     if sent.waiting is None:
         return _ack(message_id, session, sent, is_duplicate=is_duplicate)
-    ref, socket = ctx.take_ref(), ctx.socket
-
-    def acknowledge(whole: Sent) -> None:
-        came_before = is_duplicate or whole.timestamp != sent.timestamp
-        socket.send(_ack(message_id, session, whole, is_duplicate=came_before), ref)
-
-    sent.waiting.append(acknowledge)
+    first = None if is_duplicate else sent.timestamp  # not `sent`, which would then hold itself
+    sent.waiting.append(_Later(ctx.socket, ctx.take_ref(), message_id, session, first))
     return None
-
-
-def _conclude(log: SentLog, message_id: str, pending: Sent, receipt: Receipt) -> None:
-    """Note what became of a message, and acknowledge it to all who asked."""
-    whole = _concluded(pending.at, pending.timestamp, receipt)
-    log.add(message_id, whole)
-    for acknowledge in pending.waiting or ():
-        acknowledge(whole)
 
 
 def _concluded(at: float, timestamp: str, receipt: Receipt) -> Sent:
     delivered, queued = receipt.delivered, receipt.queued
     if (delivered and queued) or delivered[1:] or queued[1:]:  # several, or one who moved meanwhile and is named twice
-        delivered = list(dict.fromkeys(delivered))
-        queued = [each for each in dict.fromkeys(queued) if each not in delivered]
-    return Sent(at, receipt.first or timestamp, tuple(delivered), tuple(queued))
+        delivered = tuple(dict.fromkeys(delivered))
+        queued = tuple(each for each in dict.fromkeys(queued) if each not in delivered)
+    return Sent(at, receipt.first or timestamp, delivered, queued)
 
 
 def _chosen(ids: Collection[str], session: Session, ctx: Context) -> list[User]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import IntEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from msgspec import Raw, Struct
 from schemas.auth import Resume
@@ -168,11 +168,18 @@ class Receipt(Struct):
     before, `first` is the timestamp that it had then.
     """
 
-    delivered: list[str] = []
-    queued: list[str] = []
+    delivered: tuple[str, ...] = ()
+    queued: tuple[str, ...] = ()
     first: str | None = None
     pending: int = 0
     waiting: Callable[[], None] | None = None
+
+    def note(self, user: str, *, is_queued: bool) -> None:
+        """Note that the event was handed to a user, or else is kept for it."""
+        if is_queued:
+            self.queued += (user,)
+        else:
+            self.delivered += (user,)
 
     def hold(self) -> None:
         """Have it wait for one more `settle`."""
@@ -193,7 +200,7 @@ class Receipt(Struct):
             call()
 
 
-class MessageKey(NamedTuple):
+class MessageKey(Struct, frozen=True, gc=False):
     """By what a message is known that may be sent again, and its timestamp."""
 
     name: str

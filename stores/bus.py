@@ -1,7 +1,7 @@
 """The bus protocol: what goes between nodes that share a store, and what each writes for the others to go on with."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from msgspec import Raw, Struct
 
@@ -47,17 +47,17 @@ class Watcher:
         """Take note that the store has lost what was kept in it for users."""
 
 
-class Place(NamedTuple):
+class Place(Struct, array_like=True, frozen=True, gc=False):
     """The number that a home gave an event, and the fence that it had then."""
 
     fence: int
     offset: int
 
 
-class Mark(NamedTuple):
-    """By what a message is known that may be sent again, 64 bits, and when it was sent first: a `Clock.timestamp`."""
+class Mark(Struct, array_like=True, frozen=True, gc=False):
+    """By what a message is known that may be sent again, 8 bytes, and when it was sent first: a `Clock.timestamp`."""
 
-    key: int
+    key: bytes
     timestamp: str
 
 

@@ -41,7 +41,7 @@ class Handover:
             self._hub.dropped += 1  # the client started over since
         elif self._has(node, message, box, receipt):
             if receipt is not None:
-                (receipt.queued if link is None else receipt.delivered).append(user.id)
+                receipt.note(user.id, is_queued=link is None)
         elif link is None:
             self._hub.keep_here(user, message.frame, receipt=receipt, mark=message.mark)
         else:

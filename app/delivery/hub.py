@@ -261,7 +261,7 @@ class Hub:
         self.kept += is_kept
         self.dropped += not is_kept
         if is_kept and receipt is not None:
-            receipt.queued.append(user.id)
+            receipt.queued += (user.id,)
         if box is not None and box.is_numbered and cluster is not None:
             if is_kept:
                 cluster.ledger.write(box, payload, box.frames[-1], receipt=receipt, mark=mark)
@@ -287,7 +287,7 @@ class Hub:
         link.outbox.put(frame if ref is None else _referring(payload, ref, box))
         self.delivered += 1
         if receipt is not None:
-            receipt.delivered.append(link.user.id)
+            receipt.delivered += (link.user.id,)
         if box is not None and self._cluster is not None:
             self._cluster.ledger.write(box, payload, frame, receipt=receipt, mark=mark, outbox=link.outbox)
 
@@ -342,7 +342,7 @@ class Hub:
             return False  # it is seen where, or when, it is delivered
         if not cluster.recognition.was_sent(user, mark, receipt):
             return False
-        (receipt.queued if link is None else receipt.delivered).append(user.id)
+        receipt.note(user.id, is_queued=link is None)
         if box is not None:
             cluster.ledger.await_first(box, mark, receipt)
         return True

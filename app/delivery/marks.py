@@ -13,8 +13,7 @@ KEY_BYTES = 8
 
 def mark_of(key: MessageKey) -> Mark:
     """Return a message's mark."""
-    digest = blake2b(key.name.encode(), digest_size=KEY_BYTES).digest()
-    return Mark(int.from_bytes(digest, "big"), key.timestamp)
+    return Mark(blake2b(key.name.encode(), digest_size=KEY_BYTES).digest(), key.timestamp)
 
 
 class Marks:
@@ -24,7 +23,7 @@ class Marks:
 
     def __init__(self, latest: Iterable[Mark] = ()) -> None:
         self._young = {each.key: each.timestamp for each in latest}
-        self._old: dict[int, str] = {}
+        self._old: dict[bytes, str] = {}
 
     def add(self, mark: Mark) -> str | None:
         """Add a mark; if it was there, return the timestamp that it had then."""

@@ -69,6 +69,7 @@ class Relay:
 
     def __init__(self, bus: Bus, monotonic: Callable[[], float]) -> None:
         self.bus = bus
+        self.node = bus.node
         self.deliver: Callable[[str, Message, Receipt | None], None]
         self._early: dict[User, list[tuple[str, Message, Receipt | None]]] = {}
         self._monotonic = monotonic
@@ -89,12 +90,7 @@ class Relay:
     def elsewhere(self, user: User) -> str | None:
         """Return the other node that is the user's home; None if this one is, or none."""
         home = self.bus.home(user)
-        return None if home is None or home.node == self.bus.node else home.node
-
-    @property
-    def node(self) -> str:
-        """The id of this node."""
-        return self.bus.node
+        return None if home is None or home.node == self.node else home.node
 
     def send(self, sent: Sent) -> None:
         """Send a message to its user's home, after all that was sent before; if that is here, it is delivered."""
@@ -291,7 +287,7 @@ def _note(
     if user in receipt.delivered:  # by this node, before it was refused to write that down
         pass
     elif turn in queued:
-        receipt.queued.append(user)
+        receipt.queued += (user,)
     elif turn not in lost:
-        receipt.delivered.append(user)
+        receipt.delivered += (user,)
     receipt.settle()

@@ -51,6 +51,8 @@ class RedisBus:
     """See `Bus`."""
 
     def __init__(self, client: Client, replica: Replica, changer: Changer) -> None:
+        self.node = client.node
+        self.home = replica.home
         self._client = client
         self._replica = replica
         self._changer = changer
@@ -65,11 +67,6 @@ class RedisBus:
         self._pipe = Pipe(client, (scripts.WRITE,), self._take, self._answered)
         self.ahead = 0.0
         self.salt = b""
-
-    @property
-    def node(self) -> str:
-        """See `Bus`."""
-        return self._client.node
 
     @property
     def watcher(self) -> Watcher:
@@ -99,10 +96,6 @@ class RedisBus:
     def is_idle(self) -> bool:
         """Whether nothing waits to be sent or written."""
         return self._pipe.is_idle and not (self._ready or self._writes or self._resent)
-
-    def home(self, user: User) -> Home | None:
-        """See `Bus`."""
-        return self._replica.home(user)
 
     def post(self, node: str, parcel: object, size: int) -> None:
         """See `Bus`."""
@@ -135,7 +128,7 @@ class RedisBus:
         if excess > SLACK:
             del keep.frames[:excess]  # they are not to be kept any more
         if mark is not None:
-            keep.marks.append(mark.key.to_bytes(8, "big") + mark.timestamp.encode())
+            keep.marks.append(mark.key + mark.timestamp.encode())
         if kept is not None:
             keep.told.append(kept)
 
@@ -282,4 +275,4 @@ def _teller(writes: list[Write], standing: Standing) -> Callable[[Any], None]:
 
 
 def _mark_of(data: bytes) -> Mark:
-    return Mark(int.from_bytes(data[:8], "big"), data[8:].decode())
+    return Mark(data[:8], data[8:].decode())

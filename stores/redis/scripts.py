@@ -196,6 +196,13 @@ WRITE = f"""
 local k, channel, org, node = KEYS[1], ARGV[2], ARGV[3], ARGV[4]
 {_TELL}
 local at, answers = 4, {{}}
+local function push(list, from, to)
+  local length = 0
+  for some = from, to, 1000 do
+    length = redis.call('RPUSH', list, unpack(ARGV, some, math.min(some + 999, to)))
+  end
+  return length
+end
 local function keep(mail, marks, box, last, first, seen, count)
   local have = tonumber(redis.call('HGET', box, 'last') or '0')
   if last <= have then return 1 end
@@ -203,10 +210,12 @@ local function keep(mail, marks, box, last, first, seen, count)
     if first <= last - count then return 2 end
     redis.call('DEL', mail)
   end
-  for place = 1, count do
-    if last - count + place > have then redis.call('RPUSH', mail, ARGV[at + 1 + place]) end
+  local length = push(mail, at + 2 + math.max(0, have - last + count), at + 1 + count)
+  if last < first then
+    redis.call('DEL', mail)
+  elseif length > last - first + 1 then
+    redis.call('LTRIM', mail, first - last - 1, -1)
   end
-  if last >= first then redis.call('LTRIM', mail, first - last - 1, -1) else redis.call('DEL', mail) end
   redis.call('HSET', box, 'last', string.format('%d', last), 'seen', seen)
   if ARGV[at + 1] ~= '' then
     redis.call('RPUSH', marks, ARGV[at + 1])

@@ -54,7 +54,7 @@ async def test_keys(stores: RedisStores, admin: Redis) -> None:
     for user, token in ((ANN, None), (None, "token")):
         await stores.revocations.add(Revocation(time.time() + 60, token, user), time.time())
     stores.bus.open(ANN, ["res_1"], {}, is_new=True)
-    stores.bus.keep(ANN, b"{}", 1, 1, seen={}, mark=Mark(1, "2026-01-31T09:00:00.000Z"))
+    stores.bus.keep(ANN, b"{}", 1, 1, seen={}, mark=Mark(b"12345678", "2026-01-31T09:00:00.000Z"))
     await stores.bus.settled()
     await stores.ping()
     assert {_as_on_the_page(key): admin.type(key) for key in admin.scan_iter()} == _told()

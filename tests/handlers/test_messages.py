@@ -1,5 +1,7 @@
 """SEND_MESSAGE (protocol.md section 3)."""
 
+import gc
+
 import pytest
 from msgspec import Raw
 from msgspec.structs import replace
@@ -122,6 +124,30 @@ async def test_a_duplicate(world: World) -> None:
     assert len(world.delivery.calls) == 2
 
 
+async def test_nothing_is_left_of_what_waited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An acknowledgement that had to wait is freed without the collector, to which a `Sent` is unknown."""
+    ann = await acknowledging(world)
+    receipts: list[Receipt] = []
+
+    def send(*_: object, receipt: Receipt, **__: object) -> None:
+        receipt.hold()
+        receipts.append(receipt)
+
+    monkeypatch.setattr(world.delivery, "send", send)
+    before = _waiting()
+    assert messages.send_message(numbered(), ann) is None
+    assert messages.send_message(numbered(), ann) is None
+    assert _waiting() == before + 2
+    receipts.pop().settle()
+    assert [type(event) for event in ann.socket.sent] == [MessageAck, MessageAck]
+    assert _waiting() == before
+
+
+def _waiting() -> int:
+    """Return how many acknowledgements are kept for later."""
+    return sum(type(each) is messages._Later for each in gc.get_objects())
+
+
 async def test_a_refused_message_was_not_seen(world: World) -> None:
     """After a refusal the same messageId may be sent again, and is delivered."""
     ann = await acknowledging(world)
@@ -173,11 +199,11 @@ async def test_to_whom_not(world: World, to: list[str], code: ErrorCode) -> None
 
 def test_each_is_named_once() -> None:
     """Who moved while a message was on its way may have had it from two nodes; the acknowledgement names it once."""
-    receipt = Receipt(delivered=["bob", "bob"], queued=["bob", "cat", "cat"])
+    receipt = Receipt(delivered=("bob", "bob"), queued=("bob", "cat", "cat"))
     sent = messages._concluded(1.0, "now", receipt)
     assert (sent.delivered, sent.queued, sent.timestamp) == (("bob",), ("cat",), "now")
 
 
 def test_the_first_timestamp() -> None:
     """Of a message that had come before over another node the first timestamp is told."""
-    assert messages._concluded(1.0, "now", Receipt(delivered=["bob"], first="before")).timestamp == "before"
+    assert messages._concluded(1.0, "now", Receipt(delivered=("bob",), first="before")).timestamp == "before"

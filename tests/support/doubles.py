@@ -151,8 +151,8 @@ class RecordingDelivery:
         variants = [(user, event.variant(self.spoken.get(user, VERSION_1))) for user in receivers]
         self.calls += [("send", user, each, about, *([ref] if ref else [])) for user, each in variants if each]
         if receipt is not None:
-            receipt.delivered += [user.id for user in receivers if user not in self.away]
-            receipt.queued += [user.id for user in receivers if user in self.away]
+            for user in receivers:
+                receipt.note(user.id, is_queued=user in self.away)
 
     async def admit(self, user: User, socket: Socket) -> str | None:
         self.calls.append(("admit", user, socket.holder))
