@@ -139,9 +139,13 @@ class Handover:
                 self._hub.forget(before.user)
 
     def rewrite(self) -> None:
-        """See `House`. Of the others who are away, too, for whoever adopts them."""
+        """See `House`. Of the others who are away, too, for whoever adopts them.
+
+        Where another node is the home by now, it gets what this one numbered: the store has lost it.
+        """
         for box in self._mail.boxes.values():
             if not box.is_broken and not box.is_held:
+                box.written = min(box.written, box.base)
                 self._ledger.rewrite(box)
 
     def _has(self, node: str, message: Message, box: Mailbox | None, receipt: Receipt | None) -> bool:

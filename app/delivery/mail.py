@@ -26,12 +26,13 @@ class Mailbox:
     user's last socket. One that lost something that its user was still to get is broken, and empty.
 
     Up to `written` it stands in a store, too; what is on its way there is in `writes`, by offset. `seen` is how far it
-    came with what each node sent. `bases` have how far it goes with the numbers that the homes before this one gave, by
-    their fences; the first is of the one over which the client started anew. One that `is_held` is yet to be read from
-    there, and one that `is_gone` went on to another node.
+    came with what each node sent. This node numbered what comes after `base`; `bases` have how far it goes with the
+    numbers that the homes before this one gave, by their fences, the first being that over which the client started
+    anew. One that `is_held` is yet to be read from there, and one that `is_gone` went on to another node.
     """
 
     __slots__ = (
+        "base",
         "bases",
         "frames",
         "is_broken",
@@ -59,6 +60,7 @@ class Mailbox:
         self.size = 0
         self.last = 0
         self.sent = 0
+        self.base = 0
         self.written = 0
         self.writes: dict[int, object] = {}
         self.bases: dict[int, int] = {}
@@ -144,7 +146,7 @@ class Mail:
         self.take(user)
         box = self.boxes[user] = Mailbox(user, spoken)
         box.tokens, box.seen, box.bases = kept.tokens, kept.seen, kept.bases
-        box.last = box.sent = max(kept.last, offset)
+        box.last = box.sent = box.base = max(kept.last, offset)
         box.written = kept.last
         if kept.fence:
             box.follow(kept.fence, box.last)
@@ -187,7 +189,7 @@ class Mail:
         self.held -= box.size
         box.frames.clear()
         box.writes.clear()
-        box.size = box.last = box.sent = 0
+        box.size = box.last = box.sent = box.base = 0
         box.is_broken = False
 
     def take(self, user: User) -> list[bytes]:
