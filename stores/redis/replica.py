@@ -14,7 +14,7 @@ from stores.redis.client import Client
 from stores.redis.reading import HASHES, Reading
 from stores.redis.rows import home_row, json, row
 
-FENCES_APART = 1_000_000
+APART = 1_000_000
 RESTORED_AT_ONCE = 1000
 READ_AT_ONCE = 500
 
@@ -159,17 +159,18 @@ class Replica:
     async def restore(self) -> None:
         """Write what is here into an emptied store; what another node has written already stays.
 
-        What was not there yet is told like any change, for a node may just be reading. New homes have fences beyond all
-        that some other node may know of, and this one does not.
+        What was not there yet is told like any change, for a node may just be reading. New homes have fences,
+        and the org has versions, beyond all that some other node may know of and this one does not.
         """
         for org, known in list(self._orgs.items()):
             fields = [field for record in self._records(org) for field in record]
             placed = max(map(self.directory.place, (peer.user for peer in self.directory.peers(org))), default=0)
-            fenced = FENCES_APART + max((home.fence for home in known.homes.values()), default=0)
+            version = APART + known.version
+            fenced = APART + max((home.fence for home in known.homes.values()), default=0)
             await self._client.note(org)
             for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
                 some = fields[at : at + RESTORED_AT_ONCE]
-                await self._client.change(scripts.RESTORE, org, known.version, placed, fenced, *some)
+                await self._client.change(scripts.RESTORE, org, version, placed, fenced, *some)
 
     def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int, str, bytes]]:
         """Return what there is of an org: the hash, the field and the value of each record, and how it is told."""
@@ -197,10 +198,13 @@ class Replica:
     def _advance(self, org: str | None, version: int) -> None:
         known = self._orgs[org]
         before, known.version = known.version, version
-        for reached in range(before + 1, version + 1) if self._waiting else ():
-            event = self._waiting.pop((org, reached), None)
-            if event is not None:
-                event.set()
+        waiting = self._waiting
+        if version - before <= len(waiting):
+            reached = [(org, each) for each in range(before + 1, version + 1) if (org, each) in waiting]
+        else:
+            reached = [(of, each) for of, each in waiting if of == org and each <= version]
+        for each in reached:
+            waiting.pop(each).set()
 
     def _take_peer(self, _org: str | None, place: int, peer: Peer, *, is_own: bool) -> None:
         self._put_peer(place, peer, is_own=is_own)
