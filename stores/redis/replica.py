@@ -14,7 +14,6 @@ from stores.redis.client import Client
 from stores.redis.reading import HASHES, Reading
 from stores.redis.rows import home_row, json, row
 
-APART = 1_000_000
 RESTORED_AT_ONCE = 1000
 READ_AT_ONCE = 500
 
@@ -159,14 +158,12 @@ class Replica:
     async def restore(self) -> None:
         """Write what is here into an emptied store; what another node has written already stays.
 
-        What was not there yet is told like any change, for a node may just be reading. New homes have fences,
-        and the org has versions, beyond all that some other node may know of and this one does not.
+        What was not there yet is told like any change, for a node may just be reading.
         """
         for org, known in list(self._orgs.items()):
             fields = [field for record in self._records(org) for field in record]
             placed = max(map(self.directory.place, (peer.user for peer in self.directory.peers(org))), default=0)
-            version = APART + known.version
-            fenced = APART + max((home.fence for home in known.homes.values()), default=0)
+            version, fenced = known.version, max((home.fence for home in known.homes.values()), default=0)
             await self._client.note(org)
             for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
                 some = fields[at : at + RESTORED_AT_ONCE]

@@ -310,8 +310,10 @@ local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
     + _TELL
     + """
 for at, name in ipairs({'version', 'placed', 'fenced'}) do
-  local least = ARGV[3 + at]
-  if tonumber(redis.call('GET', k .. name) or '0') < tonumber(least) then redis.call('SET', k .. name, least) end
+  local known = tonumber(ARGV[3 + at])
+  if tonumber(redis.call('GET', k .. name) or '-1') < known then
+    redis.call('SET', k .. name, string.format('%d', known + 1000000))
+  end
 end
 for at = 7, #ARGV, 5 do
   local hash, field, value, kind, about = unpack(ARGV, at, at + 4)
@@ -321,3 +323,8 @@ publish()
 return version()
 """
 )
+"""Fills an emptied store with what one node knows of an org; what another wrote already stays.
+
+Numbers begin a million beyond those that the node knows, since others may know of more: of changes that were told, or
+of homes. Else these would have the same numbers as new ones.
+"""

@@ -3,12 +3,31 @@
 from uuid import uuid4
 
 from schemas.peers import Profile
-from stores.base import Peer, User
+from stores.base import Holder, Peer, User
+from stores.bus import Home
 from tests.support.client import until
 from tests.support.redis import RedisServer
 from tests.support.stores import running
 
 ANN, BOB = User("ann"), User("bob", "acme")
+
+
+async def test_numbers_begin_anew(redis: RedisServer) -> None:
+    """In a store that is filled by a node that has missed something, no change and no home has a number once more."""
+    url = redis.namespace(uuid4().hex)
+    async with running(url, "late") as late, running(url, "here") as here:
+        await here.peers.claim(ANN, Holder("here", 1))
+        home = here.bus.home(ANN)
+        assert home is not None
+        await until(lambda: late.bus.home(ANN) == home)
+        known, org = late.replica._orgs[None], here.client.space.org(None)
+        known.version, known.homes[ANN.id] = known.version - 1, Home("late", 1, home.fence - 1)
+        await here.client.redis.delete(*[f"{org}{name}" for name in ("version", "fenced", "homes", "holders")])
+        await late.replica.restore()
+        await here.peers.claim(User("cat"), Holder("here", 2))
+        claimed = here.bus.home(User("cat"))
+        assert claimed is not None
+        assert claimed.fence > home.fence
 
 
 async def test_restoring_is_told(redis: RedisServer) -> None:
