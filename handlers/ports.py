@@ -181,6 +181,11 @@ class Receipt(Struct):
         else:
             self.delivered += (user,)
 
+    def withdraw(self, user: str) -> None:
+        """Note that it is not for this user any more: what the socket was handed is lost, or goes again."""
+        self.queued = tuple(each for each in self.queued if each != user)
+        self.delivered = tuple(each for each in self.delivered if each != user)
+
     def hold(self) -> None:
         """Have it wait for one more `settle`."""
         self.pending += 1

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from app.delivery.cluster import Cluster
 from app.delivery.hub import Endpoint, Hub
 from app.delivery.mail import Mail, Mailbox
-from app.delivery.parcels import Message
+from app.delivery.parcels import Arrival, Message
 from app.delivery.presence import Presence
 from app.wire.codec import without_offset
 from handlers.ports import Receipt
@@ -35,10 +35,14 @@ class Handover:
         """See `House`. What the client has handled over another node is not delivered again."""
         user = message.user
         link, box = self._presence.links.get(user), self._mail.boxes.get(user)
-        if (box is not None and box.is_held) or self._ledger.is_contested(user):
+        if self._is_unsettled(user, box):
             self._relay.defer(node, message, receipt)
-        elif message.place is not None and box is None:
-            self._hub.dropped += 1  # the client started over since
+        elif isinstance(receipt, Arrival) and self._relay.is_early(user, receipt):
+            self._relay.refuse(user, receipt)
+        elif message.place is not None and (box is None or box.began_after(message.place)):
+            self._hub.dropped += 1
+            if receipt is not None:
+                receipt.withdraw(user.id)
         elif self._has(node, message, box, receipt):
             if receipt is not None:
                 receipt.note(user.id, is_queued=link is None)
@@ -147,6 +151,12 @@ class Handover:
             if not box.is_broken and not box.is_held:
                 box.written = min(box.written, box.base)
                 self._ledger.rewrite(box)
+
+    def _is_unsettled(self, user: User, box: Mailbox | None) -> bool:
+        """Whether it is not known yet how far a user has come, or whether this node is still its home."""
+        if box is not None and box.is_held:
+            return True
+        return self._ledger.is_contested(user) or self._relay.awaits_writes(user)
 
     def _has(self, node: str, message: Message, box: Mailbox | None, receipt: Receipt | None) -> bool:
         """Whether an event is here already, or was handled by the client over its last node."""

@@ -222,7 +222,7 @@ class Ledger:
         again: list[Sent] = []
         for receipt in (entry.receipt, *entry.also):
             if isinstance(receipt, Arrival):
-                receipt.is_moved, receipt.place = True, place
+                self._relay.refuse(user, receipt, place)
             else:
                 again.append(self._relay.message(user, payload, receipt=receipt, mark=mark, place=place))
         return again

@@ -85,11 +85,12 @@ class Mailbox:
             del self.bases[next(iter(self.bases))]
 
     def has(self, place: Place) -> bool:
-        """Whether an event that another home numbered is in it, or was handled by the client.
+        """Whether an event that another home numbered is in it, or was handled by the client."""
+        return place.offset <= self.bases.get(place.fence, 0)
 
-        So it is for one who started anew since then: what was on its way at that time is not to come.
-        """
-        return place.offset <= self.bases.get(place.fence, 0) or place.fence < min(self.bases, default=0)
+    def began_after(self, place: Place) -> bool:
+        """Whether the client has started over since another home numbered an event."""
+        return place.fence < min(self.bases, default=0)
 
     @property
     def first(self) -> int:

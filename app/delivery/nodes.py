@@ -64,12 +64,13 @@ class Followers(Struct, frozen=True):
 class Inbox:
     """What arrived from one node and is not confirmed to it, in its turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str) -> None:
+        self._node = node
         self._open: deque[Arrival] = deque()
 
-    def add(self, turn: int) -> Arrival:
+    def add(self, turn: int, heard: int) -> Arrival:
         """Take in a message; what becomes of it is written into what is returned."""
-        arrival = Arrival(turn=turn)
+        arrival = Arrival(node=self._node, turn=turn, heard=heard)
         self._open.append(arrival)
         return arrival
 
@@ -102,10 +103,10 @@ class Nodes(Watcher):
         """See `Watcher`."""
         inbox = self._inboxes.get(node)
         if inbox is None:
-            inbox = self._inboxes[node] = Inbox()
+            inbox = self._inboxes[node] = Inbox(node)
         for parcel in parcels_of(parcels):
             if isinstance(parcel, Turn):
-                self._take(node, parcel.message, inbox.add(parcel.turn))
+                self._take(node, parcel.message, inbox.add(parcel.turn, parcel.heard))
             else:
                 self._relay.confirmed(node, parcel)
         self._confirm(node, inbox)
@@ -170,10 +171,10 @@ class Nodes(Watcher):
             self._adopting.discard(user)
 
     def _take(self, node: str, message: Message, arrival: Arrival) -> None:
-        if self._relay.elsewhere(message.user) is None:
-            self._house.deliver(node, message, arrival)
+        if self._relay.elsewhere(message.user) is not None:
+            self._relay.refuse(message.user, arrival)
         else:
-            arrival.is_moved = True
+            self._house.deliver(node, message, arrival)
 
     def _confirm(self, node: str, inbox: Inbox) -> None:
         for confirmation in inbox.confirmations():

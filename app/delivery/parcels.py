@@ -27,10 +27,14 @@ class Message(Struct, array_like=True, tag=1, frozen=True, gc=False):
 
 
 class Turn(Struct, array_like=True, tag=2, frozen=True, gc=False):
-    """A message by its turn among all that one node sends to another, the first being 1."""
+    """A message by its turn among all that one node sends to another, the first being 1.
+
+    Of the turns up to `heard` the sender knows what became of them.
+    """
 
     turn: int
     message: Message
+    heard: int = 0
 
 
 class Confirmation(Struct, array_like=True, tag=3, frozen=True):
@@ -50,12 +54,14 @@ class Confirmation(Struct, array_like=True, tag=3, frozen=True):
 
 
 class Arrival(Receipt):
-    """What becomes of a message that another node sent, in its turn there.
+    """What becomes of a message that another node sent, in its turn there, knowing of the turns up to `heard`.
 
     One that came too late `is_moved`; `place` is the number that it had got here, if any.
     """
 
+    node: str = ""
     turn: int = 0
+    heard: int = 0
     is_moved: bool = False
     place: Place | None = None
 

@@ -24,13 +24,17 @@ PARCEL_BYTES = 200
 
 
 class Sent(Struct, eq=False, gc=False):
-    """A message on its way, its turn there and since when; one that goes another way by now `is_taken`."""
+    """A message on its way, its turn there and since when; one that goes another way by now `is_taken`.
+
+    One that may have arrived, though nobody has said so, `is_doubtful`.
+    """
 
     message: Message
     receipt: Receipt | None
     turn: int = 0
     since: float = 0.0
     is_taken: bool = False
+    is_doubtful: bool = False
 
 
 class Held(Struct, eq=False):
@@ -49,7 +53,7 @@ class Channel:
     """What was sent to one node and is not confirmed."""
 
     def __init__(self) -> None:
-        self.turn = 0
+        self.turn = self.heard = 0
         self.open: deque[Sent] = deque()
 
     def of(self, user: User) -> list[Sent]:
@@ -61,7 +65,7 @@ class Channel:
         found = self.of(user)
         for sent in found:
             sent.is_taken = True
-        return [_anew(sent) for sent in found]
+        return [_anew(sent, is_doubtful=True) for sent in found]
 
 
 class Relay:
@@ -77,6 +81,7 @@ class Relay:
         self._numbers = count(1)
         self._channels: dict[str, Channel] = {}
         self._gone: set[str] = set()
+        self._refused: dict[tuple[str, User], int] = {}
         self.held: dict[User, Held] = {}
         self.forwarded = 0
         self.repeated = 0
@@ -137,14 +142,33 @@ class Relay:
         is_elsewhere = self.elsewhere(user) is not None
         for node, message, receipt in self._early.pop(user, ()):
             if not is_elsewhere:
-                self.deliver(node, message, receipt)
+                self.deliver(node, message, receipt)  # which may defer it anew
             elif node == self.bus.node:
                 self.dispatch(Sent(message, receipt))
                 continue
             elif isinstance(receipt, Arrival):
-                receipt.is_moved = True
+                self.refuse(user, receipt)
             if receipt is not None:
                 receipt.settle()
+
+    def refuse(self, user: User, arrival: Arrival, place: Place | None = None) -> None:
+        """Have another node send a message to where its user's home is by now; `place` is the number it had here."""
+        arrival.is_moved, arrival.place = True, place
+        self._refused[arrival.node, user] = arrival.turn
+
+    def is_early(self, user: User, receipt: Receipt | None) -> bool:
+        """Whether what another node sent follows what was refused, and is to come again after that."""
+        if not self._refused or not isinstance(receipt, Arrival):
+            return False
+        last = self._refused.get((receipt.node, user), 0)
+        if last and last <= receipt.heard:
+            del self._refused[receipt.node, user]
+        return receipt.heard < last
+
+    def awaits_writes(self, user: User) -> bool:
+        """Whether it is not known yet what became of what this node wrote for a user, when it was its home before."""
+        held = self.held.get(user)
+        return held is not None and self.node in held.open
 
     def confirmed(self, node: str, confirmation: Confirmation) -> None:
         """Take note of what became of messages to a node; what it missed goes again."""
@@ -153,6 +177,7 @@ class Relay:
             return
         queued, lost, moved = frozenset(confirmation.queued), frozenset(confirmation.lost), confirmation.moved
         waiting = channel.open
+        channel.heard = max(channel.heard, confirmation.last)
         while waiting and waiting[0].turn <= confirmation.last:
             sent = waiting.popleft()
             if sent.is_taken:
@@ -161,7 +186,11 @@ class Relay:
             if not is_missing and sent.receipt is not None:
                 _note(sent, sent.receipt, confirmation, queued, lost)
             if is_missing:
-                self._found(node, sent.message.user, _anew(sent, moved.get(sent.turn)))
+                self._found(
+                    node,
+                    sent.message.user,
+                    _anew(sent, moved.get(sent.turn), is_doubtful=sent.turn < confirmation.first),
+                )
             elif self.held:
                 self._found(node, sent.message.user)
 
@@ -185,7 +214,8 @@ class Relay:
 
     def gone(self, node: str) -> None:
         """Wait no more for a node that is gone."""
-        self._gone.add(node)
+        self._refused = {of: turn for of, turn in self._refused.items() if of[0] not in self._gone}
+        self._gone.add(node)  # it may come back: what was refused is forgotten as the next one goes
         for user in [user for user, held in self.held.items() if node in held.open]:
             self._missed(user, node)
 
@@ -207,9 +237,11 @@ class Relay:
         if not channel.open or self._now - channel.open[0].since < AGAIN_SECONDS:
             return
         overdue, channel.open = channel.open, deque()
+        channel.heard = channel.turn
         for sent in overdue:
             if not sent.is_taken:
                 self.repeated += 1
+                sent.is_doubtful = True
                 self.dispatch(sent)
 
     def _post(self, node: str, sent: Sent) -> None:
@@ -222,7 +254,7 @@ class Relay:
         if len(channel.open) > LONGEST_WAIT:
             channel.open.popleft()
         self.forwarded += 1
-        self.bus.post(node, Turn(sent.turn, sent.message), len(sent.message.frame) + PARCEL_BYTES)
+        self.bus.post(node, Turn(sent.turn, sent.message, channel.heard), len(sent.message.frame) + PARCEL_BYTES)
 
     def _found(self, node: str, user: User, missing: Sent | None = None) -> None:
         """Note that it is known what became of one more message; once it is of all, what waits for that goes."""
@@ -254,28 +286,42 @@ class Relay:
             held.again += self._channels[node].take(user)
         if not held.open:
             self._release(user)
+        elif node == self.node:
+            self.catch_up(user)
 
     def _release(self, user: User) -> None:
-        """Send what did not arrive, then what was held."""
+        """Send what did not arrive, then what was held.
+
+        A home takes nothing with a lower number than it had: only what it might have had already keeps its own, unless
+        it would know it by a mark.
+        """
         held = self.held.pop(user)
         for node in held.open:
             held.again += self._channels[node].take(user) if node in self._channels else []
-        held.again.sort(key=_number)
         self.repeated += len(held.again)
-        for sent in held.again:
-            self.dispatch(sent)
-        for sent in held.later:  # what goes first must have the lower number
-            sent.message = replace(sent.message, number=next(self._numbers))
-            self.dispatch(sent)
+        again = sorted(held.again, key=_number)
+        for sent in again:
+            if _keeps_number(sent):
+                self.dispatch(sent)
+        for sent in again + held.later:
+            if not _keeps_number(sent):
+                sent.message = replace(sent.message, number=next(self._numbers))
+                self.dispatch(sent)
+        self.catch_up(user)
 
 
 def _number(sent: Sent) -> int:
     return sent.message.number
 
 
-def _anew(sent: Sent, place: Place | None = None) -> Sent:
+def _keeps_number(sent: Sent) -> bool:
+    return sent.is_doubtful and sent.message.mark is None
+
+
+def _anew(sent: Sent, place: Place | None = None, *, is_doubtful: bool = False) -> Sent:
     """Return a message that is to go again; a place is of the home that it had just now."""
-    return Sent(sent.message if place is None else replace(sent.message, place=place), sent.receipt)
+    message = sent.message if place is None else replace(sent.message, place=place)
+    return Sent(message, sent.receipt, is_doubtful=is_doubtful or sent.is_doubtful)
 
 
 def _note(
@@ -284,10 +330,8 @@ def _note(
     user, turn = sent.message.user.id, sent.turn
     if confirmation.known:
         receipt.first = confirmation.known.get(turn, receipt.first)
-    if user in receipt.delivered:  # by this node, before it was refused to write that down
-        pass
-    elif turn in queued:
-        receipt.queued += (user,)
-    elif turn not in lost:
-        receipt.delivered += (user,)
+    if turn in lost:
+        receipt.withdraw(user)
+    elif user not in receipt.delivered:  # else by this node, before it was refused to write that down
+        receipt.note(user, is_queued=turn in queued)
     receipt.settle()
