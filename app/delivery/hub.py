@@ -118,13 +118,11 @@ class Hub:
 
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
         """See `Delivery`."""
+        kept = None if self._cluster is None else await self._cluster.ledger.load(user)
         box = self._boxes.get(user)
-        kept = None
-        if self._cluster is not None and (box is None or not box.is_numbered):
-            kept = await self._cluster.ledger.load(user)
-            box = self._boxes.get(user)
-        is_loaded = kept is not None and (box is None or not box.is_numbered)
+        is_loaded = kept is not None and (box is None or not box.is_numbered or box.opened < kept.fence)
         if self._cluster is not None and kept is not None and is_loaded:
+            self._set_aside(self._cluster, user)
             box = self._restore(self._cluster, user, resume, socket, kept)
         if box is None or not box.can_resume(resume):
             self.resumes["refused"] += 1
@@ -365,6 +363,16 @@ class Hub:
             self._mail.take(user)
         if self._directory.peer(user) is not None:
             self._mail.open(user, socket.spoken)
+
+    def _set_aside(self, cluster: Cluster, user: User) -> None:
+        """Let go of a mailbox that others have gone on with, unnoticed here; what is not written comes again."""
+        box = self._boxes.get(user)
+        if box is None or not box.is_numbered:
+            return
+        cluster.relay.moved(user, len(box.writes))
+        self._mail.take(user)
+        box.is_gone = True
+        cluster.ledger.heard(user)
 
     def _restore(self, cluster: Cluster, user: User, resume: Resume, socket: Socket, kept: Box) -> Mailbox | None:
         """Return what another node kept for a user; None if its home is elsewhere again by now."""

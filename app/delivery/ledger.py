@@ -80,6 +80,7 @@ class Ledger:
         if is_new:
             self._let_go(box.user)
             box.bases = {} if home is None else {home.fence: 0}
+        box.opened = 0 if home is None else home.fence
         if box.is_numbered:
             self._bus.open(box.user, box.tokens, box.bases, is_new=is_new)
 
@@ -101,6 +102,7 @@ class Ledger:
         home = self._bus.home(box.user)
         last = box.last if box.is_numbered else len(box.frames)
         first = last - len(box.frames) + 1
+        box.opened = 0 if home is None else home.fence
         self._bus.open(box.user, box.tokens, box.bases, is_new=True, last=first - 1)
         for number, frame in enumerate(box.frames, first):
             is_new = box.is_numbered and (number > box.written or number in box.writes)

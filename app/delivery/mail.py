@@ -26,9 +26,10 @@ class Mailbox:
     user's last socket. One that lost something that its user was still to get is broken, and empty.
 
     Up to `written` it stands in a store, too; what is on its way there is in `writes`, by offset. `seen` is how far it
-    came with what each node sent. This node numbered what comes after `base`; `bases` have how far it goes with the
-    numbers that the homes before this one gave, by their fences, the first being that over which the client started
-    anew. One that `is_held` is yet to be read from there, and one that `is_gone` went on to another node.
+    came with what each node sent. This node numbered what comes after `base`, and wrote the tokens by the fence that is
+    `opened`; `bases` have how far it goes with the numbers that the homes before this one gave, by their fences, the
+    first being that over which the client started anew. One that `is_held` is yet to be read from there, and one that
+    `is_gone` went on to another node.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Mailbox:
         "is_live",
         "is_numbered",
         "last",
+        "opened",
         "seen",
         "sent",
         "size",
@@ -60,7 +62,7 @@ class Mailbox:
         self.size = 0
         self.last = 0
         self.sent = 0
-        self.base = 0
+        self.base = self.opened = 0
         self.written = 0
         self.writes: dict[int, object] = {}
         self.bases: dict[int, int] = {}
