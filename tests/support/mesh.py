@@ -31,10 +31,11 @@ from stores.redis.bus import RedisBus
 from stores.redis.changer import Changer
 from stores.redis.client import Argument, Client, Wire
 from stores.redis.pipe import _call_all
+from stores.redis.reading import Reading
 from stores.redis.records import RedisPeers
 from stores.redis.replica import Replica
+from stores.redis.rows import home_of, peer_of
 from stores.redis.rows import json as encoded
-from stores.redis.rows import peer_of
 from stores.redis.space import Space
 from tests.support.doubles import CountingIds, RecordingTransport, Turns
 
@@ -42,6 +43,7 @@ SPOKEN: Spoken = frozenset({"resume", "acks"})
 SPACE = Space("mesh")
 MOST_MARKS = 64
 PLENTY = 1 << 30
+APART = 1_000_000
 
 
 class Kept(Struct):
@@ -125,6 +127,14 @@ class Store:
                 self._forget(node, user)
         return answers
 
+    def read(self) -> Reading:
+        """Return what a node that reads everything anew finds."""
+        reading = Reading(None)
+        reading.version, reading.homes = self.version, dict(self.homes)
+        reading.peers = {user: peer_of(row) for user, row in self.peers.items()}
+        reading.places = dict.fromkeys(self.peers, 1)
+        return reading
+
     def load(self, user: str) -> list[object]:
         """See `scripts.LOAD_BOX`."""
         kept = self.kept.get(user) or Kept()
@@ -136,6 +146,25 @@ class Store:
         made: list[Any] = getattr(self, f"_{name}")(node, user, *about)
         return [self.version, *made]
 
+    def empty(self) -> None:
+        """Lose everything but the count of what changed, for nobody waits in vain here."""
+        for each in self.homes, self.holders, self.peers, self.kept:
+            each.clear()
+
+    def restore(self, node: str, version: int, _placed: int, fenced: int, *fields: Any) -> list[int]:
+        """See `scripts.RESTORE`."""
+        if self.version < version:
+            self.version = version + APART
+        if self.fence < fenced:
+            self.fence = fenced + APART
+        kept: dict[str, dict[str, Any]] = {"holders": self.holders, "peers": self.peers, "homes": self.homes}
+        for name, field, value, kind, about in zip(*(fields[at::5] for at in range(5)), strict=True):
+            if name in kept and field not in kept[name]:
+                kept[name][field] = home_of(value) if name == "homes" else value
+                if kind:
+                    self._tell(kind, node, about)
+        return [self.version]
+
     def _claim(self, node: str, user: str, holder: bytes, socket: int) -> list[Any]:
         before = self.holders.get(user)
         self.holders[user] = holder
@@ -143,7 +172,7 @@ class Store:
         return [before]
 
     def _adopt(self, node: str, user: str, fence: int, holder: bytes) -> list[int]:
-        if self.homes[user].fence != fence:
+        if not self._is_fence(user, fence):
             return [0]
         if self.holders.get(user) == holder:
             del self.holders[user]
@@ -151,7 +180,7 @@ class Store:
         return [1]
 
     def _reclaim(self, node: str, user: str, fence: int, holder: bytes, socket: int) -> list[int]:
-        if self.homes[user].fence != fence:
+        if not self._is_fence(user, fence):
             return [0]
         self.holders[user] = holder
         self._settle(node, user, socket)
@@ -164,15 +193,18 @@ class Store:
         self._tell("peer", node, b"1", peer)
         return [1]
 
+    def _is_fence(self, user: str, fence: int) -> bool:
+        return user in self.homes and self.homes[user].fence == fence
+
     def _settle(self, node: str, user: str, socket: int) -> None:
         self.fence += 1
         self.homes[user] = Home(node, socket, self.fence)
         self._tell("home", node, *map(encoded, (user, node, socket, self.fence)))
 
     def _forget(self, node: str, user: str) -> None:
-        del self.kept[user]
+        self.kept.pop(user, None)
         if user not in self.holders and user not in self.peers:
-            del self.homes[user]
+            self.homes.pop(user, None)
             self._tell("left", node, encoded(user))
 
     def _tell(self, kind: str, node: str, *about: bytes) -> None:
@@ -240,6 +272,12 @@ class Line:
         await Until(lambda: bool(answers))
         return answers[0]
 
+    async def note(self, _org: None) -> None:
+        pass
+
+    async def change(self, _script: str, _org: None, *about: Any) -> None:
+        await self._ask(partial(self._store.restore, self.node, *about))
+
 
 class Answers:
     """The answers of the store that have come, in place of a `Wire`."""
@@ -295,6 +333,7 @@ class Node:
         self.pipe = self.bus._pipe
         self.pipe.is_away = False
         self.up: deque[list[Argument]] = deque()
+        self.is_reading = False
         self.answers = Answers()
         self.peers = RedisPeers(cast("Client", self.line), self.replica, cast("Changer", self.line), 1.0)
         self.turns, self.tasks = Turns(), list[Task]()
@@ -341,6 +380,8 @@ class Node:
         seat.outbox.put(encoded({"token": token, "recovered": is_recovered}))
         if await self.peers.register(_peer(user), seat.holder):
             self.hub.attach(user, socket)
+        else:
+            seat.close(CloseCode.SUPERSEDED, "")
 
     async def _adopt(self, user: User, home: Home) -> None:
         if await self.bus.adopt(user, home):
@@ -359,6 +400,17 @@ class Node:
     async def _enforce(self, revocation: Revocation) -> None:
         pass
 
+    async def come_back(self, store: Store, *, is_empty: bool) -> None:
+        """Do what a node does as it comes back to the store, which may have lost everything; what was told is lost."""
+        if is_empty:
+            await self.replica.restore()
+            self.bus.watcher.emptied()
+        told = [(kind, data) for kind, data in self.told if kind == "parcels"]
+        self.told.clear()
+        self.told += told
+        self.replica._replace(store.read())
+        self.is_reading = False
+
     def send(self) -> None:
         """Put what is due on its way to the store."""
         self.pipe._due = anyio.Event()
@@ -375,14 +427,14 @@ class Node:
         kind, data = self.told.popleft()
         (self.replica.hear if kind == "change" else self.bus.hear)(data)
 
-    def moves(self) -> list[Callable[[], None]]:
-        """Return what could happen next here."""
+    def moves(self, *, is_cut: bool) -> list[Callable[[], None]]:
+        """Return what could happen next here; one that is cut off from the store has only its own tasks."""
         moves: list[Callable[[], None]] = []
-        if self.pipe._due.is_set():
+        if self.pipe._due.is_set() and not is_cut:
             moves.append(self.send)
-        if self.pipe._loads and len(self.answers.there) >= len(self.pipe._loads[0].commands):
+        if self.pipe._loads and len(self.answers.there) >= len(self.pipe._loads[0].commands) and not is_cut:
             moves.append(self.take_answers)
-        if self.told:
+        if self.told and not self.is_reading and not is_cut:
             moves.append(self.hear)
         self.tasks = [task for task in self.tasks if not task.is_over]
         return moves + [task.go_on for task in self.tasks if task.is_ready]
