@@ -1,5 +1,6 @@
 """The stores of many nodes, put together."""
 
+import logging
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,7 @@ RETRY_SECONDS = 0.5
 LEASE_SECONDS = 9.0
 NEWCOMER_SECONDS = 1.0
 READING = "Redis: what this node knows is being read anew"
+_logger = logging.getLogger(__name__)
 
 
 class RedisStores:
@@ -71,7 +73,7 @@ class RedisStores:
             tasks.start_soon(self._catch_up, started)
             async for channel, message in messages:
                 if channel == space.changes:
-                    self.replica.hear(message)
+                    _take_in(self.replica.hear, message)
                 else:
                     self._early.append(message)
                 self._pass_on()
@@ -89,7 +91,7 @@ class RedisStores:
 
     def _pass_on(self) -> None:
         while self._early and self.replica.is_right:
-            self.bus.hear(self._early.popleft())
+            _take_in(self.bus.hear, self._early.popleft())
 
     async def _compare_lives(self) -> bytes:
         """Fill the store again if it was emptied since this node saw it first; return the salt of all nodes."""
@@ -119,3 +121,14 @@ class RedisStores:
             except StoreUnreachableError:
                 pass
         await self.client.close()
+
+
+def _take_in(hear: Callable[[bytes], None], message: bytes) -> None:
+    """Take in what a node told; one that cannot be understood, as of another version, is logged and left out.
+
+    A change that was in it is missed, and so its org is read anew with the next.
+    """
+    try:
+        hear(message)
+    except Exception:
+        _logger.exception("left out what another node told")
