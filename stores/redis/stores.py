@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 import anyio
+from anyio.abc import TaskGroup
 
 from stores.base import StoreUnreachableError
 from stores.redis.bus import RedisBus
@@ -20,6 +21,7 @@ RETRY_SECONDS = 0.5
 LEASE_SECONDS = 9.0
 NEWCOMER_SECONDS = 1.0
 READING = "Redis: what this node knows is being read anew"
+EMPTIED = "Redis: it was emptied, and is being filled again"
 _logger = logging.getLogger(__name__)
 
 
@@ -70,7 +72,7 @@ class RedisStores:
         space = self.client.space
         channels = space.changes, space.node(self.client.node)
         async with self.client.subscribed(*channels) as messages, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._catch_up, started)
+            tasks.start_soon(self._catch_up, tasks, started)
             async for channel, message in messages:
                 if channel == space.changes:
                     _take_in(self.replica.hear, message)
@@ -78,7 +80,7 @@ class RedisStores:
                     self._early.append(message)
                 self._pass_on()
 
-    async def _catch_up(self, started: Callable[[], None]) -> None:
+    async def _catch_up(self, tasks: TaskGroup, started: Callable[[], None]) -> None:
         def done() -> None:
             self._pass_on()
             started()
@@ -87,6 +89,7 @@ class RedisStores:
         salt = await self._compare_lives()
         await self.lease.renew()
         self.bus.salt = salt
+        tasks.start_soon(self._notice_emptying)
         await self.replica.keep_right(done)
 
     def _pass_on(self) -> None:
@@ -98,12 +101,22 @@ class RedisStores:
         if self._is_late and not self._life:
             await anyio.sleep(NEWCOMER_SECONDS)
         salt = await self.client.shared("salt", self.bus.salt or secrets.token_bytes(32))
-        life = await self.client.shared("life", secrets.token_bytes(16))
+        life = await self._read_life()
         if self._life not in (b"", life):
             await self.replica.restore()
             self.bus.watcher.emptied()
         self._life = life
         return salt
+
+    async def _notice_emptying(self) -> None:
+        """Raise `StoreUnreachableError` if the store is emptied while the connection lasts: then all begins anew."""
+        while await self._read_life() == self._life:
+            await self.lease.forgotten.wait()
+            self.lease.forgotten = anyio.Event()
+        raise StoreUnreachableError(EMPTIED)
+
+    async def _read_life(self) -> bytes:
+        return await self.client.shared("life", secrets.token_bytes(16))
 
     async def ping(self) -> None:
         """See `Stores`; also raises while the replica may have missed something."""
