@@ -131,6 +131,7 @@ class Runtime:
             version=VERSION,
             capabilities=tuple(each for each in CAPABILITIES if each != "trace" or plan.tracing is not None),
         )
+        self._strays = departures.Strays(self.services, sources.monotonic)
         loop = asyncio.get_running_loop()
         self.flusher = Flusher(loop.call_soon, loop.call_later, settings.outbox_total_bytes)
         self._trimmer = Trimmer(lambda: self.flusher.held + self.mail.held, malloc_trim)
@@ -202,6 +203,7 @@ class Runtime:
             await self.gateway.catch_up()
             await requests.expire_requests(self.services)
             await departures.expire_absences(self.services)
+            await self._strays.look()
         except StoreUnreachableError as error:
             self.log.warning("store unreachable", reason=str(error))
 

@@ -1,5 +1,6 @@
 """What happens when a socket goes: leaving for good, or dropping out for now (protocol.md section 3)."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -11,6 +12,31 @@ from handlers import membership
 from handlers.ports import Services, Socket
 from handlers.requests import cancel, reject
 from handlers.table import Context
+
+STRAY_SECONDS = 10.0
+
+
+class Strays:
+    """Those who were given up but for their sessions and requests, as the store, or their node, went away meanwhile.
+
+    Who is in a session and not registered for `STRAY_SECONDS`, or up to twice that, is taken out of it.
+    """
+
+    def __init__(self, services: Services, monotonic: Callable[[], float]) -> None:
+        self._services = services
+        self._monotonic = monotonic
+        self._looked_at = monotonic()
+        self._last: frozenset[User] = frozenset()
+
+    async def look(self) -> None:
+        """Look for them if it is time to; what is cut short is tried again by the next call."""
+        now = self._monotonic()
+        if now - self._looked_at < STRAY_SECONDS:
+            return
+        strays = frozenset(self._services.stores.directory.strays())
+        for user in strays & self._last:
+            await _withdraw(user, "timeout", self._services)
+        self._looked_at, self._last = now, strays
 
 
 async def leave(ctx: Context) -> None:
@@ -138,11 +164,16 @@ async def _give_up(peer: Peer, reason: EndReason, services: Services) -> None:
     services.delivery.forget(peer.user)
     if peer.status != "offline":
         services.delivery.announce(replace(peer, status="offline", lapses_at=services.clock.now()))
-    for session in services.stores.directory.sessions_of(peer.user):
+    await _withdraw(peer.user, reason, services)
+
+
+async def _withdraw(user: User, reason: EndReason, services: Services) -> None:
+    """Take a user out of its sessions and requests; should the store go away meanwhile, `Strays` see to the rest."""
+    for session in services.stores.directory.sessions_of(user):
         with suppress(EventError):  # it is over by now, or the user out of it
-            await membership.part(services, session.id, peer.user, reason)
-    for request in services.stores.directory.requests_of(peer.user):
-        if request.requester == peer.user:
+            await membership.part(services, session.id, user, reason)
+    for request in services.stores.directory.requests_of(user):
+        if request.requester == user:
             await cancel(services, request)
         elif await services.stores.requests.take(request.id) is not None:
             reject(services, request, "offline")

@@ -187,6 +187,10 @@ class Directory(Protocol):
         """Return the sessions of all orgs, the latest made first; for operators only."""
         ...
 
+    def strays(self) -> Collection[User]:
+        """Return the users who are in a session and not registered; who is just being given up is so for a moment."""
+        ...
+
     def sizes(self) -> Sizes:
         """Return how many of each this node knows."""
         ...

@@ -22,6 +22,7 @@ class MemoryDirectory:
         self.sessions: dict[str, Session] = {}
         self._requests_by_user: dict[User, dict[str, Request]] = {}
         self._sessions_by_user: dict[User, dict[str, Session]] = {}
+        self._may_stray: set[User] = set()
 
     def peer(self, user: User) -> Peer | None:
         """See `Directory`."""
@@ -67,6 +68,11 @@ class MemoryDirectory:
         """See `Directory`."""
         return reversed(self.sessions.values())
 
+    def strays(self) -> Collection[User]:
+        """See `Directory`. Looks only at those who may have become such since the last time, and the strays of then."""
+        self._may_stray = {user for user in self._may_stray if user in self._sessions_by_user and not self.peer(user)}
+        return self._may_stray
+
     def sizes(self) -> Sizes:
         """See `Directory`."""
         return Sizes(sum(len(roster.peers) for roster in self.rosters.values()), len(self.requests), len(self.sessions))
@@ -81,6 +87,8 @@ class MemoryDirectory:
     def remove_peer(self, user: User) -> Peer | None:
         """Forget a peer and return it; None if there was none."""
         self.away.pop(user, None)
+        if user in self._sessions_by_user:
+            self._may_stray.add(user)
         roster = self.rosters.get(user.org)
         if roster is None:
             return None
@@ -114,6 +122,7 @@ class MemoryDirectory:
         """Add or replace a session; return who is out of it by that."""
         gone = self._leave(session.id, session.participants)
         self.sessions[session.id] = session
+        self._may_stray.update(session.participants)
         for user in session.participants:
             self._sessions_by_user.setdefault(user, {})[session.id] = session
         return gone

@@ -1,9 +1,9 @@
 """Parcels: what one node sends another."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct, ValidationError
 
 from handlers.ports import Receipt
 from stores.base import User
@@ -67,8 +67,15 @@ class Arrival(Receipt):
 
 
 def parcels_of(data: Raw) -> list[Any]:
-    """Return the turns and confirmations that another node sent at once."""
-    return _decode(data)
+    """Return the turns and confirmations that another node sent at once, without what only a newer version knows."""
+    try:
+        return _decode(data)
+    except ValidationError:
+        return [_decode_one(each) for each in _split(data) if _kind_of(each)[0] in _KINDS]
 
 
+_KINDS = {kind.__struct_config__.tag for kind in (Turn, Confirmation)}
 _decode = msgspec.msgpack.Decoder(list[Turn | Confirmation]).decode
+_decode_one = msgspec.msgpack.Decoder(Turn | Confirmation).decode
+_split = msgspec.msgpack.Decoder(list[Raw]).decode
+_kind_of = msgspec.msgpack.Decoder(Annotated[list[Any], Meta(min_length=1)]).decode

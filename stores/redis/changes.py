@@ -1,4 +1,7 @@
-"""Changes of records, as they are told to all nodes."""
+"""Changes of records, as they are told to all nodes.
+
+A node of a newer version may tell more of one, which is left out, and of kinds that are not known here.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +19,14 @@ _number = msgspec.json.Decoder(int).decode
 _org = msgspec.json.Decoder(str | None).decode
 
 _ABOUT: dict[str, Callable[..., tuple[Any, ...]]] = {
-    "peer": lambda place, peer: (_number(place), peer_of(peer)),
-    "gone": lambda user: (_text(user),),
-    "home": lambda user, node, socket, fence: (_text(user), Home(_text(node), _number(socket), _number(fence))),
-    "left": lambda user: (_text(user),),
-    "request": lambda request: (request_of(request),),
-    "taken": lambda request_id: (_text(request_id),),
-    "session": lambda session: (session_of(session),),
-    "ended": lambda session_id: (_text(session_id),),
+    "peer": lambda place, peer, *_: (_number(place), peer_of(peer)),
+    "gone": lambda user, *_: (_text(user),),
+    "home": lambda user, node, socket, fence, *_: (_text(user), Home(_text(node), _number(socket), _number(fence))),
+    "left": lambda user, *_: (_text(user),),
+    "request": lambda request, *_: (request_of(request),),
+    "taken": lambda request_id, *_: (_text(request_id),),
+    "session": lambda session, *_: (session_of(session),),
+    "ended": lambda session_id, *_: (_text(session_id),),
 }
 
 
@@ -35,6 +38,11 @@ class Change(Struct, frozen=True):
     version: int
     kind: str
     parts: list[Raw]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is of a kind that is known here."""
+        return self.kind in _ABOUT
 
     @property
     def about(self) -> tuple[Any, ...]:

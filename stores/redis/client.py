@@ -123,12 +123,6 @@ class Client:
             known = self._scripts[source] = self.redis.register_script(source)
         return known
 
-    async def time(self) -> float:
-        """Return the server's time, seconds since 1970."""
-        with reaching():
-            seconds, microseconds = await self.redis.time()
-        return float(seconds) + float(microseconds) / 1_000_000
-
     async def ping(self) -> None:
         """Return if the server answers."""
         with reaching():

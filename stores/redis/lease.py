@@ -18,7 +18,7 @@ class Lease:
     """Renewed `RENEWALS` times within its `seconds`.
 
     Only a node that kept its own lease all through such a time takes others for gone: after the store was away all of
-    them have to come back first.
+    them have to come back first. It is `forgotten` when the store does not know it any more.
     """
 
     def __init__(self, client: Client, replica: Replica, bus: RedisBus, seconds: float) -> None:
@@ -31,6 +31,7 @@ class Lease:
         self._monotonic: Callable[[], float] = time.monotonic
         self._gone: set[str] = set()
         self.nodes: frozenset[str] = frozenset()
+        self.forgotten = anyio.Event()
 
     async def run(self) -> None:
         """Renew until cancelled."""
@@ -49,6 +50,8 @@ class Lease:
         now, known, nodes = await client.run(scripts.RENEW, client.space.nodes, client.node, self._seconds)
         renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
         self._compare(float(now), asked_at, self._renewed_at)
+        if known is None and client.node in self.nodes:
+            self.forgotten.set()
         self.nodes = frozenset(node.decode() for node in nodes)
         self._bus.standing.nodes, self._bus.standing.has_lease = len(nodes), True
         self._bus.ask_again(self.nodes)

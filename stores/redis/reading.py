@@ -76,7 +76,8 @@ class Reading:
             change = self._told.popleft()
             if change.version == self.version + 1:
                 self.version = change.version
-                self._take(change)
+                if change.is_known:
+                    self._take(change)
             elif change.version > self.version:
                 self._has_gap = True
         return self.version

@@ -98,7 +98,8 @@ class Replica:
         if self._reading is not None and self._reading.org == change.org:
             self._reading.hear(change)
         elif change.org not in self._doubtful and change.version == known + 1:
-            self._takes[change.kind](change.org, *change.about, is_own=change.node == self._client.node)
+            if change.is_known:
+                self._takes[change.kind](change.org, *change.about, is_own=change.node == self._client.node)
             self._advance(change.org, change.version)
         elif change.version > known:
             self._doubt(change.org)

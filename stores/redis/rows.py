@@ -1,4 +1,8 @@
-"""Records as they are written in Redis: JSON, for scripts look into some of it."""
+"""Records as they are written in Redis: JSON, for scripts look into some of it.
+
+What a record gains in a later version stands at its end and has a default, so that nodes of different versions read
+what the other has written.
+"""
 
 from typing import Any
 

@@ -146,12 +146,18 @@ function make.put_session(id, session)
   tell('session', session)
   return {1}
 end
+local function added_to(before, found)
+  if not found or string.sub(found, 1, #before - 1) ~= string.sub(before, 1, -2) then return nil end
+  return string.match(string.sub(found, #before), '^[,}].*')
+end
 function make.swap_session(id, before, after)
-  if redis.call('HGET', k .. 'sessions', id) ~= before then return {0} end
+  local added = added_to(before, redis.call('HGET', k .. 'sessions', id))
+  if not added then return {0} end
   if after == '' then
     redis.call('HDEL', k .. 'sessions', id)
     tell('ended', cjson.encode(id))
   else
+    after = string.sub(after, 1, -2) .. added
     redis.call('HSET', k .. 'sessions', id, after)
     tell('session', after)
   end
@@ -170,6 +176,8 @@ return {version(), unpack(answers)}
 """Changes of an org's records, one after the other; answers the org's version after them, and what each answers.
 
 `ARGV[4]` is a list in JSON of their names and of how many arguments each has; the arguments follow.
+
+A session to which a newer version has added fields is as before if the others are, and keeps them.
 """
 
 REVOKE = """

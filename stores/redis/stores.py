@@ -1,10 +1,12 @@
 """The stores of many nodes, put together."""
 
+import logging
 import secrets
 from collections import deque
 from collections.abc import Callable
 
 import anyio
+from anyio.abc import TaskGroup
 
 from stores.base import StoreUnreachableError
 from stores.redis.bus import RedisBus
@@ -19,6 +21,8 @@ RETRY_SECONDS = 0.5
 LEASE_SECONDS = 9.0
 NEWCOMER_SECONDS = 1.0
 READING = "Redis: what this node knows is being read anew"
+EMPTIED = "Redis: it was emptied, and is being filled again"
+_logger = logging.getLogger(__name__)
 
 
 class RedisStores:
@@ -68,15 +72,15 @@ class RedisStores:
         space = self.client.space
         channels = space.changes, space.node(self.client.node)
         async with self.client.subscribed(*channels) as messages, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._catch_up, started)
+            tasks.start_soon(self._catch_up, tasks, started)
             async for channel, message in messages:
                 if channel == space.changes:
-                    self.replica.hear(message)
+                    _take_in(self.replica.hear, message)
                 else:
                     self._early.append(message)
                 self._pass_on()
 
-    async def _catch_up(self, started: Callable[[], None]) -> None:
+    async def _catch_up(self, tasks: TaskGroup, started: Callable[[], None]) -> None:
         def done() -> None:
             self._pass_on()
             started()
@@ -85,23 +89,34 @@ class RedisStores:
         salt = await self._compare_lives()
         await self.lease.renew()
         self.bus.salt = salt
+        tasks.start_soon(self._notice_emptying)
         await self.replica.keep_right(done)
 
     def _pass_on(self) -> None:
         while self._early and self.replica.is_right:
-            self.bus.hear(self._early.popleft())
+            _take_in(self.bus.hear, self._early.popleft())
 
     async def _compare_lives(self) -> bytes:
         """Fill the store again if it was emptied since this node saw it first; return the salt of all nodes."""
         if self._is_late and not self._life:
             await anyio.sleep(NEWCOMER_SECONDS)
         salt = await self.client.shared("salt", self.bus.salt or secrets.token_bytes(32))
-        life = await self.client.shared("life", secrets.token_bytes(16))
+        life = await self._read_life()
         if self._life not in (b"", life):
             await self.replica.restore()
             self.bus.watcher.emptied()
         self._life = life
         return salt
+
+    async def _notice_emptying(self) -> None:
+        """Raise `StoreUnreachableError` if the store is emptied while the connection lasts: then all begins anew."""
+        while await self._read_life() == self._life:
+            await self.lease.forgotten.wait()
+            self.lease.forgotten = anyio.Event()
+        raise StoreUnreachableError(EMPTIED)
+
+    async def _read_life(self) -> bytes:
+        return await self.client.shared("life", secrets.token_bytes(16))
 
     async def ping(self) -> None:
         """See `Stores`; also raises while the replica may have missed something."""
@@ -119,3 +134,14 @@ class RedisStores:
             except StoreUnreachableError:
                 pass
         await self.client.close()
+
+
+def _take_in(hear: Callable[[bytes], None], message: bytes) -> None:
+    """Take in what a node told; one that cannot be understood, as of another version, is logged and left out.
+
+    A change that was in it is missed, and so its org is read anew with the next.
+    """
+    try:
+        hear(message)
+    except Exception:
+        _logger.exception("left out what another node told")

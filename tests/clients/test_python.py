@@ -506,6 +506,51 @@ async def test_a_registration_that_fails_for_now() -> None:
         assert (await before(PeerRegistered, ann)).count("CONNECTION_LOST") == 2
 
 
+async def test_a_server_without_its_store() -> None:
+    """It cannot let the peer in, and keeps the socket: the peer comes back, with what it resumes from."""
+    turns = iter(["ERR_9002", "ERR_9001", None, "ERR_9002", None])
+    resumes: list[object] = []
+
+    async def attend(websocket: ServerConnection) -> None:
+        hello = json.loads(await websocket.recv())
+        resumes.append(hello["data"].get("resume"))
+        code = next(turns)
+        if code is not None:
+            error = {"event": "ERROR", "data": {"code": code, "message": "later"}, "ref": hello.get("ref")}
+            await websocket.send(json.dumps(error))
+            await websocket.wait_closed()
+            return
+        resume = {"resume": {"token": "res_1", "graceSeconds": 30}}
+        success = {"userId": "ann", "displayName": "ann", "recovered": "resume" in hello["data"], **resume}
+        await websocket.send(json.dumps({"event": "AUTH_SUCCESS", "data": success, "ref": hello.get("ref")}))
+        await websocket.recv()
+        if not success["recovered"]:
+            await websocket.send('{"event": "PEER_REGISTERED", "data": {"id": "ann"}}')
+            await websocket.close(1012)
+        await websocket.wait_closed()
+
+    async with serve(attend, "127.0.0.1", 0) as server:
+        with anyio.fail_after(PATIENCE):
+            async with peer_at(url_of(server), "token") as ann:
+                assert (await before(PeerRegistered, ann)).count("CONNECTION_LOST") == 2
+                assert (await before(AuthSuccess, ann)).count("CONNECTION_LOST") == 2
+    assert resumes == [None] * 3 + [{"token": "res_1", "offset": 0}] * 2
+
+
+async def test_an_entrance_that_is_refused() -> None:
+    """What trying again does not help ends it, with what the server said."""
+
+    async def attend(websocket: ServerConnection) -> None:
+        hello = json.loads(await websocket.recv())
+        error = {"event": "ERROR", "data": {"code": "ERR_9003", "message": "no"}, "ref": hello.get("ref")}
+        await websocket.send(json.dumps(error))
+        await websocket.wait_closed()
+
+    async with serve(attend, "127.0.0.1", 0) as server:
+        with anyio.fail_after(PATIENCE), pytest.raises(RefusedError, match="ERR_9003"):
+            await peer_at(url_of(server), "token").__aenter__()
+
+
 async def test_a_server_of_version_1() -> None:
     """It does not acknowledge, so messages go as other frames do."""
     async with double() as (url, _), peer_at(url, "token") as ann:

@@ -109,6 +109,15 @@ def test_another_certificate(keys: Keys, folder: Path, tmp_path_factory: pytest.
         see_it_refused(keys, folder, url, "certificate verify failed")
 
 
+def test_a_certificate_for_another_name(keys: Keys, folder: Path) -> None:
+    """Nor is one whose certificate is good, but not for where it is."""
+    port = free_port()
+    make_certificate(folder, "redis.example.com")
+    with redis_server(port, folder, [*NOTHING_KEPT, *(line.format(port=port) for line in tls_lines(folder))]):
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={folder}/cert.pem"
+        see_it_refused(keys, folder, url, "IP address mismatch")
+
+
 def test_too_few_rights(keys: Keys, folder: Path) -> None:
     """A user that may not have our keys is of no use, though it may connect."""
     port = free_port()

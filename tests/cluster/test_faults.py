@@ -1,11 +1,13 @@
 """What may break between nodes, and what must not be lost by it: real processes, killed, cut off and frozen."""
 
+from collections.abc import Iterable
 from functools import partial
 from uuid import uuid4
 
 import anyio
 import anyio.to_thread
 import pytest
+from redis import Redis
 from websockets.exceptions import InvalidStatus
 
 from app.cli.server import SHUTDOWN_SECONDS
@@ -77,6 +79,29 @@ async def test_redis_is_restarted(node: Nodes, own_redis: RedisServer) -> None:
         assert await ann.has_heard(10) == list(range(10))
         await until(lambda: second.get("/health/ready").status_code == 200)
     assert (ann.starts, bob.starts, ann.over, bob.over) == (1, 1, [], [])
+
+
+async def test_redis_is_emptied(node: Nodes, own_redis: RedisServer) -> None:
+    """By mistake, while all connections last: the nodes fill it again, also with what they keep for absentees."""
+    first, second = node(store_port=own_redis.port), node(store_port=own_redis.port)
+    async with resumer(first) as ann, resumer(second) as bob, resumer(first) as back:
+        session = await meet(ann, bob)
+        bob.cut()
+        await tell_kept(ann, session, range(5))
+        with Redis(port=own_redis.port) as redis:
+            redis.flushall()
+            await until(lambda: len(list(redis.scan_iter("*mail:bob"))) == 1)
+        await tell_kept(ann, session, range(5, 10))
+        second.process.kill()
+        assert (await back.back(bob))["recovered"]
+        assert [(await back.until("MESSAGE_RECEIVED"))["content"] for _ in range(10)] == list(range(10))
+
+
+async def tell_kept(who: Client, session: str, contents: Iterable[int]) -> None:
+    """Send messages to somebody who is away, and see that they are kept."""
+    for content in contents:
+        await who.send("SEND_MESSAGE", sessionId=session, content=content, messageId=f"m{content}")
+        assert (await who.until("MESSAGE_ACK"))["queued"] == ["bob"]
 
 
 async def test_redis_is_frozen(node: Nodes, own_redis: RedisServer) -> None:

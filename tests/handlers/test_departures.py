@@ -9,7 +9,7 @@ from handlers import departures
 from schemas.connections import ConnectionRejected
 from schemas.fields import EndReason
 from schemas.sessions import SessionEnded
-from stores.base import Peer, Revocation, Session, User
+from stores.base import Peer, Revocation, Session, StoreUnreachableError, User
 from tests.support.doubles import ANN, BOB, CAT, START, Seat, World
 
 
@@ -289,3 +289,74 @@ async def test_an_end_that_was_put_off_for_too_long(world: World) -> None:
     await world.join("ann")
     await departures.catch_up(ANN, ann.socket.holder, world.services, is_leaving=True)
     assert world.peer(ANN).lapses_at is None
+
+
+async def cut_short(world: World, monkeypatch: pytest.MonkeyPatch, way: Way, seat: Seat) -> None:
+    """Have the store go away in the middle of giving somebody up, and come back."""
+
+    async def unreachable(*_: object) -> bool:
+        raise StoreUnreachableError("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.stores.sessions, "swap", unreachable)
+        with pytest.raises(StoreUnreachableError):
+            await way(world, seat)
+
+
+async def revoke(world: World, seat: Seat) -> None:
+    world.delivery.here = [seat.user]
+    await departures.revoke(replace(REVOKED, user=seat.user), world.services)
+
+
+@pytest.mark.parametrize("way", [leave, lapse, overflow, revoke])
+async def test_cut_short(world: World, monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
+    """Who was given up by half, as the store went away, is out of its sessions and requests a little later."""
+    ann, bob, cat = [await world.join(token) for token in ("ann", "bob", "cat")]
+    session_id = await world.pair(ann, bob)
+    await world.ask(cat, ann)
+    await cut_short(world, monkeypatch, way, ann)
+    assert (world.directory.peer(ANN), len(world.directory.sessions_of(ANN))) == (None, 1)
+    world.delivery.calls.clear()
+    strays = departures.Strays(world.services, world.clock.now)
+    for seconds in (0, departures.STRAY_SECONDS, departures.STRAY_SECONDS - 1):
+        world.clock.advance(seconds)
+        await strays.look()
+        assert world.delivery.to(BOB) == []
+    world.clock.advance(1)
+    await strays.look()
+    assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="timeout")]
+    assert [each.reason for each in world.delivery.to(CAT) if isinstance(each, ConnectionRejected)] == ["offline"]
+    assert (list(world.directory.sessions_of(ANN)), list(world.directory.requests_of(ANN))) == ([], [])
+
+
+async def test_cut_short_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the store is away then, too, it is tried again at once when it is back."""
+    strays = departures.Strays(world.services, world.clock.now)
+
+    async def look(*_: object) -> None:
+        await strays.look()
+
+    ann, bob = await world.join("ann"), await world.join("bob")
+    session_id = await world.pair(ann, bob)
+    await cut_short(world, monkeypatch, leave, ann)
+    world.clock.advance(departures.STRAY_SECONDS)
+    await strays.look()
+    world.clock.advance(departures.STRAY_SECONDS)
+    await cut_short(world, monkeypatch, look, ann)
+    await strays.look()
+    assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="timeout")]
+
+
+async def test_who_came_back_is_no_stray(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who registers again before that stays in its sessions; who never was away does, too."""
+    strays = departures.Strays(world.services, world.clock.now)
+    ann, bob = await world.join("ann"), await world.join("bob")
+    await world.pair(ann, bob)
+    await cut_short(world, monkeypatch, leave, ann)
+    world.clock.advance(departures.STRAY_SECONDS)
+    await strays.look()
+    await world.join("ann")
+    for _ in range(3):
+        world.clock.advance(departures.STRAY_SECONDS)
+        await strays.look()
+    assert len(world.directory.sessions_of(ANN)) == 1

@@ -100,6 +100,27 @@ async def test_everybody_and_all_sessions(stores: Stores) -> None:
     assert list(stores.directory.all_sessions()) == [SESSION]
 
 
+async def test_strays(stores: Stores) -> None:
+    """Who is in a session and not registered is known, until it is out of it, or registered."""
+    assert set(stores.directory.strays()) == set()
+    for user in SESSION.participants:
+        await stores.peers.put(peer(user))
+    await stores.sessions.put(SESSION)
+    assert set(stores.directory.strays()) == set()
+    await stores.peers.remove(BOB)
+    assert set(stores.directory.strays()) == {BOB}
+    await stores.peers.put(peer(BOB))
+    assert set(stores.directory.strays()) == set()
+    await stores.peers.remove(ANN)
+    later = replace(SESSION, id="ses_2", participants={ANN: "host", FAR_ANN: "guest"})
+    await stores.sessions.put(later)
+    assert set(stores.directory.strays()) == {ANN, FAR_ANN}
+    await stores.sessions.swap(later, None)
+    assert set(stores.directory.strays()) == {ANN}
+    await stores.sessions.swap(SESSION, replace(SESSION, host=BOB, participants={BOB: "host"}))
+    assert set(stores.directory.strays()) == set()
+
+
 async def test_missing(stores: Stores) -> None:
     """What is not there reads as None or empty, and taking it away changes nothing."""
     directory = stores.directory

@@ -37,6 +37,7 @@ from peersync.tokens import Tokens, TokenSource
 
 CAPABILITIES = ("resume", "acks", "sessions", "notices")
 CLOSE_SECONDS = 2.0
+AUTH = "enter peersync"
 REGISTER = "register with peersync"
 TRANSIENT = frozenset({"ERR_5004", "ERR_9001", "ERR_9002"})
 ASKING_FOR_TOKEN = frozenset({4001, 4003})
@@ -66,10 +67,11 @@ class Peer(Requests):
     """One user at one server, from `async with` to its end; iterating gives what happens, in order.
 
     Entering waits until the peer is registered with the given profile. It raises `UnreachableError` if the server
-    cannot be reached, `ClosedError` if it does not take the token, `RefusedError` if not the profile. From then on a
-    lost connection is made again, and resumed: each event is handed over once. An `AuthSuccess` tells of each
-    connection. Where its `recovered` is true nothing is missing, and the `Pong` after it tells that all that was kept
-    has come; where it is false the peer has started over, and only `session_list` can tell which sessions still stand.
+    cannot be reached, `ClosedError` if it does not take the token, `RefusedError` if not the profile. While the server
+    cannot let anybody in, as without its store, it is asked again. From then on a lost connection is made again, and
+    resumed: each event is handed over once. An `AuthSuccess` tells of each connection. Where its `recovered` is true
+    nothing is missing, and the `Pong` after it tells that all that was kept has come; where it is false the peer has
+    started over, and only `session_list` can tell which sessions still stand.
 
     What nobody asked for waits in memory until it is iterated over, by one task. Iterating ends after `close`; it
     raises `ClosedError` if the server ended it, `RefusedError` if it does not take the profile any longer, or what the
@@ -260,14 +262,14 @@ class Peer(Requests):
         async with asyncio.TaskGroup() as group:
             tasks: list[asyncio.Task[None]] = []
             with suppress(ConnectionClosed):
-                await socket.send(encode("AUTH", {**hello, "resume": resume} if resume else hello))
+                await socket.send(encode("AUTH", {**hello, "resume": resume} if resume else hello, AUTH))
                 while True:
                     event = decode(await socket.recv(decode=True), KINDS)
                     if isinstance(event, AuthSuccess) and self._outbox is None:
                         outbox = self._enter(event.data)
                         tasks += [group.create_task(outbox.send_to(socket)), group.create_task(self._renew(outbox))]
-                    if isinstance(event, Error) and event.ref == REGISTER:
-                        self._check_registration(refusal(event.data), socket)
+                    if isinstance(event, Error) and event.ref in {AUTH, REGISTER}:
+                        self._check_introduction(refusal(event.data), socket)
                     self._receive(event)
             for task in tasks:
                 task.cancel()
@@ -301,7 +303,7 @@ class Peer(Requests):
         if self._outbox is not None and self._resumption.is_report_due():
             self._outbox.put(encode("PING", self._resumption.report(), self._answers.new_ref()))
 
-    def _check_registration(self, refused: RefusedError, socket: ClientConnection) -> None:
+    def _check_introduction(self, refused: RefusedError, socket: ClientConnection) -> None:
         """Have it tried again over another connection if that can help."""
         if refused.code not in TRANSIENT:
             raise refused

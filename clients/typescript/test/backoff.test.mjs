@@ -136,22 +136,24 @@ test("a new token that is refused as well makes an end", async () => {
   await peer.close();
 });
 
-test("what cannot be mended by trying again makes an end; what can does not", async () => {
-  const refusal = (code) => ({ answers: { PEER_REGISTER: ["ERROR", { code, message: code }] } });
-  const [clock, Socket] = [new Clock(0), sockets({ code: 1006 }, refusal("ERR_9002"), refusal("ERR_9003"))];
-  const peer = new Peer({ url: "ws://", token: "t", WebSocket: Socket, platform: clock });
-  const dropped = [];
-  peer.on("dropped", ({ reason }) => dropped.push(reason));
-  await peer.connect();
-  await settle();
-  clock.pass(500);
-  await settle();
-  assert.equal(Socket.made[1].closedWith, 4000, "not as one who leaves");
-  const closed = new Promise((resolve) => peer.on("closed", resolve));
-  clock.pass(1000);
-  assert.equal((await closed).error.code, "ERR_9003");
-  assert.deepEqual(dropped, ["so", "ERR_9002"]);
-});
+for (const event of ["AUTH", "PEER_REGISTER"]) {
+  test(`what cannot be mended by trying ${event} again makes an end; what can does not`, async () => {
+    const refusal = (code) => ({ answers: { [event]: ["ERROR", { code, message: code }] } });
+    const [clock, Socket] = [new Clock(0), sockets({ code: 1006 }, refusal("ERR_9002"), refusal("ERR_9003"))];
+    const peer = new Peer({ url: "ws://", token: "t", WebSocket: Socket, platform: clock });
+    const dropped = [];
+    peer.on("dropped", ({ reason }) => dropped.push(reason));
+    await peer.connect();
+    await settle();
+    clock.pass(500);
+    await settle();
+    assert.equal(Socket.made[1].closedWith, 4000, "not as one who leaves");
+    const closed = new Promise((resolve) => peer.on("closed", resolve));
+    clock.pass(1000);
+    assert.equal((await closed).error.code, "ERR_9003");
+    assert.deepEqual(dropped, ["so", "ERR_9002"]);
+  });
+}
 
 test("a token that cannot be had is asked for again, and closing ends the wait", async () => {
   const [clock, Socket] = [new Clock(0), sockets({ code: 4003 })];

@@ -1,33 +1,47 @@
 """The replica, and a store that was emptied."""
 
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 from uuid import uuid4
+
+import pytest
 
 from schemas.peers import Profile
 from stores.base import Holder, Peer, User
-from stores.bus import Home
+from stores.bus import Home, Watcher
+from stores.redis.stores import RedisStores
 from tests.support.client import until
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, redis_server
+from tests.support.server import free_port
 from tests.support.stores import running
 
 ANN, BOB = User("ann"), User("bob", "acme")
 
 
-async def test_numbers_begin_anew(redis: RedisServer) -> None:
-    """In a store that is filled by a node that has missed something, no change and no home has a number once more."""
-    url = redis.namespace(uuid4().hex)
-    async with running(url, "late") as late, running(url, "here") as here:
-        await here.peers.claim(ANN, Holder("here", 1))
-        home = here.bus.home(ANN)
-        assert home is not None
-        await until(lambda: late.bus.home(ANN) == home)
-        known, org = late.replica._orgs[None], here.client.space.org(None)
-        known.version, known.homes[ANN.id] = known.version - 1, Home("late", 1, home.fence - 1)
-        await here.client.redis.delete(*[f"{org}{name}" for name in ("version", "fenced", "homes", "holders")])
-        await late.replica.restore()
-        await here.peers.claim(User("cat"), Holder("here", 2))
-        claimed = here.bus.home(User("cat"))
-        assert claimed is not None
-        assert claimed.fence > home.fence
+class Listener(Watcher):
+    """Who hears that the store was emptied."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def emptied(self) -> None:
+        self.times += 1
+
+
+@pytest.fixture
+def own(tmp_path: Path, redis: RedisServer) -> Iterator[RedisServer]:
+    """A Redis that no other test uses."""
+    assert redis.port
+    with redis_server(free_port(), tmp_path) as server:
+        yield server
+
+
+def times(node: RedisStores) -> int:
+    """Return how often a node has heard that the store was emptied."""
+    listener = node.bus.watcher
+    assert isinstance(listener, Listener)
+    return listener.times
 
 
 async def test_restoring_is_told(redis: RedisServer) -> None:
@@ -47,3 +61,59 @@ async def test_restoring_is_told(redis: RedisServer) -> None:
             await old.peers.put(Peer(User("cat"), Profile("x", "guest", "vim"), "online", b"a", None))
             await until(lambda: new.directory.sizes().peers == 3)
             assert new.replica.standing.reads == reads
+
+
+async def test_emptied_over_a_connection_that_lasts(own: RedisServer) -> None:
+    """Each node that finds its lease forgotten fills the store again, once, with what is new since then in it, too."""
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(running(own.url, name)) for name in ("one", "two")]
+        one, two = nodes
+        for node in nodes:
+            node.bus.watcher = Listener()
+        for user in (ANN, BOB):
+            await one.peers.claim(user, Holder("one", 1))
+            await one.peers.put(Peer(user, Profile("x", "guest", "vim"), "online", b"a", None))
+        await until(lambda: two.directory.sizes().peers == 2)
+        await one.client.redis.flushall()
+        await two.peers.put(Peer(User("cat"), Profile("x", "guest", "vim"), "online", b"a", None))
+        for node in nodes:
+            await node.lease.renew()
+            await until(lambda node=node: times(node) == 1 and node.replica.is_right)  # type: ignore[misc]
+        async with running(own.url, "new") as new:
+            for node in (*nodes, new):
+                await until(lambda node=node: node.directory.sizes().peers == 3)  # type: ignore[misc]
+                assert (node.bus.home(ANN), node.bus.home(BOB)) == (one.bus.home(ANN), one.bus.home(BOB))
+        for node in nodes:
+            await node.lease.renew()
+        assert [times(node) for node in nodes] == [1, 1]
+        assert one.bus.home(ANN) is not None
+
+
+async def test_a_lease_that_others_have_cleared_away(own: RedisServer) -> None:
+    """A node that was silent for long is forgotten, too, but by a store that has all it had."""
+    async with running(own.url, "one") as one:
+        one.bus.watcher = Listener()
+        await one.lease.give_up()
+        await one.lease.renew()
+        await until(lambda: not one.lease.forgotten.is_set())
+        assert one.replica.is_right
+        await one.peers.put(Peer(ANN, Profile("x", "guest", "vim"), "online", b"a", None))
+        assert times(one) == 0
+
+
+async def test_numbers_begin_anew(redis: RedisServer) -> None:
+    """In a store that is filled by a node that has missed something, no change and no home has a number once more."""
+    url = redis.namespace(uuid4().hex)
+    async with running(url, "late") as late, running(url, "here") as here:
+        await here.peers.claim(ANN, Holder("here", 1))
+        home = here.bus.home(ANN)
+        assert home is not None
+        await until(lambda: late.bus.home(ANN) == home)
+        known, org = late.replica._orgs[None], here.client.space.org(None)
+        known.version, known.homes[ANN.id] = known.version - 1, Home("late", 1, home.fence - 1)
+        await here.client.redis.delete(*[f"{org}{name}" for name in ("version", "fenced", "homes", "holders")])
+        await late.replica.restore()
+        await here.peers.claim(User("cat"), Holder("here", 2))
+        claimed = here.bus.home(User("cat"))
+        assert claimed is not None
+        assert claimed.fence > home.fence
