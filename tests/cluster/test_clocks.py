@@ -1,10 +1,11 @@
 """Nodes whose clocks are minutes apart, and wrong: both go by the clock of the store, which is the tests' own."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
@@ -25,6 +26,8 @@ GRACE = 2.0
 LATE = 3.0
 """By how much later than it is due something may come: nodes look ten times a second, and the machine is busy."""
 
+
+Sight = Callable[[Server, Server, int], Coroutine[Any, Any, None]]
 
 SETTINGS = {
     "session_grace_seconds": GRACE,
@@ -49,7 +52,7 @@ def two_apart(node: Nodes, folder: Path) -> tuple[Server, Server]:
     return first, second
 
 
-async def both_ways(apart: tuple[Server, Server], see: Callable[[Server, Server, int], Awaitable[None]]) -> None:
+async def both_ways(apart: tuple[Server, Server], see: Sight) -> None:
     """See it from either node to the other, at once; the number is for names of users."""
     async with anyio.create_task_group() as tasks:
         for number, (here, there) in enumerate((apart, apart[::-1])):
