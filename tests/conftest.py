@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     is_long = [item for item in items if item.get_closest_marker("long")]
     config.hook.pytest_deselected(items=is_long)
     items[:] = [item for item in items if item not in is_long]
+
+
+def pytest_collection_finish() -> None:
+    """Spare each later garbage collection a look at all that was imported and collected."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

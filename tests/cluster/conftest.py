@@ -1,7 +1,7 @@
 """Several nodes on one Redis, each a process of its own."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -36,12 +36,25 @@ def either_redis(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisSer
 @pytest.fixture
 def node(redis: RedisServer, keys: Keys, tmp_path: Path) -> Iterator[Nodes]:
     """Start a node; all of one test share a namespace, whose nodes count as gone after `LEASE` seconds."""
+    with nodes(redis, keys, tmp_path) as start:
+        yield start
+
+
+@contextmanager
+def nodes(redis: RedisServer, keys: Keys, folder: Path) -> Iterator[Nodes]:
+    """Let nodes of one namespace be started; in the end all are told to stop at once, and waited for."""
     name = uuid4().hex
+    started: list[Server] = []
     with ExitStack() as running:
 
         def start(*, store_port: int = redis.port, probe: str = "/health/ready", **settings: object) -> Server:
             url = f"redis://127.0.0.1:{store_port}/0?namespace={name}"
             chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": DRAIN_SECONDS, **settings}
-            return running.enter_context(launched(keys, tmp_path, probe, chosen))
+            started.append(running.enter_context(launched(keys, folder, probe, chosen)))
+            return started[-1]
 
         yield start
+        for each in started:
+            each.process.terminate()
+        for each in started:
+            each.process.wait(20)

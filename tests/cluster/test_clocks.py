@@ -1,21 +1,24 @@
 """Nodes whose clocks are minutes apart, and wrong: both go by the clock of the store, which is the tests' own."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
 import pytest
 
-from tests.cluster.conftest import LEASE, Nodes
+from tests.cluster.conftest import LEASE, Nodes, nodes
 from tests.cluster.test_nodes import meet, sees
 from tests.service.test_resume import resumer
-from tests.support.client import client, pair
+from tests.support.client import Client, client, pair
 from tests.support.clocks import WrongClock, needs_faketime
+from tests.support.redis import RedisServer
 from tests.support.server import Server
+from tests.support.tokens import Keys
 
 pytestmark = needs_faketime
 
@@ -23,6 +26,8 @@ GRACE = 2.0
 LATE = 3.0
 """By how much later than it is due something may come: nodes look ten times a second, and the machine is busy."""
 
+
+Sight = Callable[[Server, Server, int], Coroutine[Any, Any, None]]
 
 SETTINGS = {
     "session_grace_seconds": GRACE,
@@ -33,11 +38,25 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def apart(node: Nodes, tmp_path: Path) -> tuple[Server, Server]:
+@pytest.fixture(scope="module")
+def apart(redis: RedisServer, keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
     """Two nodes, one ahead of the store and one behind; graces and requests last for `GRACE` seconds."""
-    first, second = (node(**SETTINGS, **WrongClock(tmp_path, ahead).environment()) for ahead in (300, -300))
+    folder = tmp_path_factory.mktemp("apart")
+    with nodes(redis, keys, folder) as node:
+        yield two_apart(node, folder)
+
+
+def two_apart(node: Nodes, folder: Path) -> tuple[Server, Server]:
+    """Start one node whose clock is ahead, and one whose clock is behind."""
+    first, second = (node(**SETTINGS, **WrongClock(folder, ahead).environment()) for ahead in (300, -300))
     return first, second
+
+
+async def both_ways(apart: tuple[Server, Server], see: Sight) -> None:
+    """See it from either node to the other, at once; the number is for names of users."""
+    async with anyio.create_task_group() as tasks:
+        for number, (here, there) in enumerate((apart, apart[::-1])):
+            tasks.start_soon(see, here, there, number)
 
 
 @contextmanager
@@ -51,18 +70,21 @@ def taking(seconds: float) -> Iterator[None]:
 
 async def test_tokens(apart: tuple[Server, Server]) -> None:
     """What is good by the store's clock is good on both nodes, what has expired is not, and no socket outlives it."""
-    for server in apart:
+
+    async def see(server: Server, _: Server, number: int) -> None:
         async with client(server) as ann, client(server) as bob:
-            await ann.send("AUTH", token=server.keys.token("ann", ttl=60))
+            await ann.send("AUTH", token=server.keys.token(f"ann-{number}", ttl=60))
             await ann.expect("AUTH_SUCCESS")
-            await bob.send("AUTH", token=server.keys.token("bob", ttl=-60))
+            await bob.send("AUTH", token=server.keys.token(f"bob-{number}", ttl=-60))
             assert (await bob.expect("AUTH_FAILED"))["code"] == "ERR_1003"
         async with client(server) as cat:
             with taking(3):
-                await cat.send("AUTH", token=server.keys.token("cat", ttl=3))
+                await cat.send("AUTH", token=server.keys.token(f"cat-{number}", ttl=3))
                 await cat.expect("AUTH_SUCCESS")
                 await cat.expect_error("ERR_1003")
                 await cat.expect_close(4003)
+
+    await both_ways(apart, see)
 
 
 async def test_tokens_of_one_are_good_on_the_other(apart: tuple[Server, Server]) -> None:
@@ -87,29 +109,39 @@ async def test_timestamps(apart: tuple[Server, Server]) -> None:
 
 async def test_requests(apart: tuple[Server, Server]) -> None:
     """A request that nobody answers expires when it is due, whichever node it was made on."""
-    async with client(apart[0]) as ann, client(apart[1]) as bob:
-        await ann.join("ann")
-        await bob.join("bob")
-        await sees(ann, "bob")
-        await sees(bob, "ann")
-        for who, other, name in ((ann, bob, "bob"), (bob, ann, "ann")):
+
+    async def see(here: Server, there: Server, number: int) -> None:
+        async with client(here) as ann, client(there) as bob:
+            await ann.join(f"ann-{number}")
+            await bob.join(f"bob-{number}")
+            await sees(ann, f"bob-{number}")
             with taking(GRACE):
-                await who.send("CONNECTION_REQUEST", targetId=name)
-                await other.until("CONNECTION_REQUEST_RECEIVED")
-                assert (await who.until("CONNECTION_REJECTED"))["reason"] == "expired"
+                await ann.send("CONNECTION_REQUEST", targetId=f"bob-{number}")
+                await bob.until("CONNECTION_REQUEST_RECEIVED")
+                assert (await ann.until("CONNECTION_REJECTED"))["reason"] == "expired"
+
+    await both_ways(apart, see)
 
 
-@pytest.mark.parametrize("is_modern", [False, True])
-async def test_graces(apart: tuple[Server, Server], is_modern: bool) -> None:
-    """Who drops is waited for as long as it should be, and may come back over the other node until then."""
-    first, second = apart
-    opened = resumer if is_modern else client
-    for here, there in ((first, second), (second, first)):
+@pytest.mark.parametrize("opened", [client, resumer])
+async def test_graces(
+    apart: tuple[Server, Server], opened: Callable[[Server], AbstractAsyncContextManager[Client]]
+) -> None:
+    """Who drops is waited for as long as it should be."""
+
+    async def see(here: Server, there: Server, number: int) -> None:
         async with opened(here) as ann, opened(there) as bob:
-            await meet(ann, bob)
+            await meet(ann, bob, (f"ann-{number}", f"bob-{number}"))
             with taking(GRACE):
                 bob.cut()
                 assert (await ann.until("SESSION_ENDED"))["reason"] == "timeout"
+
+    await both_ways(apart, see)
+
+
+async def test_coming_back_in_time(apart: tuple[Server, Server]) -> None:
+    """Who drops may come back over the other node until its grace is over."""
+    first, second = apart
     async with resumer(first) as ann, resumer(second) as bob:
         await meet(ann, bob)
         bob.cut()
@@ -132,9 +164,10 @@ async def test_a_clock_is_set(node: Nodes, tmp_path: Path) -> None:
                 assert (await ann.until("SESSION_ENDED"))["reason"] == "timeout"
 
 
-async def test_nobody_is_gone(apart: tuple[Server, Server]) -> None:
+async def test_nobody_is_gone(node: Nodes, tmp_path: Path) -> None:
     """Neither node takes the other for gone, or moves its users."""
-    async with client(apart[0]) as ann, client(apart[1]) as bob:
+    first, second = two_apart(node, tmp_path)
+    async with client(first) as ann, client(second) as bob:
         await meet(ann, bob)
         await anyio.sleep(4 * LEASE)
         for who in (ann, bob):

@@ -77,12 +77,12 @@ async def test_claims_at_once(node: Nodes) -> None:
             await sees(ann, "bob", is_there=False)
 
 
-async def meet(ann: Client, bob: Client) -> str:
+async def meet(ann: Client, bob: Client, names: tuple[str, str] = ("ann", "bob")) -> str:
     """Register ann and bob, and connect them; return their session's id."""
-    await ann.join("ann")
-    await bob.join("bob")
-    await sees(ann, "bob")
-    await ann.send("CONNECTION_REQUEST", targetId="bob")
+    await ann.join(names[0])
+    await bob.join(names[1])
+    await sees(ann, names[1])
+    await ann.send("CONNECTION_REQUEST", targetId=names[1])
     request = await bob.until("CONNECTION_REQUEST_RECEIVED")
     await bob.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
     await bob.until("SESSION_CREATED")

@@ -12,7 +12,7 @@ import pytest
 from tests.hardening.cluster import Cluster, Line
 from tests.hardening.conftest import Report, Scale
 from tests.hardening.crowd import all_of, loopback, percentile, until
-from tests.hardening.faults import LEASE, NODES, running
+from tests.hardening.faults import NODES, running
 from tests.support.redis import REDIS_SERVER, RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.tokens import Keys
@@ -24,6 +24,8 @@ PAGE = 500
 SHOWN = 100
 LEASE_SECONDS = 9.0
 GRACE_SECONDS = 5.0
+BRIEF_LEASE_SECONDS = 1.5
+BRIEF_GRACE_SECONDS = 1.0
 KNOWN_SECONDS = 10.0
 OFFLINE_SECONDS = 15.0
 
@@ -126,10 +128,12 @@ async def test_all_see_all(keys: Keys, store: RedisServer, tmp_path: Path, scale
 async def test_sweeping(keys: Keys, store: RedisServer, tmp_path: Path, scale: Scale, report: Report) -> None:
     """Users of version 1 of a node that was killed, who do not come back, are offline soon; then their sessions end."""
     count = scale(USERS)
-    lease = LEASE_SECONDS if count == USERS else LEASE
+    is_full = count == USERS
+    lease = LEASE_SECONDS if is_full else BRIEF_LEASE_SECONDS
+    grace = GRACE_SECONDS if is_full else BRIEF_GRACE_SECONDS
     dead = [Onlooker(f"dead-{number}") for number in range(count)]
     left = [Onlooker(f"left-{number}") for number in range(count)]
-    settings = {"node_lease_seconds": lease, "session_grace_seconds": GRACE_SECONDS}
+    settings = {"node_lease_seconds": lease, "session_grace_seconds": grace}
     with running(keys, tmp_path, [store.port] * NODES, **settings) as cluster:
         await cluster.start(*range(NODES))
 
@@ -145,7 +149,7 @@ async def test_sweeping(keys: Keys, store: RedisServer, tmp_path: Path, scale: S
         await anyio.sleep(random.uniform(0, lease))
         killed = perf_counter()
         await cluster.kill(0)
-        await until(lambda: all(each.ended for each in left), OFFLINE_SECONDS + GRACE_SECONDS + lease)
+        await until(lambda: all(each.ended for each in left), OFFLINE_SECONDS + grace + lease)
         for number, each in enumerate(left):
             assert each.statuses[dead[number].name][0] == "offline"
             assert each.ended is not None
@@ -153,7 +157,7 @@ async def test_sweeping(keys: Keys, store: RedisServer, tmp_path: Path, scale: S
         offline = [each.statuses[dead[number].name][1] - killed for number, each in enumerate(left)]
         ended = [each.ended[1] - killed for each in left if each.ended is not None]
         report(
-            f"users of a killed node who stay away (version 1, lease {lease:.0f} s, grace {GRACE_SECONDS:.0f} s)",
+            f"users of a killed node who stay away (version 1, lease {lease:.0f} s, grace {grace:.0f} s)",
             count,
             f"`offline` told to others after {min(offline):.1f} to {max(offline):.1f} s,"
             f" sessions ended, `timeout`, after {min(ended):.1f} to {max(ended):.1f} s",

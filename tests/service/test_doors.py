@@ -17,6 +17,7 @@ from tests.support.server import Server, serving
 from tests.support.tokens import Keys
 
 HASTY = "tests.support.hasty"
+CURT = "tests.support.curt"
 HALF = b"GET /ws HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -32,6 +33,7 @@ def narrow(request: pytest.FixtureRequest, keys: Keys, tmp_path_factory: pytest.
         auth_failures_per_minute=3,
         trusted_proxies="127.0.0.1",
         max_unauthenticated=20,
+        plugins=CURT,
     ) as server:
         yield server
 
@@ -107,7 +109,7 @@ async def test_failed_authentications(narrow: Server) -> None:
 
 async def test_half_a_request(keys: Keys, tmp_path: Path) -> None:
     """A request that does not end in time is answered 408 and closed, also one sent byte by byte."""
-    with serving(keys, tmp_path, plugins=HASTY) as house, _knock(house) as silent, _knock(house) as slow:
+    with serving(keys, tmp_path, plugins=f"{HASTY},{CURT}") as house, _knock(house) as silent, _knock(house) as slow:
         slow.sendall(HALF)
         for _ in range(8):
             await anyio.sleep(0.1)

@@ -6,6 +6,7 @@ wrong in themselves are signed by the right key: a careless issuer must not open
 
 import hmac
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import anyio
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from joserfc import jwe
@@ -27,6 +29,7 @@ from tests.support.issuer import Issuer
 from tests.support.server import Server
 from tests.support.tokens import AUDIENCE, ISSUER, Keys
 
+MAX_HEAD = 16_384
 INVALID, EXPIRED, MISSING = "ERR_1002", "ERR_1003", "ERR_1001"
 LEEWAY = 5
 PSS = padding.PSS(padding.MGF1(SHA256), SHA256.digest_size)
@@ -445,19 +448,25 @@ async def over_rest(server: Server, attempt: str) -> Answer:
     """Return what REST answers; without a code if it is not even HTTP."""
     header = b"Authorization: Bearer " + attempt.encode(errors="surrogatepass")
     request = b"GET /api/v1/auth/verify HTTP/1.1\r\nHost: here\r\nConnection: close\r\n" + header + b"\r\n\r\n"
-    response = b""
     with anyio.fail_after(PATIENCE):
         async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
             await stream.send(request)
-            async for chunk in stream:
-                response += chunk
-    head, _, body = response.partition(b"\r\n\r\n")
+            response = BufferedByteReceiveStream(stream)
+            head = await response.receive_until(b"\r\n\r\n", MAX_HEAD)
+            body = await response.receive_exactly(length_of(head))
     status = int(head.split()[1])
     if status == 400:
         return Answer(None)
     answer: dict[str, Any] = json.loads(body)
     assert status == {None: 200, "HEAD_TOO_LARGE": 431}.get(answer.get("code"), 401)
     return Answer(answer.get("code"), answer.get("userId"))
+
+
+def length_of(head: bytes) -> int:
+    """Return how long the body after this head is."""
+    found = re.search(rb"^content-length: (\d+)", head, re.MULTILINE | re.IGNORECASE)
+    assert found
+    return int(found[1])
 
 
 def is_header(attempt: str) -> bool:

@@ -125,11 +125,11 @@ async def client(server: Server) -> AsyncIterator[Client]:
         yield Client(websocket, server)
 
 
-async def pair(ann: Client, bob: Client) -> str:
+async def pair(ann: Client, bob: Client, names: tuple[str, str] = ("ann", "bob")) -> str:
     """Register ann and bob, connect them, and return their session's id."""
-    await ann.join("ann")
-    await bob.join("bob")
-    await ann.send("CONNECTION_REQUEST", targetId="bob")
+    await ann.join(names[0])
+    await bob.join(names[1])
+    await ann.send("CONNECTION_REQUEST", targetId=names[1])
     request = await bob.until("CONNECTION_REQUEST_RECEIVED")
     await bob.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
     await bob.until("SESSION_CREATED")

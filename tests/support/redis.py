@@ -17,6 +17,7 @@ from tests.support.server import free_port
 START_SECONDS = 20
 REDIS_SERVER = shutil.which("redis-server") or shutil.which("valkey-server")
 NOTHING_KEPT = ('save ""', "appendonly no")
+OFTEN = ("publish-period", "100", "info-period", "100", "ping-period", "100", "ask-period", "100")
 ALL_KEPT = ('save ""', "appendonly yes", "appendfsync always")
 
 
@@ -99,6 +100,8 @@ class Guarded:
 
     def await_all(self, **login: Any) -> None:
         """Return once each Sentinel knows the others and the replica; `login` is what `Redis` needs to ask them."""
+        for each in self.sentinels:
+            _hasten(each, **login)
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
             known = [_known_to(each, **login) for each in self.sentinels]
@@ -134,6 +137,12 @@ def guarded_redis(
             *sentinel_lines,
         ]
         yield Guarded(master, replica, [run(watch, "--sentinel") for _ in range(3)])
+
+
+def _hasten(sentinel: RedisServer, **login: Any) -> None:
+    """Have it tell of itself, and ask for the replicas, often."""
+    with Redis(host="127.0.0.1", port=sentinel.port, **login) as client:
+        client.execute_command("SENTINEL", "DEBUG", *OFTEN)
 
 
 def _known_to(sentinel: RedisServer, **login: Any) -> tuple[int, int]:
