@@ -1,0 +1,379 @@
+"""What becomes of messages where a user's home moves at the wrong moment: scenes of few nodes, each step by hand."""
+
+import json
+from itertools import count
+from typing import ClassVar
+
+import pytest
+
+from handlers.ports import MessageKey, Receipt
+from schemas.auth import Resume
+from schemas.events import ServerEvent
+from tests.support.doubles import ANN, BOB
+from tests.support.mesh import Node, Seat, Store
+
+
+class Said(ServerEvent, frozen=True):
+    event: ClassVar[str] = "SAID"
+    number: int
+
+
+class Scene:
+    """Nodes that go on only where they are told to; Ann's client goes on where it was."""
+
+    def __init__(self, *names: str) -> None:
+        self.store = Store()
+        self.nodes = [Node(name, self.store, lambda: 0.0) for name in names]
+        self.sockets = count(1)
+        self.seat: Seat
+        self.token: str | None = None
+        self.got: list[int] = []
+
+    def settle(self, *but: Node) -> None:
+        """Have all but these go on until nothing is under way."""
+        chosen = [node for node in self.nodes if node not in but]
+        while any(self.pass_on(node) for node in chosen):
+            pass
+
+    def pass_on(self, node: Node) -> bool:
+        """Have a node go on by a step, or else the store with what it has of it."""
+        self.wait(node)
+        if node.up:
+            self.carry_out(node)
+        elif node.line.asked:
+            self.answer(node)
+        else:
+            return False
+        return True
+
+    def wait(self, node: Node) -> None:
+        """Have a node go on until it waits for the store."""
+        while moves := node.moves(is_cut=False):
+            moves[0]()
+            node.turns.end()
+
+    def answer(self, node: Node, which: int = 0) -> None:
+        """Have the store answer a question of a node."""
+        node.line.asked.pop(which)()
+
+    def carry_out(self, node: Node) -> None:
+        """Have the store do the oldest command of a node."""
+        node.answers.there.append(self.store.execute(node.up.popleft()))
+
+    def connect(self, node: Node) -> None:
+        """Have Ann's client connect to a node."""
+        self.seat = Seat(next(self.sockets), node)
+        resume = None if self.token is None else Resume(token=self.token, offset=len(self.got))
+        node.spawn(node.enter(ANN, self.seat, resume))
+
+    def read(self) -> list[int]:
+        """Have it read what came; return all that it got."""
+        while self.seat.came:
+            frame = json.loads(self.seat.came.popleft())
+            if "token" in frame:
+                assert frame["recovered"] == (self.token is not None)
+                self.token = frame["token"]
+            else:
+                self.got.append(frame["data"]["number"])
+                assert frame["offset"] == len(self.got)
+        return self.got
+
+    def say(self, node: Node, number: int, *, is_marked: bool = False) -> Receipt:
+        """Have Bob say something to Ann over a node."""
+        receipt = Receipt()
+        key = MessageKey(f"bob {number}", f"{next(self.sockets):024}") if is_marked else None
+        node.hub.send([ANN], Said(number=number), BOB, receipt=receipt, key=key)
+        node.turns.end()
+        return receipt
+
+    def lose(self, node: Node, gone: Node) -> None:
+        """Have a node take another for gone, and adopt Ann if she was there."""
+        node.bus.lose(gone.name)
+        node.bus.watcher.gone(gone.name)
+        home = node.bus.home(ANN)
+        if home is not None and home.node == gone.name:
+            node.bus.watcher.orphaned(ANN, home)
+
+    def go_and_return(self, node: Node, over: Node) -> None:
+        """Have Ann go to another node and come back, before any but that one has heard of it."""
+        self.connect(over)
+        self.settle(*(each for each in self.nodes if each is not over))
+        assert self.read() == []
+        self.connect(node)
+        node.tasks[-1].go_on()
+        self.answer(node)
+
+    def come_back(self, node: Node, *, is_empty: bool = False) -> None:
+        """Have a node come back to the store; what has no answer is sent again."""
+        node.answers.there.clear()
+        node.up.clear()
+        node.up += [list(command) for load in node.pipe._loads for command in load.commands]
+        node.is_reading = True
+        node.spawn(node.come_back(self.store, is_empty=is_empty))
+
+
+def is_acknowledged(receipt: Receipt) -> bool:
+    return not receipt.pending and bool(receipt.delivered or receipt.queued)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_return_to_the_adopting_node(is_first: bool) -> None:
+    """Who comes back over the very node that adopts it keeps what has come since, whichever load is answered first."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.connect(b)
+    scene.settle()
+    scene.read()
+    scene.lose(a, b)
+    scene.wait(a)
+    scene.answer(a)
+    scene.wait(a)
+    scene.connect(a)
+    scene.wait(a)
+    scene.answer(a, 1)
+    scene.wait(a)
+    adoption, entrance = a.tasks
+    if is_first:
+        scene.answer(a)
+    scene.answer(a, -1)
+    entrance.go_on()
+    receipt = scene.say(a, 1)
+    if not is_first:
+        scene.answer(a)
+    adoption.go_on()
+    scene.settle(b)
+    assert is_acknowledged(receipt)
+    assert scene.read() == [1]
+    scene.connect(a)
+    scene.say(a, 2)
+    scene.settle(b)
+    assert scene.read() == [1, 2]
+
+
+def test_claimed_back_after_the_store_was_emptied() -> None:
+    """Who is claimed back from a node that began anew with its numbers gets all that was acknowledged there, once."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    scene.say(a, 1)
+    scene.say(a, 2)
+    scene.settle()
+    scene.read()
+    scene.connect(b)
+    scene.settle()
+    scene.read()
+    scene.store.empty()
+    scene.come_back(a, is_empty=True)
+    scene.settle(b)
+    scene.lose(a, b)
+    scene.settle(b)
+    receipts = [scene.say(a, number) for number in (3, 4)]
+    scene.settle(b)
+    assert all(map(is_acknowledged, receipts))
+    scene.come_back(b, is_empty=True)
+    scene.settle()
+    assert scene.read() == [1, 2, 3, 4]
+    scene.connect(a)
+    scene.say(b, 5)
+    scene.settle()
+    assert scene.read() == [1, 2, 3, 4, 5]
+
+
+def test_claimed_anew_on_the_same_node() -> None:
+    """What was refused since its user has just come anew to the same node is written anew with what came after it."""
+    scene = Scene("a")
+    (a,) = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    scene.read()
+    receipts = [scene.say(a, 1)]
+    scene.wait(a)
+    assert scene.read() == [1]
+    scene.connect(a)
+    scene.wait(a)
+    scene.answer(a)
+    scene.wait(a)
+    receipts.append(scene.say(a, 2))
+    scene.wait(a)
+    while a.up:
+        scene.carry_out(a)
+    scene.wait(a)
+    assert not any(map(is_acknowledged, receipts))
+    scene.settle()
+    assert all(map(is_acknowledged, receipts))
+    assert scene.read() == [1, 2]
+    assert len(scene.store.kept[ANN.id].mail) == 2
+
+
+def test_claimed_anew_before_all_was_written_anew() -> None:
+    """What was refused as it was written anew is not let go of by what is written later, nor comes twice."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    scene.read()
+    scene.store.empty()
+    scene.come_back(b, is_empty=True)
+    scene.settle(a)
+    scene.say(a, 1)
+    scene.settle()
+    assert scene.read() == [1]
+    scene.connect(a)
+    a.tasks[-1].go_on()
+    scene.answer(a)
+    scene.come_back(a, is_empty=True)
+    scene.wait(a)
+    scene.answer(a)
+    scene.wait(a)
+    receipt = scene.say(a, 2)
+    scene.wait(a)
+    while a.up:
+        scene.carry_out(a)
+        scene.wait(a)
+    scene.settle()
+    assert is_acknowledged(receipt)
+    assert scene.read() == [1, 2]
+    scene.connect(b)
+    scene.settle()
+    assert scene.read() == [1, 2]
+
+
+def test_second_copy_waits_for_the_first() -> None:
+    """A message that comes once more is not acknowledged before it is written."""
+    scene = Scene("a")
+    (a,) = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    first, second = (scene.say(a, 1, is_marked=True) for _ in range(2))
+    a.send()
+    assert not is_acknowledged(second)
+    scene.settle()
+    assert is_acknowledged(first)
+    assert is_acknowledged(second)
+    assert scene.read() == [1]
+
+
+def test_second_copy_of_what_is_refused() -> None:
+    """If the first is refused, neither is acknowledged before the user's next home has written the message, once."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    scene.read()
+    receipts = [scene.say(a, 1, is_marked=True) for _ in range(2)]
+    scene.connect(b)
+    scene.settle(a)
+    scene.settle(b)
+    assert not any(map(is_acknowledged, receipts))
+    scene.wait(b)
+    assert scene.read() == [1]
+    assert not any(map(is_acknowledged, receipts))
+    scene.settle()
+    assert all(map(is_acknowledged, receipts))
+    assert scene.read() == [1]
+
+
+def test_adopted_after_the_store_was_emptied() -> None:
+    """What an adopting node acknowledged goes to the user's own node if that filled an emptied store first."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.connect(b)
+    scene.settle()
+    scene.read()
+    scene.lose(a, b)
+    scene.settle(b)
+    receipts = [scene.say(a, number) for number in (1, 2)]
+    scene.settle(b)
+    assert all(map(is_acknowledged, receipts))
+    scene.store.empty()
+    scene.come_back(b, is_empty=True)
+    scene.settle(a)
+    scene.come_back(a, is_empty=True)
+    scene.settle()
+    assert scene.read() == [1, 2]
+    receipt = scene.say(a, 3)
+    scene.settle()
+    assert is_acknowledged(receipt)
+    assert scene.read() == [1, 2, 3]
+
+
+def test_back_before_it_is_known_what_was_refused() -> None:
+    """What others send to a user who went away and came back comes after what was refused meanwhile."""
+    scene = Scene("a", "b", "c")
+    a, b, c = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    scene.read()
+    receipts = [scene.say(c, 1)]
+    scene.settle(a)
+    scene.wait(a)
+    scene.go_and_return(a, b)
+    scene.wait(a)
+    scene.answer(a)
+    scene.wait(a)
+    receipts.append(scene.say(c, 2))
+    scene.wait(c)
+    scene.carry_out(c)
+    scene.wait(a)
+    scene.settle()
+    assert all(map(is_acknowledged, receipts))
+    assert scene.read() == [1, 2]
+
+
+def test_refused_once_the_user_is_back() -> None:
+    """What a node could not write any more comes again where it is the user's home anew by the time that it hears."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    scene.read()
+    receipt = scene.say(a, 1)
+    scene.wait(a)
+    scene.go_and_return(a, b)
+    scene.settle()
+    assert is_acknowledged(receipt)
+    assert scene.read() == [1]
+
+
+@pytest.mark.parametrize("is_filled", [False, True])
+def test_written_over_a_gap(is_filled: bool) -> None:
+    """What is written to a store that lost what came before, or all, is acknowledged once all is written anew."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    scene.read()
+    scene.say(a, 1)
+    scene.settle()
+    scene.store.empty()
+    if is_filled:
+        scene.come_back(b, is_empty=True)
+        scene.settle(a)
+    receipt = scene.say(a, 2)
+    scene.settle()
+    assert not is_acknowledged(receipt)
+    scene.come_back(a, is_empty=True)
+    scene.settle()
+    assert is_acknowledged(receipt)
+    scene.connect(b)
+    scene.settle()
+    assert scene.read() == [1, 2]
+
+
+def test_sent_again_after_the_user_was_claimed_back() -> None:
+    """What the adopting node got, and is sent again over a third once the user is claimed back, does not come twice."""
+    scene = Scene("a", "b", "c")
+    a, b, c = scene.nodes
+    scene.connect(b)
+    scene.settle()
+    scene.lose(a, b)
+    scene.settle(b)
+    scene.say(a, 1, is_marked=True)
+    scene.settle(b)
+    scene.come_back(b)
+    scene.settle()
+    receipt = scene.say(c, 1, is_marked=True)
+    scene.settle()
+    assert is_acknowledged(receipt)
+    assert scene.read() == [1]
