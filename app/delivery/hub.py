@@ -122,7 +122,6 @@ class Hub:
         box = self._boxes.get(user)
         is_loaded = kept is not None and (box is None or not box.is_numbered or box.opened < kept.fence)
         if self._cluster is not None and kept is not None and is_loaded:
-            self._set_aside(self._cluster, user)
             box = self._restore(self._cluster, user, resume, socket, kept)
         if box is None or not box.can_resume(resume):
             self.resumes["refused"] += 1
@@ -370,7 +369,7 @@ class Hub:
         if box is None or not box.is_numbered:
             return
         cluster.relay.moved(user, len(box.writes))
-        self._mail.take(user)
+        self._mail.hold(user, box.spoken)
         box.is_gone = True
         cluster.ledger.heard(user)
 
@@ -378,6 +377,7 @@ class Hub:
         """Return what another node kept for a user; None if its home is elsewhere again by now."""
         if not self.is_home(user):
             return None
+        self._set_aside(cluster, user)
         self._presence.recall(user)
         cluster.recognition.restore(user, kept.marks)
         return self._mail.restore(user, socket.spoken, kept, resume.offset)

@@ -245,23 +245,27 @@ local function forget(user, mail, marks, box)
     tell('left', cjson.encode(user))
   end
 end
-local function is_stale(box, fence, serial)
+local function standing(box, fence, serial)
   local opened = redis.call('HGET', box, 'opened')
-  if not opened then return false end
+  if not opened then return 'open' end
   local by, since = string.match(opened, '(%d+) (%d+)')
-  return by == fence and serial <= tonumber(since)
+  if by ~= fence then return 'foreign' end
+  return serial <= tonumber(since) and 'stale' or 'open'
 end
 for _, write in ipairs(cjson.decode(ARGV[1])) do
   local kind, user, serial = write[1], write[2], write[4]
   local fence = string.format('%d', write[3])
   local mail, marks, box = k .. 'mail:' .. user, k .. 'marks:' .. user, k .. 'box:' .. user
   local answer, home = 1, redis.call('HGET', k .. 'homes', user)
+  local known = standing(box, fence, serial)
   if not home then
     answer = 2
   elseif string.match(home, ' (%d+)$') ~= fence then
     answer = 0
-  elseif is_stale(box, fence, serial) then
+  elseif known == 'stale' then
     answer = 1
+  elseif kind == 'keep' and known == 'foreign' then
+    answer = 2
   elseif kind == 'keep' then
     answer = keep(mail, marks, box, write[6], write[5], write[7], write[8])
   elseif kind == 'open' then
@@ -278,9 +282,10 @@ return answers
 """What homes write, by their fences; answers 1 for each that was allowed to, 0 where another is the home by now.
 
 What is not done, but will be once all is written anew, is answered with 2: a store that was emptied knows of no home,
-and one that lacks what came before an event does not take it. `ARGV[1]` is a list in JSON; then come the channel, the
-org and the node, and of each that is kept its marks and its events. Serial numbers grow with each write of a node,
-since they may arrive twice: one from before the last opening of the box is of no use any more.
+and a box that another home opened last, or that lacks what came before an event, does not take it. `ARGV[1]` is a list
+in JSON; then come the channel, the org and the node, and of each that is kept its marks and its events. Serial numbers
+grow with each write of a node, since they may arrive twice: one from before the last opening of the box is of no use
+any more.
 """
 
 LOAD_BOX = """

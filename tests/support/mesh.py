@@ -60,6 +60,9 @@ class Kept(Struct):
     def is_stale(self, fence: int, serial: int) -> bool:
         return self.opened is not None and self.opened[0] == fence and serial <= self.opened[1]
 
+    def is_foreign(self, fence: int) -> bool:
+        return self.opened is not None and self.opened[0] != fence
+
     def keep(self, first: int, last: int, seen: str, frames: list[bytes], marks: bytes) -> int:
         have = self.last
         if last <= have:
@@ -118,7 +121,9 @@ class Store:
             kept = self.kept.setdefault(user, Kept())
             if kept.is_stale(fence, serial):
                 continue
-            if kind == "keep":
+            if kind == "keep" and kept.is_foreign(fence):
+                answers[-1] = 2
+            elif kind == "keep":
                 first, last, seen, _ = about
                 answers[-1] = kept.keep(first, last, seen, frames, marks)
             elif kind == "open":

@@ -377,3 +377,66 @@ def test_sent_again_after_the_user_was_claimed_back() -> None:
     scene.settle()
     assert is_acknowledged(receipt)
     assert scene.read() == [1]
+
+
+@pytest.mark.parametrize("over", [0, 2])
+@pytest.mark.parametrize("is_early", [True, False])
+def test_back_unnoticed(over: int, is_early: bool) -> None:
+    """A node that has missed that its user was elsewhere goes on with what was written there."""
+    scene = Scene("a", "b", "c")
+    a, b, _ = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    scene.read()
+    scene.say(a, 1)
+    scene.settle()
+    scene.connect(b)
+    scene.settle(a)
+    scene.say(b, 2)
+    scene.settle(a)
+    scene.read()
+    scene.connect(a)
+    a.tasks[-1].go_on()
+    scene.answer(a)
+    scene.come_back(a)
+    scene.settle(a)
+    scene.wait(a)
+    if not is_early:
+        scene.settle()
+    third = scene.say(scene.nodes[over], 3)
+    if is_early:
+        scene.settle(a, b)
+        scene.wait(a)
+        while a.up:
+            scene.carry_out(a)
+        scene.wait(a)
+    scene.settle()
+    scene.read()
+    assert is_acknowledged(third)
+    assert scene.got == [1, 2, 3]
+
+
+def test_refused_and_back_unnoticed() -> None:
+    """What a node could not write before its user went away and came back, which it has missed, is not dropped."""
+    scene = Scene("a", "b", "c")
+    a, b, c = scene.nodes
+    scene.connect(a)
+    scene.settle()
+    scene.read()
+    first = scene.say(a, 1)
+    scene.settle(a)
+    scene.wait(a)
+    scene.connect(b)
+    scene.settle(a, c)
+    scene.read()
+    scene.connect(a)
+    a.tasks[-1].go_on()
+    scene.answer(a)
+    scene.come_back(a)
+    scene.wait(a)
+    while a.up:
+        scene.carry_out(a)
+    scene.settle()
+    scene.read()
+    assert is_acknowledged(first)
+    assert scene.got == [1]

@@ -75,10 +75,12 @@ def test_a_stale_serial(script: Script) -> None:
 
 
 def test_serials_are_of_one_fence(script: Script) -> None:
-    """A home that comes after an opening begins to count where it likes."""
+    """A home that comes after an opening begins to count where it likes, once it has opened the mailbox itself."""
     script.open(is_new=True, serial=100)
     script.redis.hset(f"{script.key}homes", "ann", f"m 1 {FENCE + 1}")
-    assert script.keep(1, 1, b"one", serial=1, fence=FENCE + 1) == 1
+    assert script.keep(1, 1, b"one", serial=1, fence=FENCE + 1) == LATER
+    assert script.open(is_new=True, serial=2, fence=FENCE + 1) == 1
+    assert script.keep(1, 1, b"one", serial=3, fence=FENCE + 1) == 1
     assert script.frames == [b"one"]
 
 
