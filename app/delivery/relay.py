@@ -21,6 +21,7 @@ LONGEST_WAIT = 20_000
 HOLD_SECONDS = 1.0
 AGAIN_SECONDS = 5.0
 PARCEL_BYTES = 200
+REFUSED = 1000
 
 
 class Sent(Struct, eq=False, gc=False):
@@ -82,6 +83,7 @@ class Relay:
         self._channels: dict[str, Channel] = {}
         self._gone: set[str] = set()
         self._refused: dict[tuple[str, User], int] = {}
+        self._most_refused = REFUSED
         self.held: dict[User, Held] = {}
         self.forwarded = 0
         self.repeated = 0
@@ -155,6 +157,10 @@ class Relay:
         """Have another node send a message to where its user's home is by now; `place` is the number it had here."""
         arrival.is_moved, arrival.place = True, place
         self._refused[arrival.node, user] = arrival.turn
+        if len(self._refused) > self._most_refused:  # of what that node knows it need not be reminded
+            node, heard = arrival.node, arrival.heard
+            self._refused = {of: turn for of, turn in self._refused.items() if of[0] != node or turn > heard}
+            self._most_refused = max(REFUSED, 2 * len(self._refused))
 
     def is_early(self, user: User, receipt: Receipt | None) -> bool:
         """Whether what another node sent follows what was refused, and is to come again after that."""

@@ -6,9 +6,12 @@ from typing import ClassVar
 
 import pytest
 
+from app.delivery.parcels import Arrival
+from app.delivery.relay import REFUSED
 from handlers.ports import MessageKey, Receipt
 from schemas.auth import Resume
 from schemas.events import ServerEvent
+from stores.base import User
 from tests.support.doubles import ANN, BOB
 from tests.support.mesh import Node, Seat, Store
 
@@ -440,3 +443,12 @@ def test_refused_and_back_unnoticed() -> None:
     scene.read()
     assert is_acknowledged(first)
     assert scene.got == [1]
+
+
+def test_refused_is_forgotten() -> None:
+    """Of what other nodes know by now nothing is kept for ever, though they send nothing more to those users."""
+    scene = Scene("a", "b")
+    relay = scene.nodes[0].relay
+    for turn in range(1, 3 * REFUSED):
+        relay.refuse(User(f"user-{turn}"), Arrival(node="b", turn=turn, heard=turn - 1))
+    assert len(relay._refused) <= REFUSED
