@@ -12,6 +12,7 @@ import pytest
 from app.cli.peer_agent import MAX_OUTPUT_BYTES, Agent
 from app.cli.peer_lines import Job
 from tests.app.cli.test_peer import PeerProcess, running
+from tests.support.client import until
 from tests.support.server import Server, serving
 from tests.support.tokens import Keys
 
@@ -74,7 +75,8 @@ async def test_one_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     start = "import subprocess, time; child = subprocess.Popen(['sleep', '60'])"
     program = f"{start}; open({str(noted)!r}, 'w').write(str(child.pid)); time.sleep(60)"
     assert await Desk(program, seconds=1.5).answers(JOB) == [{"error": "the agent took more than 1.5 seconds"}]
-    assert not is_running(int(noted.read_text()))
+    child = int(noted.read_text())
+    await until(lambda: not is_running(child))
 
 
 async def test_one_that_is_not_there() -> None:
