@@ -131,18 +131,21 @@ async def test_chaos(trial: Trial) -> None:
     """All of that, in any order, also while the last one is not quite mended.
 
     But what only a node still has, since Redis was emptied, is lost if that node dies before it could write it, and
-    may come late or twice if it is cut off: a node is broken only when all have come back to an emptied Redis.
+    may come late or twice if it is cut off: a node is broken only when all have come back to an emptied Redis, and that
+    is emptied only when all are back.
     """
     seed = random.randrange(1_000_000)
     dice, count = random.Random(seed), trial.scale(50)
     async with trial.running(f"any of these, chosen by seed {seed}", count):
-        faults, is_emptied = trial.faults, False
+        faults = trial.faults
+        emptying = {faults.empty_store, faults.lose_store}
+        last = None
         for _ in range(count):
             fault = dice.choice([*faults.of_nodes, *faults.of_store])
-            if is_emptied and fault in faults.of_nodes:
+            if (last in emptying) != (fault in emptying):
                 await trial.cluster.ready()
             await fault()
-            is_emptied = fault in {faults.empty_store, faults.lose_store}
+            last = fault
             await anyio.sleep(dice.uniform(0, 3))
 
 
