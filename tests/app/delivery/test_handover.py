@@ -63,6 +63,12 @@ class Scene:
         """Have the store do the oldest command of a node."""
         node.answers.there.append(self.store.execute(node.up.popleft()))
 
+    def enter(self, node: Node) -> None:
+        """Have Ann connect to a node, and all come to rest."""
+        self.connect(node)
+        self.settle()
+        self.read()
+
     def connect(self, node: Node) -> None:
         """Have Ann's client connect to a node."""
         self.seat = Seat(next(self.sockets), node)
@@ -124,9 +130,7 @@ def test_return_to_the_adopting_node(is_first: bool) -> None:
     """Who comes back over the very node that adopts it keeps what has come since, whichever load is answered first."""
     scene = Scene("a", "b")
     a, b = scene.nodes
-    scene.connect(b)
-    scene.settle()
-    scene.read()
+    scene.enter(b)
     scene.lose(a, b)
     scene.wait(a)
     scene.answer(a)
@@ -163,9 +167,7 @@ def test_claimed_back_after_the_store_was_emptied() -> None:
     scene.say(a, 2)
     scene.settle()
     scene.read()
-    scene.connect(b)
-    scene.settle()
-    scene.read()
+    scene.enter(b)
     scene.store.empty()
     scene.come_back(a, is_empty=True)
     scene.settle(b)
@@ -187,9 +189,7 @@ def test_claimed_anew_on_the_same_node() -> None:
     """What was refused since its user has just come anew to the same node is written anew with what came after it."""
     scene = Scene("a")
     (a,) = scene.nodes
-    scene.connect(a)
-    scene.settle()
-    scene.read()
+    scene.enter(a)
     receipts = [scene.say(a, 1)]
     scene.wait(a)
     assert scene.read() == [1]
@@ -213,9 +213,7 @@ def test_claimed_anew_before_all_was_written_anew() -> None:
     """What was refused as it was written anew is not let go of by what is written later, nor comes twice."""
     scene = Scene("a", "b")
     a, b = scene.nodes
-    scene.connect(a)
-    scene.settle()
-    scene.read()
+    scene.enter(a)
     scene.store.empty()
     scene.come_back(b, is_empty=True)
     scene.settle(a)
@@ -261,9 +259,7 @@ def test_second_copy_of_what_is_refused() -> None:
     """If the first is refused, neither is acknowledged before the user's next home has written the message, once."""
     scene = Scene("a", "b")
     a, b = scene.nodes
-    scene.connect(a)
-    scene.settle()
-    scene.read()
+    scene.enter(a)
     receipts = [scene.say(a, 1, is_marked=True) for _ in range(2)]
     scene.connect(b)
     scene.settle(a)
@@ -281,9 +277,7 @@ def test_adopted_after_the_store_was_emptied() -> None:
     """What an adopting node acknowledged goes to the user's own node if that filled an emptied store first."""
     scene = Scene("a", "b")
     a, b = scene.nodes
-    scene.connect(b)
-    scene.settle()
-    scene.read()
+    scene.enter(b)
     scene.lose(a, b)
     scene.settle(b)
     receipts = [scene.say(a, number) for number in (1, 2)]
@@ -305,9 +299,7 @@ def test_back_before_it_is_known_what_was_refused() -> None:
     """What others send to a user who went away and came back comes after what was refused meanwhile."""
     scene = Scene("a", "b", "c")
     a, b, c = scene.nodes
-    scene.connect(a)
-    scene.settle()
-    scene.read()
+    scene.enter(a)
     receipts = [scene.say(c, 1)]
     scene.settle(a)
     scene.wait(a)
@@ -328,9 +320,7 @@ def test_refused_once_the_user_is_back() -> None:
     """What a node could not write any more comes again where it is the user's home anew by the time that it hears."""
     scene = Scene("a", "b")
     a, b = scene.nodes
-    scene.connect(a)
-    scene.settle()
-    scene.read()
+    scene.enter(a)
     receipt = scene.say(a, 1)
     scene.wait(a)
     scene.go_and_return(a, b)
@@ -344,9 +334,7 @@ def test_written_over_a_gap(is_filled: bool) -> None:
     """What is written to a store that lost what came before, or all, is acknowledged once all is written anew."""
     scene = Scene("a", "b")
     a, b = scene.nodes
-    scene.connect(a)
-    scene.settle()
-    scene.read()
+    scene.enter(a)
     scene.say(a, 1)
     scene.settle()
     scene.store.empty()
@@ -388,9 +376,7 @@ def test_back_unnoticed(over: int, is_early: bool) -> None:
     """A node that has missed that its user was elsewhere goes on with what was written there."""
     scene = Scene("a", "b", "c")
     a, b, _ = scene.nodes
-    scene.connect(a)
-    scene.settle()
-    scene.read()
+    scene.enter(a)
     scene.say(a, 1)
     scene.settle()
     scene.connect(b)
@@ -423,9 +409,7 @@ def test_refused_and_back_unnoticed() -> None:
     """What a node could not write before its user went away and came back, which it has missed, is not dropped."""
     scene = Scene("a", "b", "c")
     a, b, c = scene.nodes
-    scene.connect(a)
-    scene.settle()
-    scene.read()
+    scene.enter(a)
     first = scene.say(a, 1)
     scene.settle(a)
     scene.wait(a)
