@@ -40,26 +40,29 @@ async def test_closed_when_too_slow(narrow: Server) -> None:
 
 
 async def test_told_when_slow(narrow: Server) -> None:
-    """A receiver that speaks `notices` is told that it reads too slowly, ahead of what waits for it."""
-    async with client(narrow) as ann, client(narrow) as bob:
-        await bob.send("AUTH", token=narrow.keys.token("bob"), capabilities=["notices"])
-        await bob.expect("AUTH_SUCCESS")
-        await bob.send("PEER_REGISTER")
-        await bob.expect("PEER_REGISTERED")
+    """A receiver that speaks `notices` is told that it reads too slowly, ahead of what waits for it.
+
+    It is somebody for whom nothing was kept before, since that much more may wait for its socket.
+    """
+    async with client(narrow) as ann, client(narrow) as eve:
+        await eve.send("AUTH", token=narrow.keys.token("eve"), capabilities=["notices"])
+        await eve.expect("AUTH_SUCCESS")
+        await eve.send("PEER_REGISTER")
+        await eve.expect("PEER_REGISTERED")
         await ann.join("ann")
-        await ann.send("CONNECTION_REQUEST", targetId="bob")
-        request = await bob.until("CONNECTION_REQUEST_RECEIVED")
-        await bob.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
-        session_id = (await bob.until("SESSION_CREATED"))["sessionId"]
+        await ann.send("CONNECTION_REQUEST", targetId="eve")
+        request = await eve.until("CONNECTION_REQUEST_RECEIVED")
+        await eve.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
+        session_id = (await eve.until("SESSION_CREATED"))["sessionId"]
         await ann.until("CONNECTION_ACCEPTED")
         await until(lambda: _metric(narrow, "peersync_outbox_bytes") == 0)  # what others left is given back
-        bob.websocket.transport.pause_reading()
+        eve.websocket.transport.pause_reading()
         while _metric(narrow, "peersync_outbox_bytes") < OUTBOX_BYTES / 2:
             await ann.send("SEND_MESSAGE", sessionId=session_id, content=BODY)
             await ann.send("PING")
             await ann.until("PONG")
-        bob.websocket.transport.resume_reading()
-        assert await bob.until("SERVER_NOTICE") == {"kind": "slow"}
+        eve.websocket.transport.resume_reading()
+        assert await eve.until("SERVER_NOTICE") == {"kind": "slow"}
 
 
 async def test_all_is_given_back(narrow: Server) -> None:

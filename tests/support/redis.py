@@ -133,7 +133,7 @@ def guarded_redis(
         watch = [
             f"sentinel monitor main 127.0.0.1 {master.port} 2",
             "sentinel down-after-milliseconds main 500",
-            "sentinel failover-timeout main 3000",
+            "sentinel failover-timeout main 1000",  # where two want to lead at once, they try again after twice that
             *sentinel_lines,
         ]
         yield Guarded(master, replica, [run(watch, "--sentinel") for _ in range(3)])

@@ -1,6 +1,7 @@
 """A real server process for tests."""
 
 import os
+import secrets
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ from tests.support.tokens import Keys
 ROOT = Path(__file__).resolve().parents[2]
 PATH = os.pathsep.join([str(ROOT), str(ROOT / "clients/python")])
 START_SECONDS = 30
+LISTENING = range(11_000, 32_768)
 
 
 class Server:
@@ -86,11 +88,12 @@ def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on; none of those that the system gives to whoever asks for any."""
+    while True:
+        port = secrets.choice(LISTENING)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _await_start(server: Server, probe: str) -> None:
