@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from app.delivery.cluster import Cluster
-from app.delivery.hub import Endpoint, Hub
+from app.delivery.endpoint import Endpoint
+from app.delivery.hub import Hub
 from app.delivery.mail import Mail, Mailbox
 from app.delivery.parcels import Arrival, Message
 from app.delivery.presence import Presence

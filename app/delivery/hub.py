@@ -2,47 +2,21 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Protocol
 
 from msgspec import Raw
 
 from app.delivery.cluster import Cluster
+from app.delivery.endpoint import Endpoint
 from app.delivery.mail import Mail, Mailbox
 from app.delivery.marks import mark_of
-from app.delivery.outbox import Outbox
 from app.delivery.presence import Link, Presence
 from app.wire.codec import encode, with_offset, with_ref
 from handlers.ports import Ids, MessageKey, Receipt, Socket
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
-from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from stores.base import Directory, Holder, Peer, Revocation, User
 from stores.bus import Box, Mark
-
-
-class Endpoint(Protocol):
-    """A live socket of this node."""
-
-    outbox: Outbox
-    spoken: Spoken
-
-    @property
-    def address(self) -> bytes:
-        """Salted hash of where it comes from."""
-        ...
-
-    def supersede(self) -> None:
-        """Tell the client that another socket took its place, and close."""
-        ...
-
-    def revoke(self, revocation: Revocation) -> User | None:
-        """Tell the client that its token was revoked, and close, if it was; return whose socket that was."""
-        ...
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        """Close; for the sessions this is a drop."""
-        ...
 
 
 class Hub:

@@ -14,8 +14,9 @@ import anyio
 from msgspec import Struct
 
 from app.delivery.cluster import cluster
+from app.delivery.endpoint import Endpoint
 from app.delivery.handover import Handover
-from app.delivery.hub import Endpoint, Hub
+from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.nodes import Followers, Nodes
 from app.delivery.outbox import Flusher, Outbox
