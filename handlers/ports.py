@@ -251,10 +251,6 @@ class Delivery(Protocol):
         """
         ...
 
-    def confirm(self, user: User) -> None:
-        """Take note that the user was heard after it was recovered: the token it used is good no more."""
-        ...
-
     def handled(self, user: User, offset: int) -> None:
         """Let go of what the user has handled, up to this offset."""
         ...

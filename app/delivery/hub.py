@@ -111,7 +111,7 @@ class Hub:
         return token
 
     def confirm(self, user: User) -> None:
-        """See `Delivery`."""
+        """Take note that the user was heard after it was recovered: the token it used is good no more."""
         box = self._boxes.get(user)
         if box is not None and len(box.tokens) > 1:
             box.tokens = box.tokens[-1:]

@@ -163,9 +163,6 @@ class RecordingDelivery:
         self.calls.append(("recover", user, resume.offset, socket.holder))
         return f"{resume.token} again" if resume.token in self.recoverable else None
 
-    def confirm(self, user: User) -> None:
-        self.calls.append(("confirm", user))
-
     def handled(self, user: User, offset: int) -> None:
         self.calls.append(("handled", user, offset))
 
