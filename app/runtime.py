@@ -26,6 +26,7 @@ from app.delivery.mail import Mail
 from app.delivery.nodes import Followers, Nodes
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
+from app.delivery.resumption import Resumption
 from app.delivery.takeover import Takeover
 from app.ops.audit import Append, AuditLog, NoAudit
 from app.ops.histogram import Histogram
@@ -117,7 +118,8 @@ class Runtime:
             total_size=settings.replay_total_bytes,
             on_overflow=self._overflow,
         )
-        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, sources.ids, cluster=self.cluster)
+        resumption = Resumption(endpoints, self.mail, self.presence, sources.ids, cluster=self.cluster)
+        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, resumption, cluster=self.cluster)
         self.audit = NoAudit() if plan.audit is None else AuditLog(plan.audit, log)
         self.services = Services(
             stores=watched,
@@ -141,6 +143,7 @@ class Runtime:
             services=self.services,
             dispatcher=self.dispatcher,
             hub=self.hub,
+            resumption=resumption,
             flusher=self.flusher,
             connections=endpoints,
             expiry=Expiry(endpoints, settings.token_expiry, settings.token_leeway_seconds, sources.clock),
@@ -162,6 +165,7 @@ class Runtime:
                 gateway=self.gateway,
                 dispatcher=self.dispatcher,
                 hub=self.hub,
+                resumption=resumption,
                 mail=self.mail,
                 flusher=self.flusher,
                 presence=self.presence,

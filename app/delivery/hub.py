@@ -1,6 +1,5 @@
 """The hub: from a user to its socket, or to its mail while it is away."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Raw
@@ -10,13 +9,14 @@ from app.delivery.endpoint import Endpoint
 from app.delivery.mail import Mail, Mailbox
 from app.delivery.marks import mark_of
 from app.delivery.presence import Link, Presence
+from app.delivery.resumption import Resumption
 from app.wire.codec import encode, with_offset, with_ref
-from handlers.ports import Ids, MessageKey, Receipt, Socket
+from handlers.ports import MessageKey, Receipt, Socket
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.events import ServerEvent
 from stores.base import Directory, Holder, Peer, Revocation, User
-from stores.bus import Box, Mark
+from stores.bus import Mark
 
 
 class Hub:
@@ -28,7 +28,7 @@ class Hub:
         mail: Mail,
         presence: Presence,
         directory: Directory,
-        ids: Ids,
+        resumption: Resumption,
         *,
         cluster: Cluster | None = None,
     ) -> None:
@@ -38,10 +38,9 @@ class Hub:
         self._mail = mail
         self._presence = presence
         self._directory = directory
-        self._ids = ids
+        self._resumption = resumption
         self._links = presence.links
         self._boxes = mail.boxes
-        self.resumes: Counter[str] = Counter(recovered=0, refused=0)
         self.delivered = 0
         self.kept = 0
         self.dropped = 0
@@ -83,7 +82,7 @@ class Hub:
         if not self.is_home(user):
             return None
         self._presence.restart(user)
-        token = self._open(user, socket) if "resume" in socket.spoken else None
+        token = self._resumption.begin(user, socket) if "resume" in socket.spoken else None
         if token is None:
             self._open_plainly(user, socket)
         if self._cluster is not None:
@@ -92,50 +91,11 @@ class Hub:
 
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
         """See `Delivery`."""
-        kept = None if self._cluster is None else await self._cluster.ledger.load(user)
-        box = self._boxes.get(user)
-        is_loaded = kept is not None and (box is None or not box.is_numbered or box.opened < kept.fence)
-        if self._cluster is not None and kept is not None and is_loaded:
-            box = self._restore(self._cluster, user, resume, socket, kept)
-        if box is None or not box.can_resume(resume):
-            self.resumes["refused"] += 1
-            return None
-        self.resumes["recovered"] += 1
-        box.sent, box.spoken = resume.offset, socket.spoken
-        self._let_go(box, resume.offset)
-        token = self._new_token(box, socket, resume.token)
-        if self._cluster is not None:
-            self._cluster.ledger.reopen(box, is_loaded=is_loaded)
-            self._hold_back(self._cluster, box)
-            self._cluster.relay.catch_up(user)
-        return token
-
-    def confirm(self, user: User) -> None:
-        """Take note that the user was heard after it was recovered: the token it used is good no more."""
-        box = self._boxes.get(user)
-        if box is not None and len(box.tokens) > 1:
-            box.tokens = box.tokens[-1:]
-            self._write_tokens(box)
+        return await self._resumption.recover(user, resume, socket)
 
     def handled(self, user: User, offset: int) -> None:
         """See `Delivery`."""
-        box = self._boxes.get(user)
-        sight = self._presence.sight(user)
-        if box is not None and box.is_numbered and sight is not None:
-            self._let_go(box, offset)
-            sight.handled(offset)
-
-    def pinged(self, user: User) -> None:
-        """Take note that the user's client is asked for a sign of life."""
-        sight = self._presence.sight(user)
-        if sight is not None:
-            sight.ping()
-
-    def ponged(self, user: User) -> None:
-        """Take note that it gave one: what was sent before it was asked has arrived."""
-        sight = self._presence.sight(user)
-        if sight is not None:
-            sight.pong()
+        self._resumption.handled(user, offset)
 
     def attach(self, user: User, socket: Socket) -> None:
         """Deliver what was kept, then what comes; if the socket is gone already, keep on keeping."""
@@ -171,12 +131,10 @@ class Hub:
     def forget(self, user: User) -> None:
         """Drop what was kept and keep nothing more; a socket that is still to register starts with nothing."""
         self._presence.forget(user)
-        box, cluster = self._boxes.get(user), self._cluster
-        if box is not None and box.is_numbered and box.socket in self._endpoints:
-            self._mail.restart(box)
-            self._write_tokens(box, is_new=True)
+        if self._resumption.restart(user):
             return
         self._mail.take(user)
+        cluster = self._cluster
         if cluster is not None:
             cluster.ledger.forget(user)
             cluster.recognition.forget(user)
@@ -318,15 +276,6 @@ class Hub:
             cluster.ledger.await_first(box, mark, receipt)
         return True
 
-    def _open(self, user: User, socket: Socket) -> str:
-        """Begin to number what comes for a user; return the token to resume with."""
-        box = self._mail.open(user, socket.spoken)
-        token = self._new_token(box, socket)
-        self._write_tokens(box, is_new=True)
-        if self._cluster is not None:
-            self._hold_back(self._cluster, box)
-        return token
-
     def _open_plainly(self, user: User, socket: Socket) -> None:
         """Keep what comes for a user who cannot resume, if it is registered, until its socket is."""
         old = self._boxes.get(user)
@@ -336,39 +285,6 @@ class Hub:
             self._mail.take(user)
         if self._directory.peer(user) is not None:
             self._mail.open(user, socket.spoken)
-
-    def _set_aside(self, cluster: Cluster, user: User) -> None:
-        """Let go of a mailbox that others have gone on with, unnoticed here; what is not written comes again."""
-        box = self._boxes.get(user)
-        if box is None or not box.is_numbered:
-            return
-        cluster.relay.moved(user, len(box.writes))
-        self._mail.hold(user, box.spoken)
-        box.is_gone = True
-        cluster.ledger.heard(user)
-
-    def _restore(self, cluster: Cluster, user: User, resume: Resume, socket: Socket, kept: Box) -> Mailbox | None:
-        """Return what another node kept for a user; None if its home is elsewhere again by now."""
-        if not self.is_home(user):
-            return None
-        self._set_aside(cluster, user)
-        self._presence.recall(user)
-        cluster.recognition.restore(user, kept.marks)
-        return self._mail.restore(user, socket.spoken, kept, resume.offset)
-
-    def _hold_back(self, cluster: Cluster, box: Mailbox) -> None:
-        """Have the client's next token be on its way to the store before it is on its way to the client."""
-        endpoint = self._endpoints.get(box.socket)
-        if endpoint is not None:
-            cluster.ledger.precede(endpoint.outbox)
-
-    def _let_go(self, box: Mailbox, offset: int) -> None:
-        """Let go of what a client has handled, once it is written: by that it is known should another node send it."""
-        self._mail.handled(box, offset if self._cluster is None else min(offset, box.written))
-
-    def _write_tokens(self, box: Mailbox, *, is_new: bool = False) -> None:
-        if self._cluster is not None:
-            self._cluster.ledger.open(box, is_new=is_new)
 
     def _settle(self, names: Collection[User], link: Link) -> None:
         for peer in names:
@@ -382,11 +298,6 @@ class Hub:
             self._mail.open(user, spoken)
         elif box.is_live:
             box.is_live, box.sent = False, box.last
-
-    def _new_token(self, box: Mailbox, socket: Socket, *used: str) -> str:
-        token = self._ids("res_")
-        box.socket, box.tokens = socket.holder.socket, (*used, token)
-        return token
 
 
 def _go_live(box: Mailbox) -> list[bytes]:

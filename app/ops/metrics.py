@@ -14,6 +14,7 @@ from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
 from app.delivery.relay import Relay
+from app.delivery.resumption import Resumption
 from app.ops.audit import AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.watch import StoreWatch
@@ -30,6 +31,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     gateway: Gateway
     dispatcher: Dispatcher
     hub: Hub
+    resumption: Resumption
     mail: Mail
     flusher: Flusher
     presence: Presence
@@ -93,7 +95,8 @@ class ServiceCollector(Collector):
         yield CounterMetricFamily("peersync_messages_queued", "Events kept for users who are away.", hub.kept)
         dropped = {"nobody": hub.dropped, "mail": mail.dropped, "outbox": flusher.dropped}
         yield _counter("peersync_messages_dropped", "Events let go of, by where they were.", "where", dropped)
-        yield _counter("peersync_resumes", "Attempts to resume, by outcome.", "outcome", hub.resumes)
+        attempts = self._from.resumption.attempts
+        yield _counter("peersync_resumes", "Attempts to resume, by outcome.", "outcome", attempts)
         yield GaugeMetricFamily("peersync_mail_bytes", "Bytes kept for users who are away or may resume.", mail.held)
         yield GaugeMetricFamily("peersync_outbox_bytes", "Bytes that heavy outboxes hold.", flusher.held)
 

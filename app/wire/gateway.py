@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
+from app.delivery.resumption import Resumption
 from app.wire.addresses import Crowds
 from app.wire.connection import Connection, End
 from app.wire.dispatch import Dispatcher, Logger
@@ -48,6 +49,7 @@ class Gateway:
         services: Services,
         dispatcher: Dispatcher,
         hub: Hub,
+        resumption: Resumption,
         flusher: Flusher,
         connections: dict[int, Connection],
         expiry: Expiry,
@@ -75,6 +77,7 @@ class Gateway:
         self._expiry = expiry
         self._node = node
         self._hub = hub
+        self._resumption = resumption
         self._log = log
         self._phase_seconds = heartbeat / HEARTBEAT_PHASES
         self._phase_at = monotonic()
@@ -116,15 +119,15 @@ class Gateway:
 
     def confirm(self, connection: Connection) -> None:
         """Take note that the client was heard after it authenticated."""
-        self._hub.confirm(connection.identity.user)
+        self._resumption.confirm(connection.identity.user)
 
     def pinged(self, connection: Connection) -> None:
         """Take note that the client is asked for a sign of life."""
-        self._hub.pinged(connection.identity.user)
+        self._resumption.pinged(connection.identity.user)
 
     def ponged(self, connection: Connection) -> None:
         """Take note that it gave one."""
-        self._hub.ponged(connection.identity.user)
+        self._resumption.ponged(connection.identity.user)
 
     def lost(self, connection: Connection) -> None:
         """Keep what comes for the connection's user from now on."""

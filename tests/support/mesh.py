@@ -21,6 +21,7 @@ from app.delivery.mail import Mail
 from app.delivery.nodes import Followers, Nodes
 from app.delivery.outbox import Flusher, Outbox
 from app.delivery.presence import Presence
+from app.delivery.resumption import Resumption
 from handlers.ports import Socket
 from schemas.auth import Resume
 from schemas.capabilities import Spoken
@@ -352,7 +353,8 @@ class Node:
         self.presence = Presence(directory, 10, has_nodes=True)
         self.mail = Mail(events=PLENTY, size=PLENTY, total_size=PLENTY, on_overflow=lambda _: None)
         ids = CountingIds()
-        self.hub = Hub(endpoints, self.mail, self.presence, directory, lambda of: ids(f"{name} {of}"), cluster=made)
+        self.resumption = Resumption(endpoints, self.mail, self.presence, lambda of: ids(f"{name} {of}"), cluster=made)
+        self.hub = Hub(endpoints, self.mail, self.presence, directory, self.resumption, cluster=made)
         self.handover = Handover(endpoints, self.hub, self.mail, self.presence, made)
         self.relay.deliver = self.handover.deliver
         followers = Followers(self._adopt, self._reassert, self._enforce, self.spawn)

@@ -14,6 +14,7 @@ from app.delivery.hub import Hub
 from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher, Outbox
 from app.delivery.presence import WATCHED, Presence
+from app.delivery.resumption import Resumption
 from app.wire.codec import encode, with_ref
 from handlers import connections, departures, membership, messages, peers
 from schemas.connections import ConnectionRequest
@@ -60,7 +61,8 @@ class Town:
         self.presence = Presence(stores.directory, everyone)
         self.mail = Mail(events=10, size=10_000, total_size=10_000, on_overflow=lambda _: None)
         self.sockets: dict[int, HubSocket] = {}
-        self.hub = Hub(self.sockets, self.mail, self.presence, stores.directory, CountingIds())
+        resumption = Resumption(self.sockets, self.mail, self.presence, CountingIds())
+        self.hub = Hub(self.sockets, self.mail, self.presence, stores.directory, resumption)
         self.world = World(self.hub, stores, self._socket)
 
     def _socket(self, number: int, address: bytes, calls: list[tuple[object, ...]]) -> HubSocket:

@@ -148,7 +148,7 @@ class Client:
     def confirm(self) -> None:
         assert self.seat is not None
         if self.seat.is_open:
-            self.seat.node.hub.confirm(ANN)
+            self.seat.node.resumption.confirm(ANN)
             self.seat.node.hub.handled(ANN, self.offset)
 
     def _enter(self, token: str | None, *, is_recovered: bool) -> None:
