@@ -71,6 +71,9 @@ environment variable PEERSYNC_TOKEN counts."
 (defconst peersync--needs-token '(4001 4003)
   "The close codes after which another token is needed.")
 
+(defconst peersync--passing '("ERR_5004" "ERR_9001" "ERR_9002")
+  "The codes of refusals that trying again may mend.")
+
 (defconst peersync--rate-limited 4029)
 (defconst peersync--broken 1006)
 (defconst peersync--longest-pause 15)
@@ -467,7 +470,7 @@ It is between half and all of a time that doubles with each failed attempt."
       ("SESSION_ENDED" (peersync--on-ended data))
       ("MESSAGE_RECEIVED" (peersync--on-message data))
       ("PONG" (setq peersync--awaits-pong nil))
-      ("ERROR" (peersync--tell "The server refuses (%s): %s" (alist-get 'code data) (alist-get 'message data))))
+      ("ERROR" (peersync--on-error data)))
     (peersync--changed)))
 
 (defun peersync--on-auth (data)
@@ -553,6 +556,13 @@ It is between half and all of a time that doubles with each failed attempt."
   "Show the message in DATA."
   (peersync--show-message (peersync--name (alist-get 'from data))
                           (alist-get 'content data) (alist-get 'type data)))
+
+(defun peersync--on-error (data)
+  "Tell of the refusal in DATA, and come back if we are not let in for now."
+  (let ((code (alist-get 'code data)))
+    (peersync--tell "The server refuses (%s): %s" code (alist-get 'message data))
+    (when (and (eq peersync--status 'connecting) (member code peersync--passing))
+      (delete-process (websocket-conn peersync--socket)))))
 
 ;;;; Commands
 

@@ -180,6 +180,42 @@ async def test_returns_after_others(kinds: Kinds, tmp_path: Path) -> None:
 
 
 @each_plugin
+async def test_a_server_without_its_store(kinds: Kinds, tmp_path: Path) -> None:
+    """Neither let in nor registered for now it comes back, not as one who left, until it is."""
+    async with scripted() as server, editing(kinds[0], "ann", tmp_path) as editor:
+        if kinds[0] is Emacs:  # or it would cut the connection by itself at the end of the test's patience
+            await editor.run("(setq peersync--patience 60)")
+        await editor.connect(server.url, "token")
+        for frames in ([], [event("AUTH_SUCCESS", userId="ann", displayName="Ann")]):
+            connection, _ = await server.accepted()
+            for frame in [*frames, event("ERROR", code="ERR_9002", message="later")]:
+                await connection.send(frame)
+            with anyio.fail_after(PATIENCE):
+                await connection.wait_closed()
+            assert connection.close_code == 1006
+        connection, hello = await server.accepted()
+        assert hello["token"] == "token"
+        await welcome(connection)
+        await until(editor.status, is_online)
+        await connection.send(event("ERROR", code="ERR_9002", message="not now"))
+        await shows(editor, "not now")
+        assert await editor.status() == "online"
+
+
+@each_plugin
+async def test_what_trying_again_does_not_mend(kinds: Kinds, tmp_path: Path) -> None:
+    """A refusal that is followed by its close code leaves the decision to that."""
+    async with scripted() as server, editing(kinds[0], "ann", tmp_path) as editor:
+        await editor.connect(server.url, "token")
+        connection, _ = await server.accepted()
+        await connection.send(event("ERROR", code="ERR_2005", message="superseded"))
+        await shows(editor, "superseded")
+        await connection.close(4002)
+        await shows(editor, "elsewhere")
+        assert await editor.status() == "offline"
+
+
+@each_plugin
 async def test_presents_a_fresh_token(kinds: Kinds, tmp_path: Path) -> None:
     """After the token expired it asks the token's command again."""
     token = tmp_path / "token"

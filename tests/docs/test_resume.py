@@ -15,7 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from app.settings import Settings
 from tests.docs.frames import CLIENT, SERVER, check
 from tests.support.client import PATIENCE, client, until
-from tests.support.proxy import Proxy, proxy
+from tests.support.proxy import proxy
+from tests.support.scripted import event, scripted
 from tests.support.server import Server
 
 PAGE = (Path(__file__).parents[2] / "docs" / "resume.md").read_text()
@@ -100,19 +101,19 @@ class Plugin:
 
 
 @asynccontextmanager
-async def running(plugin: Plugin, server: Server, network: Proxy) -> AsyncIterator[None]:
-    """Run the page's program as the peer page-ann, behind a network, until it leaves."""
+async def running(plugin: Plugin, port: int, access_token: str = "") -> AsyncIterator[None]:
+    """Run the page's program against a server, until it leaves."""
 
     @asynccontextmanager
     async def connecting() -> AsyncIterator[Socket]:
-        async with connect(f"ws://127.0.0.1:{network.port}/ws", proxy=None, open_timeout=5) as websocket:
+        async with connect(f"ws://127.0.0.1:{port}/ws", proxy=None, open_timeout=5) as websocket:
             yield Socket(websocket)
 
     names: dict[str, Any] = {}
     exec(PROGRAM, names)
     names["random"] = lambda: -0.9  # it comes back after a twentieth of the time
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(names["stay"], connecting, lambda: server.keys.token("page-ann"), plugin.handle)
+        tasks.start_soon(names["stay"], connecting, lambda: access_token, plugin.handle)
         yield
         await plugin.leave()
 
@@ -123,7 +124,7 @@ async def test_the_program_of_the_page_loses_nothing(server: Server) -> None:
     with anyio.fail_after(PATIENCE):
         async with proxy(server.port) as network, client(server) as bob:
             await bob.join("page-bob")
-            async with running(plugin, server, network):
+            async with running(plugin, network.port, server.keys.token("page-ann")):
                 assert (await bob.until("PEER_STATUS_UPDATE"))["id"] == "page-ann"
                 await bob.send("CONNECTION_REQUEST", targetId="page-ann")
                 session_id = (await bob.until("CONNECTION_ACCEPTED"))["sessionId"]
@@ -143,3 +144,23 @@ async def test_the_program_of_the_page_loses_nothing(server: Server) -> None:
                 assert noted == ["second", "third"]
                 await until(lambda: not plugin.unacknowledged)
                 await bob.expect_quiet()
+
+
+async def test_the_program_of_the_page_tries_again_without_the_store() -> None:
+    """Where the server lets nobody in for now, the program comes back with what it had."""
+    plugin = Plugin()
+    refusal = {"event": "ERROR", "data": {"code": "ERR_9002", "message": "later"}, "ref": "AUTH"}
+    message = {"event": "MESSAGE_RECEIVED", "data": {"content": "first"}, "offset": 1}
+    with anyio.fail_after(PATIENCE):
+        async with scripted() as server, running(plugin, server.port):
+            connection, _ = await server.accepted()
+            await connection.send(event("AUTH_SUCCESS", recovered=False, resume={"token": "res_1"}))
+            await connection.send(json.dumps(message))
+            assert await plugin.noted.receive() == "first"
+            await connection.close(1012)
+            for answer in (json.dumps(refusal), event("AUTH_SUCCESS", recovered=True, resume={"token": "res_2"})):
+                connection, hello = await server.accepted()
+                assert hello["resume"] == {"token": "res_1", "offset": 1}
+                await connection.send(answer)
+            await connection.send(event("PONG"))
+            assert await plugin.noted.receive() == "PONG"

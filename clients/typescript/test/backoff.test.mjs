@@ -155,6 +155,24 @@ for (const event of ["AUTH", "PEER_REGISTER"]) {
   });
 }
 
+test("what it resumes from outlives a server that cannot let it in for now", async () => {
+  const resume = { token: "res_1", graceSeconds: 30 };
+  const entering = (more) => ({ answers: { AUTH: ["AUTH_SUCCESS", { userId: "ann", resume, ...more }] } });
+  const refusing = { answers: { AUTH: ["ERROR", { code: "ERR_9002", message: "later" }] } };
+  const turns = [{ ...entering({}), code: 1006 }, refusing, refusing, entering({ recovered: true })];
+  const [clock, Socket] = [new Clock(1), sockets(...turns)];
+  const peer = new Peer({ url: "ws://", token: "t", WebSocket: Socket, platform: clock });
+  await peer.connect();
+  for (const ms of [1000, 2000, 4000]) {
+    await settle();
+    clock.pass(ms);
+  }
+  assert.equal((await peer.connect()).recovered, true);
+  const asked = Socket.made.map(({ sent }) => sent[0].data.resume);
+  assert.deepEqual(asked, [undefined, ...Array(3).fill({ token: "res_1", offset: 0 })]);
+  await peer.close();
+});
+
 test("a token that cannot be had is asked for again, and closing ends the wait", async () => {
   const [clock, Socket] = [new Clock(0), sockets({ code: 4003 })];
   const tokens = ["t", Promise.reject(new Error("no issuer")), new Promise(() => {})];

@@ -356,6 +356,9 @@ M.handlers = {
 
   ERROR = function(self, data)
     self._on.tell(("The server refuses (%s): %s"):format(data.code, data.message))
+    if self.status == "connecting" and comeback.is_passing(data.code) then
+      self._socket:cut("not let in for now")
+    end
   end,
 }
 

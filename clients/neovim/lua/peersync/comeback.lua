@@ -1,4 +1,4 @@
---- Whether and when to come back after a connection ended, by its close code.
+--- Whether and when to come back, by the code of a close or of a refusal.
 local M = {}
 
 local STOP = {
@@ -9,6 +9,7 @@ local STOP = {
   [4002] = "you connected from elsewhere; :PeerSync connect takes over again",
 }
 local RENEW = { [4001] = true, [4003] = true }
+local PASSING = { ERR_5004 = true, ERR_9001 = true, ERR_9002 = true }
 local FIRST_MS, MOST_MS, RATE_LIMITED = 1000, 15000, 4029
 
 --- Return why a connection that was closed with this code is not to be opened again by itself; nil if it is.
@@ -19,6 +20,11 @@ end
 --- Return whether another token is needed first.
 function M.needs_token(code)
   return RENEW[code] == true
+end
+
+--- Return whether trying again may mend what was refused with this code.
+function M.is_passing(code)
+  return PASSING[code] == true
 end
 
 --- Return the milliseconds to wait: between half and all of a time that doubles with each attempt that failed.
