@@ -166,7 +166,7 @@ class Bench:
             pair.fill()
             if number % PAIRS_BETWEEN_BREATHS == 0:
                 await checkpoint()
-        await anyio.sleep(WARM_UP_SECONDS)
+        await anyio.sleep(min(WARM_UP_SECONDS, plan.seconds))
         first, begin, worked = load.latencies.copy(), perf_counter(), await self._meter()
         for number in range(plan.rounds):
             await self._measure_round(str(number + 1) if plan.rounds > 1 else "all")

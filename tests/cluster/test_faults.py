@@ -26,7 +26,7 @@ from tests.support.server import Server
 
 COUNT = 60
 PAUSE = 0.02
-GONE = 4 * LEASE
+GONE = 3 * LEASE
 SOON = 1.0
 
 

@@ -14,16 +14,18 @@ from tests.support.redis import RedisServer
 from tests.support.tokens import Keys
 
 NODES = 3
-LEASE = 3.0
 
 
 class Faults:
-    """Breaks one thing at a time. `longest` is for how many seconds something stands still or is away."""
+    """Breaks one thing at a time. Nodes have leases of `lease` seconds; the store is away for `longest` at most."""
 
-    def __init__(self, cluster: Cluster, store: RedisServer, wires: list[Proxy], longest: float) -> None:
+    def __init__(
+        self, cluster: Cluster, store: RedisServer, wires: list[Proxy], *, lease: float, longest: float
+    ) -> None:
         self._cluster = cluster
         self._store = store
         self._wires = wires
+        self._lease = lease
         self._longest = longest
         self._turn = 0
 
@@ -83,19 +85,19 @@ class Faults:
         return self._turn % NODES
 
     def _long(self) -> float:
-        return random.uniform(1.5 * LEASE, 1.5 * LEASE + self._longest / 3)
+        return random.uniform(1.5 * self._lease, 1.5 * self._lease + self._longest / 3)
 
 
 @asynccontextmanager
 async def breakable(
-    keys: Keys, folder: Path, store: RedisServer, *, longest: float = LEASE, **settings: object
+    keys: Keys, folder: Path, store: RedisServer, *, lease: float, longest: float
 ) -> AsyncIterator[tuple[Cluster, Faults]]:
     """Run nodes, each with a wire of its own to Redis, all of which can be broken."""
     async with AsyncExitStack() as wires:
         each = [await wires.enter_async_context(proxy(store.port)) for _ in range(NODES)]
-        with running(keys, folder, [wire.port for wire in each], **settings) as cluster:
+        with running(keys, folder, [wire.port for wire in each], node_lease_seconds=lease) as cluster:
             await cluster.start(*range(NODES))
-            yield cluster, Faults(cluster, store, each, longest)
+            yield cluster, Faults(cluster, store, each, lease=lease, longest=longest)
             await anyio.to_thread.run_sync(cluster.close)
 
 
@@ -104,7 +106,7 @@ def running(keys: Keys, folder: Path, ports: list[int], **settings: object) -> I
     """Have nodes, that end with this, and see that they had nothing to complain of."""
     lives = folder / "lives"
     lives.mkdir()
-    cluster = Cluster(keys, lives, ports, **{"node_lease_seconds": LEASE, **settings})
+    cluster = Cluster(keys, lives, ports, **settings)
     try:
         yield cluster
     finally:

@@ -17,7 +17,7 @@ import pytest
 from tests.hardening.cluster import Cluster, Crowd, some, talking
 from tests.hardening.conftest import Report, Scale
 from tests.hardening.crowd import Peer, percentile
-from tests.hardening.faults import LEASE, Faults, breakable
+from tests.hardening.faults import Faults, breakable
 from tests.support.redis import REDIS_SERVER, RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.tokens import Keys
@@ -27,6 +27,8 @@ FEWEST = 8
 RATE = 4.0
 BACK_SECONDS = 5.0
 NEAR_SECONDS = 1.0
+LEASE = 3.0
+BRIEF_LEASE = 1.0
 LONG = 10.0
 
 Fault = Callable[[], Awaitable[None]]
@@ -39,6 +41,8 @@ class Trial:
 
     def __init__(self, keys: Keys, store: RedisServer, folder: Path, scale: Scale, report: Report) -> None:
         self.scale = scale
+        self.is_full = scale(10) == 10
+        self.lease = LEASE if self.is_full else BRIEF_LEASE
         self._keys = keys
         self._store = store
         self._folder = folder
@@ -48,11 +52,12 @@ class Trial:
         self.crowd: Crowd
 
     @asynccontextmanager
-    async def running(self, what: str, count: int, longest: float = LEASE) -> AsyncIterator[None]:
+    async def running(self, what: str, count: int, longest: float | None = None) -> AsyncIterator[None]:
         """Have them talk; in the end tell what came of it, and see that nothing is lost."""
         pairs = max(FEWEST, self.scale(PAIRS))
+        bounds = {"lease": self.lease, "longest": longest or self.lease}
         async with (
-            breakable(self._keys, self._folder, self._store, longest=longest) as (self.cluster, self.faults),
+            breakable(self._keys, self._folder, self._store, **bounds) as (self.cluster, self.faults),
             talking(self.cluster, pairs, RATE) as self.crowd,
         ):
             yield
@@ -98,7 +103,7 @@ async def test_rolling_restarts(trial: Trial) -> None:
 async def test_store(trial: Trial) -> None:
     """Redis comes back empty, stands still or is away: the sockets stay, and all heals by itself."""
     count = max(3, trial.scale(30))
-    longest = LONG if trial.scale(10) == 10 else LEASE
+    longest = LONG if trial.is_full else None
     async with (
         trial.running("Redis restarted empty, frozen, or away", count, longest),
         neighbours(trial) as talk,
@@ -146,7 +151,7 @@ async def test_chaos(trial: Trial) -> None:
                 await trial.cluster.ready()
             await fault()
             last = fault
-            await anyio.sleep(dice.uniform(0, 3))
+            await anyio.sleep(dice.uniform(0, trial.lease))
 
 
 @asynccontextmanager

@@ -8,6 +8,8 @@ from itertools import chain
 from types import FunctionType, ModuleType
 from typing import ClassVar
 
+import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -350,6 +352,19 @@ def reachable(root: object) -> Iterator[object]:
                 waiting.append(other)
 
 
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Run without coverage, with which this takes four times as long; other tests see to it."""
+    tracer = Coverage.current()
+    if tracer is None:
+        yield
+        return
+    tracer.stop()
+    yield
+    tracer.start()
+
+
+@pytest.mark.usefixtures("untraced")
 def test_the_service_keeps_its_promises(keys: Keys) -> None:
     Machine.keys = keys
     bounds = settings(

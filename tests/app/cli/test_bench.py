@@ -200,7 +200,7 @@ def fast(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
 
 def run(keys: Keys, url: str, *options: str) -> "subprocess.CompletedProcess[str]":
     """Run the load tool with two pairs, to its end."""
-    command = [sys.executable, "-m", "app", "bench", "--url", url, "--pairs", "2", "--seconds", "1", *options]
+    command = [sys.executable, "-m", "app", "bench", "--url", url, "--pairs", "2", "--seconds", "0.5", *options]
     environment = {**os.environ, **keys.environment(), "PYTHONPATH": PATH}
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
