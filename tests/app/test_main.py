@@ -1,5 +1,8 @@
 """The application through Starlette's test client, that is the plain ASGI path."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from app.main import create_app
 from app.settings import Settings, SettingsError
 from stores.base import StoreUnreachableError
 from stores.memory import MemoryStores
+from tests.support.server import PATH
 from tests.support.tokens import Keys
 
 
@@ -47,6 +51,13 @@ def test_two_apps_share_nothing(keys: Keys) -> None:
             assert socket.receive_json()["event"] == "PEER_REGISTERED"
         ann.send_json({"event": "DISCOVER_PEERS"})
         assert ann.receive_json() == {"event": "PEERS_LIST", "data": {"peers": []}}
+
+
+def test_what_memory_does_not_need(keys: Keys) -> None:
+    """With `memory://` the client for Redis is not even imported."""
+    program = "import sys; from app.main import create_app; create_app(); sys.exit('redis' in sys.modules)"
+    environment = {**os.environ, **keys.environment(), "PYTHONPATH": PATH}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
 def test_binary_that_is_no_text(keys: Keys) -> None:
