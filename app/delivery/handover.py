@@ -76,8 +76,11 @@ class Handover:
         """See `House`."""
         return user in self._presence.links
 
-    def expect(self, user: User, spoken: Spoken) -> None:
+    def expect(self, user: User, spoken: Spoken, home: Home) -> None:
         """See `House`."""
+        socket = self._socket(user)
+        if socket is not None and socket != home.socket:
+            self.moved(user, Home(home.node, socket, 0), is_claimed=True)
         if user not in self._presence.links and user not in self._mail.boxes:
             self._mail.hold(user, spoken)
 
@@ -99,9 +102,8 @@ class Handover:
 
     def endpoint(self, user: User) -> Endpoint | None:
         """Return the socket that a user is registered over; None if it is not of this node."""
-        link = self._presence.links.get(user)
-        found = (each for each in self._endpoints.values() if link is not None and each.outbox is link.outbox)
-        return next(found, None)
+        socket = self._socket(user)
+        return None if socket is None else self._endpoints[socket]
 
     def merge(self, user: User, kept: Box, before: Home) -> None:
         """Take in what others wrote for a user whom they took over, though its socket was here all the time.
@@ -152,6 +154,13 @@ class Handover:
             if not box.is_broken and not box.is_held:
                 box.written = min(box.written, box.base)
                 self._ledger.rewrite(box)
+
+    def _socket(self, user: User) -> int | None:
+        """Return the number of the socket that a user is registered over; None if it is not of this node."""
+        link = self._presence.links.get(user)
+        if link is None:
+            return None
+        return next((socket for socket, each in self._endpoints.items() if each.outbox is link.outbox), None)
 
     def _is_unsettled(self, user: User, box: Mailbox | None) -> bool:
         """Whether it is not known yet how far a user has come, or whether this node is still its home."""

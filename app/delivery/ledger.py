@@ -15,12 +15,13 @@ from stores.bus import Box, Bus, Home, Mark, Place
 class Entry(Struct, eq=False, gc=False):
     """An event that is written down: its payload, its number and what goes with it. Told what came of it by a call.
 
-    `home` is what this node was to the user as it was written. One that was written once more since `is_void`. `also`
-    are those of messages that came once more meanwhile.
+    `home` is what this node was to the user as it was written, `fence` that by which its mailbox stands there. One that
+    was written once more since `is_void`. `also` are those of messages that came once more meanwhile.
     """
 
     ledger: "Ledger"
     home: Home | None
+    fence: int
     box: Mailbox
     payload: bytes
     offset: int
@@ -37,12 +38,15 @@ class Entry(Struct, eq=False, gc=False):
     def again(self, home: Home | None) -> "Entry":
         """Return it as it is written once more."""
         self.is_void = True
-        return Entry(self.ledger, home, self.box, self.payload, self.offset, self.receipt, self.mark, also=self.also)
+        fence = self.box.opened
+        return Entry(
+            self.ledger, home, fence, self.box, self.payload, self.offset, self.receipt, self.mark, also=self.also
+        )
 
     @property
     def place(self) -> Place | None:
         """The number that it has here."""
-        return None if self.home is None else Place(self.home.fence, self.offset)
+        return Place(self.fence, self.offset) if self.fence else None
 
     def close(self) -> None:
         """Let go of it: it is known what came of it, and whoever takes it from here."""
@@ -128,7 +132,7 @@ class Ledger:
         if receipt is not None:
             receipt.hold()
         offset, bus = box.last, self._bus
-        kept = box.writes[offset] = Entry(self, bus.home(box.user), box, payload, offset, receipt, mark)
+        kept = box.writes[offset] = Entry(self, bus.home(box.user), box.opened, box, payload, offset, receipt, mark)
         if box.user in self._contested:
             self._refused.setdefault(box.user, []).append(kept)
             return
@@ -202,7 +206,7 @@ class Ledger:
         """Return an entry for what is written once more."""
         known = box.writes.get(number)
         if not isinstance(known, Entry):
-            known = Entry(self, home, box, without_offset(frame), number, None, None)
+            known = Entry(self, home, box.opened, box, without_offset(frame), number, None, None)
         kept = box.writes[number] = known.again(home)
         return kept
 

@@ -35,8 +35,11 @@ class House(Protocol):
         """
         ...
 
-    def expect(self, user: User, spoken: Spoken) -> None:
-        """Have what comes for a user wait whose home is this node by now."""
+    def expect(self, user: User, spoken: Spoken, home: Home) -> None:
+        """Have what comes for a user wait whose home is this node by now; `home` is what it is to it.
+
+        Another socket of the user that has been here since before others took it over is superseded.
+        """
         ...
 
     def is_here(self, user: User) -> bool:
@@ -67,12 +70,20 @@ class Inbox:
     def __init__(self, node: str) -> None:
         self._node = node
         self._open: deque[Arrival] = deque()
+        self._last = self._missing = 0
 
     def add(self, turn: int, heard: int) -> Arrival:
         """Take in a message; what becomes of it is written into what is returned."""
+        if turn > max(self._last, heard) + 1:
+            self._missing = turn - 1
+        self._last = turn
         arrival = Arrival(node=self._node, turn=turn, heard=heard)
         self._open.append(arrival)
         return arrival
+
+    def overtook(self, arrival: Arrival) -> bool:
+        """Whether its node sent something before it that did not arrive, and did not know that yet."""
+        return arrival.heard < self._missing
 
     def confirmations(self) -> Iterator[Confirmation]:
         """Return what is known by now, each time up to the next turn that was missed."""
@@ -106,7 +117,7 @@ class Nodes(Watcher):
             inbox = self._inboxes[node] = Inbox(node)
         for parcel in parcels_of(parcels):
             if isinstance(parcel, Turn):
-                self._take(node, parcel.message, inbox.add(parcel.turn, parcel.heard))
+                self._take(inbox, node, parcel)
             else:
                 self._relay.confirmed(node, parcel)
         self._confirm(node, inbox)
@@ -156,7 +167,7 @@ class Nodes(Watcher):
     def _move(self, user: User, before: Home | None, after: Home) -> None:
         peer = self._directory.peer(user)
         if after.node == self._bus.node and peer is not None:
-            self._house.expect(user, peer.spoken)
+            self._house.expect(user, peer.spoken, after)
         if before is None:
             return
         if before.node == self._bus.node:
@@ -170,8 +181,9 @@ class Nodes(Watcher):
         finally:
             self._adopting.discard(user)
 
-    def _take(self, node: str, message: Message, arrival: Arrival) -> None:
-        if self._relay.elsewhere(message.user) is not None:
+    def _take(self, inbox: Inbox, node: str, turn: Turn) -> None:
+        message, arrival = turn.message, inbox.add(turn.turn, turn.heard)
+        if self._relay.elsewhere(message.user) is not None or inbox.overtook(arrival):
             self._relay.refuse(message.user, arrival)
         else:
             self._house.deliver(node, message, arrival)

@@ -203,12 +203,12 @@ class Relay:
     def written(self, user: User, refused: Collection[Sent]) -> None:
         """Take note that one of this node's own writes for a user is done; what was refused goes to the new home."""
         held = self.held.get(user)
-        if held is not None and self.bus.node in held.open:
-            held.again += refused
-            self._found(self.bus.node, user)
+        if held is None:
+            for sent in refused:
+                self.dispatch(sent)
             return
-        for sent in refused:
-            self.dispatch(sent)
+        held.again += refused
+        self._found(self.bus.node, user)
 
     def moved(self, user: User, open_writes: int = 0) -> None:
         """Hold what comes for a user whose home was another, until it is known what the homes that it had have."""
@@ -232,6 +232,10 @@ class Relay:
     def tick(self) -> None:
         """Wait no more for what took too long."""
         self._now = self._monotonic()
+        if self.bus.is_away:
+            for held in self.held.values():
+                if self.node in held.open:
+                    held.since = self._now
         for user in [user for user, held in self.held.items() if self._now - held.since > HOLD_SECONDS]:
             self._release(user)
         if not self.bus.is_away:

@@ -99,10 +99,17 @@ class Resumption:
         return True
 
     def _set_aside(self, cluster: Cluster, user: User) -> None:
-        """Let go of a mailbox that others have gone on with, unnoticed here; what is not written comes again."""
+        """Let go of a mailbox that others have gone on with, unnoticed here, and of the socket that it was for.
+
+        What is not written comes again.
+        """
         box = self._boxes.get(user)
         if box is None or not box.is_numbered:
             return
+        endpoint = self._endpoints.get(box.socket)
+        self._presence.remove(user)
+        if endpoint is not None:
+            endpoint.supersede()
         cluster.relay.moved(user, len(box.writes))
         self._mail.hold(user, box.spoken)
         box.is_gone = True

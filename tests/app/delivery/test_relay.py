@@ -349,6 +349,7 @@ class Life:
         self.note("tick")
         names = [node.name for node in self.nodes]
         for node in self.nodes:
+            node.pipe.is_away = node is self.cut
             node.relay.tick()
             if node is not self.cut:
                 node.bus.ask_again(names)
