@@ -65,9 +65,7 @@ class Handover:
             endpoint.supersede()
         elif endpoint is not None:
             endpoint.close(CloseCode.RESTART, "This node was cut off; connect again")
-        if box is not None and box.is_numbered:
-            box.is_gone = True
-        elif box is not None:
+        if box is not None and not box.is_numbered:
             for frame in frames:
                 self._relay.send(self._relay.message(user, frame))
         self._relay.catch_up(user)

@@ -29,7 +29,7 @@ class Mailbox:
     came with what each node sent. This node numbered what comes after `base`, and wrote the tokens by the fence that is
     `opened`; `bases` have how far it goes with the numbers that the homes before this one gave, by their fences, the
     first being that over which the client started anew. One that `is_held` is yet to be read from there, and one that
-    `is_gone` went on to another node.
+    `is_gone` is closed: what is not written of it has to be sent again.
     """
 
     __slots__ = (
@@ -200,6 +200,7 @@ class Mail:
         box = self.boxes.pop(user, None)
         if box is None:
             return []
+        box.is_gone = True
         self.held -= box.size
         return list(box.frames)
 

@@ -112,7 +112,6 @@ class Resumption:
             endpoint.supersede()
         cluster.relay.moved(user, len(box.writes))
         self._mail.hold(user, box.spoken)
-        box.is_gone = True
         cluster.ledger.heard(user)
 
     def _restore(self, cluster: Cluster, user: User, resume: Resume, socket: Socket, kept: Box) -> Mailbox | None:
