@@ -1,6 +1,6 @@
 """The bus protocol: what goes between nodes that share a store, and what each writes for the others to go on with."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from msgspec import Raw, Struct
@@ -64,12 +64,13 @@ class Mark(Struct, array_like=True, frozen=True, gc=False):
 class Box(Struct):
     """What is kept for a user in the store: encoded events, and for one who can resume its tokens.
 
-    The last of `frames` has the number `last`. `seen` is how far it came with what each node sent, `marks` are those of
-    the latest messages. `fence` is that of the home which wrote here last (0 if none did), `bases` have how far it goes
-    with the numbers that each home before that gave, by its fence.
+    With each token is the fence of the home whose numbers its client counts. The last of `frames` has the number
+    `last`. `seen` is how far it came with what each node sent, `marks` are those of the latest messages. `fence` is
+    that of the home which wrote here last (0 if none did), `bases` have how far it goes with the numbers that each
+    home before that gave, by its fence.
     """
 
-    tokens: tuple[str, ...] = ()
+    tokens: dict[str, int] = {}
     last: int = 0
     frames: list[bytes] = []
     seen: dict[str, int] = {}
@@ -173,7 +174,7 @@ class Bus(Protocol):
         ...
 
     def open(
-        self, user: User, tokens: Collection[str], bases: Mapping[int, int], *, is_new: bool, last: int = 0
+        self, user: User, tokens: Mapping[str, int], bases: Mapping[int, int], *, is_new: bool, last: int = 0
     ) -> None:
         """Say with which tokens the user can resume, and how far what is kept goes with the numbers of other homes.
 

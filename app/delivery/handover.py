@@ -88,7 +88,7 @@ class Handover:
         if not self._hub.is_home(user) or (known is not None and not known.is_held):
             return
         if "resume" in spoken:
-            box = self._mail.restore(user, spoken, kept, 0)
+            box = self._mail.restore(user, spoken, kept)
             box.follow(before.fence, box.last)
             self._ledger.open(box)
             self._recognition.restore(user, kept.marks)

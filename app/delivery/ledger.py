@@ -84,16 +84,16 @@ class Ledger:
         if is_new:
             self._let_go(box.user)
             box.bases = {} if home is None else {home.fence: 0}
-        box.opened = 0 if home is None else home.fence
+        box.go_on(0 if home is None else home.fence)
         if box.is_numbered:
             self._bus.open(box.user, box.tokens, box.bases, is_new=is_new)
 
-    def reopen(self, box: Mailbox, *, is_loaded: bool) -> None:
-        """Write the tokens, and all that may not be in the store.
+    def reopen(self, box: Mailbox, kept: Box | None) -> None:
+        """Write the tokens, and all that may not be in the store; `kept` is what it was loaded from there.
 
         Of a mailbox of this node something may have been on its way there with the fence of an older socket.
         """
-        if is_loaded and box.written == box.last:
+        if kept is not None and box.last == kept.last:
             self.open(box)
         else:
             self.rewrite(box)
@@ -106,7 +106,7 @@ class Ledger:
         home = self._bus.home(box.user)
         last = box.last if box.is_numbered else len(box.frames)
         first = last - len(box.frames) + 1
-        box.opened = 0 if home is None else home.fence
+        box.go_on(0 if home is None else home.fence)
         self._bus.open(box.user, box.tokens, box.bases, is_new=True, last=first - 1)
         for number, frame in enumerate(box.frames, first):
             is_new = box.is_numbered and (number > box.written or number in box.writes)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from secrets import compare_digest
 
-from app.wire.codec import with_offset
+from app.wire.codec import with_offset, without_offset
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from stores.base import User
@@ -22,8 +22,9 @@ class Mailbox:
     """What one user will get on its return, in order.
 
     In a numbered one the last of `frames` has the offset `last`; `sent` is the last offset that a socket was handed
-    before the user went away, `tokens` are those good for resuming, newest last, and `socket` is the number of the
-    user's last socket. One that lost something that its user was still to get is broken, and empty.
+    before the user went away, `tokens` are those good for resuming, newest last, each with the fence of the home whose
+    numbers its client counts, and `socket` is the number of the user's last socket. One that lost something that its
+    user was still to get is broken, and empty.
 
     Up to `written` it stands in a store, too; what is on its way there is in `writes`, by offset. `seen` is how far it
     came with what each node sent. This node numbered what comes after `base`, and wrote the tokens by the fence that is
@@ -68,7 +69,7 @@ class Mailbox:
         self.bases: dict[int, int] = {}
         self.seen: dict[str, int] = {}
         self.socket = 0
-        self.tokens: tuple[str, ...] = ()
+        self.tokens: dict[str, int] = {}
         self.is_held = False
         self.is_gone = False
         self.is_live = False
@@ -85,6 +86,24 @@ class Mailbox:
         self.bases[fence] = last
         if len(self.bases) > HOMES:
             del self.bases[next(iter(self.bases))]
+
+    def go_on(self, fence: int) -> None:
+        """Go on by another fence: whose client counts the numbers that are given here, goes on with them, too."""
+        self.tokens = {token: fence if of == self.opened else of for token, of in self.tokens.items()}
+        self.opened = fence
+
+    def fence_of(self, resume: Resume) -> int | None:
+        """Return by which fence the numbers were given that a client counts; None if its token is not known.
+
+        Takes the same time for every wrong token.
+        """
+        token = resume.token.encode()
+        found = [fence for each, fence in self.tokens.items() if compare_digest(each.encode(), token)]
+        return found[0] if found else None
+
+    def reach(self, fence: int) -> int:
+        """Return how far it goes with the numbers that were given by a fence."""
+        return self.last if fence == self.opened else self.bases.get(fence, self.last)
 
     def has(self, place: Place) -> bool:
         """Whether an event that another home numbered is in it, or was handled by the client."""
@@ -104,9 +123,11 @@ class Mailbox:
         return list(self.frames)[max(0, offset - self.first + 1) :]
 
     def can_resume(self, resume: Resume) -> bool:
-        """Whether all that its client did not handle is here. Takes the same time for every wrong token."""
-        is_known = sum(compare_digest(token.encode(), resume.token.encode()) for token in self.tokens)
-        return bool(is_known) and not self.is_broken and self.first - 1 <= resume.offset <= self.sent
+        """Whether all that its client did not handle is here."""
+        fence = self.fence_of(resume)
+        if fence is None or self.is_broken:
+            return False
+        return self.first - 1 <= resume.offset <= min(self.sent, self.reach(fence))
 
 
 class Mail:
@@ -141,22 +162,34 @@ class Mail:
         box = self.boxes[user] = Mailbox(user, spoken)
         box.is_numbered, box.is_held = False, True
 
-    def restore(self, user: User, spoken: Spoken, kept: Box, offset: int) -> Mailbox:
-        """Go on with what another node kept; its client has handled all up to `offset`, by what it says.
-
-        Should that be more than could be written, numbers go on from there.
-        """
+    def restore(self, user: User, spoken: Spoken, kept: Box, resume: Resume | None = None) -> Mailbox:
+        """Go on with what another node kept, after what the client that resumes has handled, by what it says."""
         self.take(user)
         box = self.boxes[user] = Mailbox(user, spoken)
         box.tokens, box.seen, box.bases = kept.tokens, kept.seen, kept.bases
-        box.last = box.sent = box.base = max(kept.last, offset)
-        box.written = kept.last
+        box.last = box.sent = box.base = box.written = kept.last
+        box.frames.extend(kept.frames)
+        self._add(box, sum(map(len, kept.frames)))
         if kept.fence:
-            box.follow(kept.fence, box.last)
-        if offset <= kept.last:
-            box.frames.extend(kept.frames)
-            self._add(box, sum(map(len, kept.frames)))
+            box.follow(kept.fence, kept.last)
+        fence = None if resume is None else box.fence_of(resume)
+        if resume is not None and fence is not None and resume.offset > box.reach(fence):
+            self._count_on(box, box.reach(fence), resume.offset)
+            box.bases[fence] = resume.offset
         return box
+
+    def _count_on(self, box: Mailbox, counted: int, offset: int) -> None:
+        """Have what came after the number `counted` come after `offset`.
+
+        So far goes what the client has from a node that could not write it any more.
+        """
+        box.is_broken = box.first > counted + 1
+        payloads = [without_offset(frame) for frame in box.after(counted)]
+        self.handled(box, box.last)
+        box.last = box.sent = box.base = offset
+        for payload in payloads:
+            self.number(box, payload)
+        box.written = box.last
 
     def keep(self, box: Mailbox, payload: bytes) -> bool:
         """Keep an event for a user who is away; False if that was too much, now or before."""

@@ -46,8 +46,9 @@ class Resumption:
         """See `handlers.ports.Delivery`."""
         kept = None if self._cluster is None else await self._cluster.ledger.load(user)
         box = self._boxes.get(user)
-        is_loaded = kept is not None and (box is None or not box.is_numbered or box.opened < kept.fence)
-        if self._cluster is not None and kept is not None and is_loaded:
+        if box is not None and kept is not None and _goes_on(box, kept, resume):
+            kept = None
+        if self._cluster is not None and kept is not None:
             box = self._restore(self._cluster, user, resume, socket, kept)
         if box is None or not box.can_resume(resume):
             self.attempts["refused"] += 1
@@ -57,7 +58,7 @@ class Resumption:
         self._let_go(box, resume.offset)
         token = self._new_token(box, socket, resume.token)
         if self._cluster is not None:
-            self._cluster.ledger.reopen(box, is_loaded=is_loaded)
+            self._cluster.ledger.reopen(box, kept)
             self._hold_back(self._cluster, box)
             self._cluster.relay.catch_up(user)
         return token
@@ -66,7 +67,7 @@ class Resumption:
         """Take note that the user was heard after it was recovered: the token it used is good no more."""
         box = self._boxes.get(user)
         if box is not None and len(box.tokens) > 1:
-            box.tokens = box.tokens[-1:]
+            box.tokens = dict([box.tokens.popitem()])
             self._write_tokens(box)
 
     def handled(self, user: User, offset: int) -> None:
@@ -121,7 +122,7 @@ class Resumption:
         self._set_aside(cluster, user)
         self._presence.recall(user)
         cluster.recognition.restore(user, kept.marks)
-        return self._mail.restore(user, socket.spoken, kept, resume.offset)
+        return self._mail.restore(user, socket.spoken, kept, resume)
 
     def _hold_back(self, cluster: Cluster, box: Mailbox) -> None:
         """Have the client's next token be on its way to the store before it is on its way to the client."""
@@ -139,5 +140,14 @@ class Resumption:
 
     def _new_token(self, box: Mailbox, socket: Socket, *used: str) -> str:
         token = self._ids("res_")
-        box.socket, box.tokens = socket.holder.socket, (*used, token)
+        box.socket = socket.holder.socket
+        box.tokens = {**{each: box.tokens[each] for each in used}, token: box.opened}
         return token
+
+
+def _goes_on(box: Mailbox, kept: Box, resume: Resume) -> bool:
+    """Whether a client goes on with a mailbox as it is here, and not with what others made of it in the store."""
+    if not box.is_numbered or box.opened < kept.fence:
+        return False
+    fence = box.fence_of(resume)
+    return fence is None or resume.offset <= box.reach(fence) or fence == box.opened

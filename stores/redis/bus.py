@@ -24,7 +24,7 @@ FIRST = 4  # the place in a write's head of what is its own
 MARK_BYTES = 32  # eight of the key, 24 of the time
 
 _encode = msgspec.msgpack.Encoder().encode
-_tokens_of = msgspec.json.Decoder(tuple[str, ...]).decode
+_tokens_of = msgspec.json.Decoder(dict[str, int]).decode
 _seen_of = msgspec.json.Decoder(dict[str, int]).decode
 _bases_of = msgspec.json.Decoder(dict[int, int]).decode
 
@@ -137,11 +137,11 @@ class RedisBus:
         return self._pipe.when_sent(call)
 
     def open(
-        self, user: User, tokens: Collection[str], bases: Mapping[int, int], *, is_new: bool, last: int = 0
+        self, user: User, tokens: Mapping[str, int], bases: Mapping[int, int], *, is_new: bool, last: int = 0
     ) -> None:
         """See `Bus`."""
         self._keeps.pop(user, None)
-        self._write("open", user, json(tuple(tokens)).decode(), json(bases).decode(), is_new, last)
+        self._write("open", user, json(tokens).decode(), json(bases).decode(), is_new, last)
 
     def forget(self, user: User) -> None:
         """See `Bus`."""
@@ -153,7 +153,7 @@ class RedisBus:
         key = self._client.space.org(user.org)
         tokens, last, seen, opened, bases, marks, frames = await self._client.run(scripts.LOAD_BOX, key, user.id)
         return Box(
-            () if tokens is None else _tokens_of(tokens),
+            {} if tokens is None else _tokens_of(tokens),
             int(last or 0),
             frames,
             _seen_of(seen) if seen else {},

@@ -53,7 +53,7 @@ async def test_keys(stores: RedisStores, admin: Redis) -> None:
     await stores.sessions.put(Session("ses_1", ANN, {ANN: "host"}))
     for user, token in ((ANN, None), (None, "token")):
         await stores.revocations.add(Revocation(time.time() + 60, token, user), time.time())
-    stores.bus.open(ANN, ["res_1"], {}, is_new=True)
+    stores.bus.open(ANN, {"res_1": 1}, {}, is_new=True)
     stores.bus.keep(ANN, b"{}", 1, 1, seen={}, mark=Mark(b"12345678", "2026-01-31T09:00:00.000Z"))
     await stores.bus.settled()
     await stores.ping()

@@ -91,7 +91,7 @@ class Line:
         self.post = post
         self.mail = Mail(events=5, size=1000, total_size=1500, on_overflow=post.overflows.append)
         self.box = self.mail.open(ANN, RESUMES)
-        self.box.tokens = ("t",)
+        self.box.tokens = {"t": 0}
 
     def keep(self, count: int = 1) -> list[bytes]:
         return [self.box.frames[-1] if self.mail.keep(self.box, FRAME) else b"" for _ in range(count)]

@@ -28,13 +28,13 @@ async def test_numbers_go_on(nodes: list[RedisStores]) -> None:
     """A mailbox that is written anew while there is nothing in it does not forget how far its numbers were."""
     first, _ = nodes
     await first.peers.claim(ANN, Holder("a", 1))
-    first.bus.open(ANN, ["res_1"], {3: 5}, is_new=True, last=7)
+    first.bus.open(ANN, {"res_1": 2}, {3: 5}, is_new=True, last=7)
     await first.bus.settled()
     assert (await first.bus.load(ANN)).last == 7
     first.bus.keep(ANN, b"eight", 8, 8, seen={})
     await first.bus.settled()
     kept = await first.bus.load(ANN)
-    assert (kept.last, kept.frames, kept.tokens) == (8, [b"eight"], ("res_1",))
+    assert (kept.last, kept.frames, kept.tokens) == (8, [b"eight"], {"res_1": 2})
     home = first.bus.home(ANN)
     assert home is not None
     assert (kept.fence, kept.bases) == (home.fence, {3: 5})
