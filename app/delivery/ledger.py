@@ -15,8 +15,9 @@ from stores.bus import Box, Bus, Home, Mark, Place
 class Entry(Struct, eq=False, gc=False):
     """An event that is written down: its payload, its number and what goes with it. Told what came of it by a call.
 
-    `home` is what this node was to the user as it was written, `fence` that by which its mailbox stands there. One that
-    was written once more since `is_void`. `also` are those of messages that came once more meanwhile.
+    `home` is what this node was to the user as it was written, `fence` that by which its mailbox stands there, and by
+    its `number` it is in its order among all that this node sent. One that was written once more since `is_void`.
+    `also` are those of messages that came once more meanwhile.
     """
 
     ledger: "Ledger"
@@ -27,6 +28,7 @@ class Entry(Struct, eq=False, gc=False):
     offset: int
     receipt: Receipt | None
     mark: Mark | None
+    number: int = 0
     is_void: bool = False
     also: tuple[Receipt, ...] = ()
 
@@ -38,10 +40,8 @@ class Entry(Struct, eq=False, gc=False):
     def again(self, home: Home | None) -> "Entry":
         """Return it as it is written once more."""
         self.is_void = True
-        fence = self.box.opened
-        return Entry(
-            self.ledger, home, fence, self.box, self.payload, self.offset, self.receipt, self.mark, also=self.also
-        )
+        about = self.box, self.payload, self.offset, self.receipt, self.mark, self.number
+        return Entry(self.ledger, home, self.box.opened, *about, also=self.also)
 
     @property
     def place(self) -> Place | None:
@@ -132,7 +132,9 @@ class Ledger:
         if receipt is not None:
             receipt.hold()
         offset, bus = box.last, self._bus
-        kept = box.writes[offset] = Entry(self, bus.home(box.user), box.opened, box, payload, offset, receipt, mark)
+        kept = box.writes[offset] = Entry(
+            self, bus.home(box.user), box.opened, box, payload, offset, receipt, mark, self._relay.number()
+        )
         if box.user in self._contested:
             self._refused.setdefault(box.user, []).append(kept)
             return
@@ -224,11 +226,11 @@ class Ledger:
 
     def _again(self, entry: Entry) -> list[Sent]:
         """Return it as this node has to send it again, unless that is for others to do."""
-        user, payload, mark, place = entry.box.user, entry.payload, entry.mark, entry.place
+        user, payload, mark, place, number = entry.box.user, entry.payload, entry.mark, entry.place, entry.number
         again: list[Sent] = []
         for receipt in (entry.receipt, *entry.also):
             if isinstance(receipt, Arrival):
                 self._relay.refuse(user, receipt, place)
             else:
-                again.append(self._relay.message(user, payload, receipt=receipt, mark=mark, place=place))
+                again.append(self._relay.message(user, payload, receipt=receipt, mark=mark, place=place, number=number))
         return again

@@ -117,11 +117,16 @@ class Relay:
         receipt: Receipt | None = None,
         mark: Mark | None = None,
         place: Place | None = None,
+        number: int = 0,
     ) -> Sent:
-        """Return an event as one to be sent, whose receipt waits for what becomes of it."""
+        """Return an event as one to be sent, whose receipt waits for what becomes of it; without a number as the latest."""
         if receipt is not None:
             receipt.hold()
-        return Sent(Message(user, frame, about, tuple(names), next(self._numbers), mark, place), receipt)
+        return Sent(Message(user, frame, about, tuple(names), number or self.number(), mark, place), receipt)
+
+    def number(self) -> int:
+        """Return the number of what this node sends next, also to who is here, and may have to be sent elsewhere."""
+        return next(self._numbers)
 
     def dispatch(self, sent: Sent) -> None:
         """Send a message to wherever its user's home is; to nobody if there is none."""
@@ -205,7 +210,7 @@ class Relay:
         held = self.held.get(user)
         if held is None:
             for sent in refused:
-                self.dispatch(sent)
+                self._dispatch_anew(sent)
             return
         held.again += refused
         self._found(self.bus.node, user)
@@ -315,9 +320,12 @@ class Relay:
                 self.dispatch(sent)
         for sent in again + held.later:
             if not _keeps_number(sent):
-                sent.message = replace(sent.message, number=next(self._numbers))
-                self.dispatch(sent)
+                self._dispatch_anew(sent)
         self.catch_up(user)
+
+    def _dispatch_anew(self, sent: Sent) -> None:
+        sent.message = replace(sent.message, number=self.number())
+        self.dispatch(sent)
 
 
 def _number(sent: Sent) -> int:
