@@ -14,6 +14,7 @@ from app.wire.codec import encode, with_offset, with_ref
 from handlers.ports import MessageKey, Receipt, Socket
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
+from schemas.errors import CloseCode
 from schemas.events import ServerEvent
 from stores.base import Directory, Holder, Peer, Revocation, User
 from stores.bus import Mark
@@ -98,7 +99,10 @@ class Hub:
         self._resumption.handled(user, offset)
 
     def attach(self, user: User, socket: Socket) -> None:
-        """Deliver what was kept, then what comes; if the socket is gone already, keep on keeping."""
+        """Deliver what was kept, then what comes; if the socket is gone already, keep on keeping.
+
+        A socket that was let in while this node was not the user's home, by what it knew, has to come again.
+        """
         if not self.is_home(user):
             return
         endpoint = self._endpoints.get(socket.holder.socket)
@@ -107,6 +111,9 @@ class Hub:
             return
         box = self._boxes.get(user)
         numbered = box if box is not None and box.is_numbered else None
+        if numbered is None and "resume" in endpoint.spoken:
+            endpoint.close(CloseCode.RESTART, "This node lost and regained the store; connect again")
+            return
         was_live = numbered is not None and numbered.is_live
         self._presence.add(user, endpoint.outbox, endpoint.address, endpoint.spoken, numbered)
         kept = self._mail.take(user) if numbered is None else _go_live(numbered)

@@ -154,7 +154,8 @@ class Ledger:
         """
         user, relay = entry.box.user, self._relay
         if is_refused:
-            if user in self._contested or (self._bus.home(user) == entry.home and relay.elsewhere(user) is None):
+            is_unheard = self._bus.home(user) == entry.home and relay.elsewhere(user) is None and not entry.box.is_gone
+            if user in self._contested or is_unheard:
                 self._refused.setdefault(user, []).append(entry)
             else:
                 self._pass_on(entry)

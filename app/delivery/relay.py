@@ -119,7 +119,7 @@ class Relay:
         place: Place | None = None,
         number: int = 0,
     ) -> Sent:
-        """Return an event as one to be sent, whose receipt waits for what becomes of it; without a number as the latest."""
+        """Return an event as one to be sent, by default the latest; its receipt waits for what becomes of it."""
         if receipt is not None:
             receipt.hold()
         return Sent(Message(user, frame, about, tuple(names), number or self.number(), mark, place), receipt)

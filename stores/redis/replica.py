@@ -157,7 +157,7 @@ class Replica:
         self._in_doubt.set()
 
     async def restore(self) -> None:
-        """Write what is here into an emptied store; what another node has written already stays.
+        """Write what is here into an emptied store; what another node has written already stays, but for an older home.
 
         What was not there yet is told like any change, for a node may just be reading.
         """
@@ -191,7 +191,7 @@ class Replica:
         about = json(user.id), json(home.node), json(home.socket), json(home.fence)
         yield "homes", user.id, home_row(home), "home", b",".join(about)
         if home.socket and (peer is None or peer.lapses_at is None):
-            yield "holders", user.id, row(Holder(home.node, home.socket)), "", b""
+            yield "holders", user.id, row(Holder(home.node, home.socket)), "", home_row(home)
 
     def _advance(self, org: str | None, version: int) -> None:
         known = self._orgs[org]

@@ -328,15 +328,28 @@ for at, name in ipairs({'version', 'placed', 'fenced'}) do
     redis.call('SET', k .. name, string.format('%d', known + 1000000))
   end
 end
+local function fence(home) return tonumber(string.match(home, '%d+$')) end
+local function is_missing(hash, field, value, about)
+  local before = redis.call('HGET', k .. hash, field)
+  if hash == 'homes' and before then return fence(value) > fence(before) end
+  return not before and (hash ~= 'holders' or redis.call('HGET', k .. 'homes', field) == about)
+end
 for at = 7, #ARGV, 5 do
   local hash, field, value, kind, about = unpack(ARGV, at, at + 4)
-  if redis.call('HSETNX', k .. hash, field, value) == 1 and kind ~= '' then tell(kind, about) end
+  if is_missing(hash, field, value, about) then
+    redis.call('HSET', k .. hash, field, value)
+    if hash == 'homes' then redis.call('HDEL', k .. 'holders', field) end
+    if kind ~= '' then tell(kind, about) end
+  end
 end
 publish()
 return version()
 """
 )
 """Fills an emptied store with what one node knows of an org; what another wrote already stays.
+
+But of two homes of a user the later stays: a node that was cut off, and knows the earlier only, may be the first here.
+A holder goes with its home.
 
 Numbers begin a million beyond those that the node knows, since others may know of more: of changes that were told, or
 of homes. Else these would have the same numbers as new ones.

@@ -36,7 +36,7 @@ from stores.redis.pipe import _call_all
 from stores.redis.reading import Reading
 from stores.redis.records import RedisPeers
 from stores.redis.replica import Replica
-from stores.redis.rows import home_of, peer_of
+from stores.redis.rows import home_of, home_row, peer_of
 from stores.redis.rows import json as encoded
 from stores.redis.space import Space
 from tests.support.doubles import CountingIds, RecordingTransport, Turns
@@ -166,11 +166,19 @@ class Store:
             self.fence = fenced + APART
         kept: dict[str, dict[str, Any]] = {"holders": self.holders, "peers": self.peers, "homes": self.homes}
         for name, field, value, kind, about in zip(*(fields[at::5] for at in range(5)), strict=True):
-            if name in kept and field not in kept[name]:
+            if name in kept and self._is_missing(kept[name], name, field, value, about):
                 kept[name][field] = home_of(value) if name == "homes" else value
+                if name == "homes":
+                    self.holders.pop(field, None)
                 if kind:
                     self._tell(kind, node, about)
         return [self.version]
+
+    def _is_missing(self, known: dict[str, Any], name: str, field: str, value: bytes, about: bytes) -> bool:
+        if name == "homes" and field in known:
+            return home_of(value).fence > self.homes[field].fence
+        is_at_home = name != "holders" or (field in self.homes and home_row(self.homes[field]) == about)
+        return field not in known and is_at_home
 
     def _claim(self, node: str, user: str, holder: bytes, socket: int) -> list[Any]:
         before = self.holders.get(user)
