@@ -15,9 +15,9 @@ from stores.bus import Box, Bus, Home, Mark, Place
 class Entry(Struct, eq=False, gc=False):
     """An event that is written down: its payload, its number and what goes with it. Told what came of it by a call.
 
-    `home` is what this node was to the user as it was written, `fence` that by which its mailbox stands there, and by
-    its `number` it is in its order among all that this node sent. One that was written once more since `is_void`.
-    `also` are those of messages that came once more meanwhile.
+    `home` is what this node was to the user as it was written, `fence` that by which its mailbox stands there. By its
+    `number` it is in its order among all that this node sent; 0 is before all of these. One that was written once more
+    since `is_void`. `also` are those of messages that came once more meanwhile.
     """
 
     ledger: "Ledger"

@@ -117,12 +117,14 @@ class Relay:
         receipt: Receipt | None = None,
         mark: Mark | None = None,
         place: Place | None = None,
-        number: int = 0,
+        number: int | None = None,
     ) -> Sent:
         """Return an event as one to be sent, by default the latest; its receipt waits for what becomes of it."""
         if receipt is not None:
             receipt.hold()
-        return Sent(Message(user, frame, about, tuple(names), number or self.number(), mark, place), receipt)
+        if number is None:
+            number = self.number()
+        return Sent(Message(user, frame, about, tuple(names), number, mark, place), receipt)
 
     def number(self) -> int:
         """Return the number of what this node sends next, also to who is here, and may have to be sent elsewhere."""
