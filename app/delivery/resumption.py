@@ -54,6 +54,8 @@ class Resumption:
             self.attempts["refused"] += 1
             return None
         self.attempts["recovered"] += 1
+        if box.is_live:  # the store has lost, or another node has taken, whose socket this was
+            self._part(box)
         box.sent, box.spoken = resume.offset, socket.spoken
         self._let_go(box, resume.offset)
         token = self._new_token(box, socket, resume.token)
@@ -107,13 +109,18 @@ class Resumption:
         box = self._boxes.get(user)
         if box is None or not box.is_numbered:
             return
-        endpoint = self._endpoints.get(box.socket)
-        self._presence.remove(user)
-        if endpoint is not None:
-            endpoint.supersede()
+        self._part(box)
         cluster.relay.moved(user, len(box.writes))
         self._mail.hold(user, box.spoken)
         cluster.ledger.heard(user)
+
+    def _part(self, box: Mailbox) -> None:
+        """Close the socket that a mailbox is for, and keep what comes."""
+        box.is_live = False
+        self._presence.remove(box.user)
+        endpoint = self._endpoints.get(box.socket)
+        if endpoint is not None:
+            endpoint.supersede()
 
     def _restore(self, cluster: Cluster, user: User, resume: Resume, socket: Socket, kept: Box) -> Mailbox | None:
         """Return what another node kept for a user; None if its home is elsewhere again by now."""
