@@ -17,7 +17,8 @@ from handlers.ports import Receipt
 from stores.base import User
 from stores.bus import Bus, Mark, Place
 
-LONGEST_WAIT = 20_000
+MOST_OPEN = 20_000
+OPEN_BYTES = 33_554_432
 HOLD_SECONDS = 1.0
 AGAIN_SECONDS = 5.0
 PARCEL_BYTES = 200
@@ -25,7 +26,7 @@ REFUSED = 1000
 
 
 class Sent(Struct, eq=False, gc=False):
-    """A message on its way, its turn there and since when; one that goes another way by now `is_taken`.
+    """A message on its way, and its turn there; one that goes another way by now `is_taken`.
 
     One that may have arrived, though nobody has said so, `is_doubtful`.
     """
@@ -33,7 +34,6 @@ class Sent(Struct, eq=False, gc=False):
     message: Message
     receipt: Receipt | None
     turn: int = 0
-    since: float = 0.0
     is_taken: bool = False
     is_doubtful: bool = False
 
@@ -51,22 +51,65 @@ class Held(Struct, eq=False):
 
 
 class Channel:
-    """What was sent to one node and is not confirmed."""
+    """What was sent to one node and is not confirmed; `since` some moment nothing was heard of it.
+
+    It holds up to `MOST_OPEN` messages and `OPEN_BYTES`.
+    """
 
     def __init__(self) -> None:
         self.turn = self.heard = 0
+        self.since = 0.0
         self.open: deque[Sent] = deque()
+        self._size = 0
+        self._of: dict[User, deque[Sent]] = {}
 
-    def of(self, user: User) -> list[Sent]:
-        """Return what is for one user, and still goes this way."""
-        return [sent for sent in self.open if not sent.is_taken and sent.message.user == user]
+    @property
+    def is_full(self) -> bool:
+        """Whether the oldest has to give way."""
+        return len(self.open) > MOST_OPEN or (self._size > OPEN_BYTES and len(self.open) > 1)
+
+    def add(self, sent: Sent) -> None:
+        """Add a message, which takes the next turn."""
+        self.turn += 1
+        sent.turn, sent.is_taken = self.turn, False
+        self.open.append(sent)
+        self._size += len(sent.message.frame)
+        of = self._of.get(sent.message.user)
+        if of is None:
+            self._of[sent.message.user] = deque((sent,))
+        else:
+            of.append(sent)
+
+    def pop(self) -> Sent:
+        """Take out the oldest message."""
+        sent = self.open.popleft()
+        self._size -= len(sent.message.frame)
+        if not sent.is_taken:
+            of = self._of[sent.message.user]
+            of.popleft()
+            if not of:
+                del self._of[sent.message.user]
+        return sent
+
+    def count(self, user: User) -> int:
+        """Return how many messages are for one user, and still go this way."""
+        return len(self._of.get(user, ()))
 
     def take(self, user: User) -> list[Sent]:
-        """Return it, to go another way."""
-        found = self.of(user)
+        """Return these, to go another way."""
+        found = self._of.pop(user, deque())
         for sent in found:
             sent.is_taken = True
         return [_anew(sent, is_doubtful=True) for sent in found]
+
+    def take_all(self) -> list[Sent]:
+        """Take out what still goes this way, to go again; what became of the turns so far is of no interest."""
+        found = [sent for sent in self.open if not sent.is_taken]
+        self.open.clear()
+        self._of.clear()
+        self._size = 0
+        self.heard = self.turn
+        return found
 
 
 class Relay:
@@ -190,9 +233,9 @@ class Relay:
             return
         queued, lost, moved = frozenset(confirmation.queued), frozenset(confirmation.lost), confirmation.moved
         waiting = channel.open
-        channel.heard = max(channel.heard, confirmation.last)
+        channel.heard, channel.since = max(channel.heard, confirmation.last), self._now
         while waiting and waiting[0].turn <= confirmation.last:
-            sent = waiting.popleft()
+            sent = channel.pop()
             if sent.is_taken:
                 continue
             is_missing = sent.turn < confirmation.first or sent.turn in moved
@@ -240,38 +283,47 @@ class Relay:
         """Wait no more for what took too long."""
         self._now = self._monotonic()
         if self.bus.is_away:
-            for held in self.held.values():
-                if self.node in held.open:
-                    held.since = self._now
+            self._wait_on()
         for user in [user for user, held in self.held.items() if self._now - held.since > HOLD_SECONDS]:
             self._release(user)
-        if not self.bus.is_away:
-            for channel in list(self._channels.values()):
+        for channel in list(self._channels.values()):
+            if channel.open and self._now - channel.since >= AGAIN_SECONDS:
                 self._repeat(channel)
 
+    def _wait_on(self) -> None:
+        """Have nothing be overdue because the store is away: no node can confirm anything, nor this one write."""
+        for channel in self._channels.values():
+            channel.since = self._now
+        for held in self.held.values():
+            if self.node in held.open:
+                held.since = self._now
+
     def _repeat(self, channel: Channel) -> None:
-        """Send what a node has not confirmed for long to wherever its users' homes are."""
-        if not channel.open or self._now - channel.open[0].since < AGAIN_SECONDS:
-            return
-        overdue, channel.open = channel.open, deque()
-        channel.heard = channel.turn
-        for sent in overdue:
-            if not sent.is_taken:
-                self.repeated += 1
-                sent.is_doubtful = True
-                self.dispatch(sent)
+        """Send all of which a node has confirmed nothing for long to wherever its users' homes are."""
+        channel.since = self._now
+        for sent in channel.take_all():
+            self.repeated += 1
+            sent.is_doubtful = True
+            self.dispatch(sent)
 
     def _post(self, node: str, sent: Sent) -> None:
         channel = self._channels.get(node)
         if channel is None:
             channel = self._channels[node] = Channel()
-        channel.turn += 1
-        sent.turn, sent.since, sent.is_taken = channel.turn, self._now, False
-        channel.open.append(sent)
-        if len(channel.open) > LONGEST_WAIT:
-            channel.open.popleft()
+        if not channel.open:
+            channel.since = self._now
+        channel.add(sent)
+        while channel.is_full:
+            self._lose(channel.pop())
         self.forwarded += 1
         self.bus.post(node, Turn(sent.turn, sent.message, channel.heard), len(sent.message.frame) + PARCEL_BYTES)
+
+    def _lose(self, sent: Sent) -> None:
+        """Give up a message, of which it is not known whether it arrived."""
+        if sent.is_taken or sent.receipt is None:
+            return
+        sent.receipt.withdraw(sent.message.user.id)
+        sent.receipt.settle()
 
     def _found(self, node: str, user: User, missing: Sent | None = None) -> None:
         """Note that it is known what became of one more message; once it is of all, what waits for that goes."""
@@ -289,7 +341,7 @@ class Relay:
 
     def _hold(self, user: User, node: str, more: int) -> None:
         """Hold what comes for a user while anything is open, of which a node has so many `more`."""
-        counts = {name: len(channel.of(user)) for name, channel in self._channels.items()}
+        counts = {name: channel.count(user) for name, channel in self._channels.items()}
         counts[node] = counts.get(node, 0) + more
         nodes = {name: number for name, number in counts.items() if number}
         if nodes:

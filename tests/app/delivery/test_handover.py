@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import pytest
 
+from app.delivery import relay
 from app.delivery.parcels import Arrival
-from app.delivery.relay import REFUSED
+from app.delivery.relay import AGAIN_SECONDS, REFUSED
 from handlers.ports import MessageKey, Receipt
 from schemas.auth import Resume
 from schemas.events import ServerEvent
@@ -26,7 +27,8 @@ class Scene:
 
     def __init__(self, *names: str) -> None:
         self.store = Store()
-        self.nodes = [Node(name, self.store, lambda: 0.0) for name in names]
+        self.now = 0.0
+        self.nodes = [Node(name, self.store, lambda: self.now) for name in names]
         self.sockets = count(1)
         self.seat: Seat
         self.token: str | None = None
@@ -432,7 +434,155 @@ def test_refused_and_back_unnoticed() -> None:
 def test_refused_is_forgotten() -> None:
     """Of what other nodes know by now nothing is kept for ever, though they send nothing more to those users."""
     scene = Scene("a", "b")
-    relay = scene.nodes[0].relay
+    refusing = scene.nodes[0].relay
     for turn in range(1, 3 * REFUSED):
-        relay.refuse(User(f"user-{turn}"), Arrival(node="b", turn=turn, heard=turn - 1))
-    assert len(relay._refused) <= REFUSED
+        refusing.refuse(User(f"user-{turn}"), Arrival(node="b", turn=turn, heard=turn - 1))
+    assert len(refusing._refused) <= REFUSED
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_nothing_goes_over_a_gap(is_marked: bool) -> None:
+    """What was sent to a node that was taken for gone, and lost, comes before what is sent once it is back."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.enter(a)
+    receipts = [scene.say(b, 1, is_marked=is_marked)]
+    scene.settle(a)
+    a.told.clear()
+    b.bus.lose("a")
+    b.bus.watcher.gone("a")
+    receipts.append(scene.say(b, 2, is_marked=is_marked))
+    scene.settle()
+    assert scene.read() == [1, 2]
+    assert all(map(is_acknowledged, receipts))
+
+
+def test_ahead_of_what_could_be_written() -> None:
+    """Who has something from a node that could not write it gets what another kept meanwhile after that, all once."""
+    scene = Scene("a", "b", "c")
+    a, b, c = scene.nodes
+    scene.enter(a)
+    first = scene.say(a, 1)
+    scene.wait(a)
+    assert scene.read() == [1]
+    scene.lose(b, a)
+    scene.settle(a)
+    second = scene.say(b, 2)
+    scene.settle(a)
+    scene.connect(c)
+    scene.settle(a)
+    assert scene.read() == [1, 2]
+    scene.come_back(a)
+    scene.settle()
+    scene.connect(b)
+    third = scene.say(c, 3)
+    scene.settle()
+    assert scene.read() == [1, 2, 3]
+    assert all(map(is_acknowledged, (first, second, third)))
+
+
+def test_ahead_of_the_very_node_that_adopts() -> None:
+    """So it is where it comes back over the node that has kept it."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.enter(a)
+    scene.say(a, 1)
+    scene.wait(a)
+    scene.read()
+    scene.lose(b, a)
+    scene.settle(a)
+    scene.say(b, 2)
+    scene.settle(a)
+    scene.connect(b)
+    scene.settle(a)
+    assert scene.read() == [1, 2]
+    scene.come_back(a)
+    scene.settle()
+    assert scene.read() == [1, 2]
+
+
+def test_two_sockets_over_a_node_that_was_taken_for_gone() -> None:
+    """The older one is closed, though the store does not know of it any more."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.enter(a)
+    older = scene.seat
+    scene.lose(b, a)
+    scene.settle(a)
+    scene.connect(a)
+    scene.settle()
+    assert not older.is_open
+    receipt = scene.say(b, 1)
+    scene.settle()
+    assert scene.read() == [1]
+    assert is_acknowledged(receipt)
+
+
+def test_two_sockets_and_an_emptied_store() -> None:
+    """So it is where the store has forgotten the older one; what that was handed comes to the newer."""
+    scene = Scene("a", "b")
+    a, _ = scene.nodes
+    scene.enter(a)
+    older = scene.seat
+    scene.store.empty()
+    scene.connect(a)
+    a.tasks[-1].go_on()
+    scene.answer(a)
+    receipt = scene.say(a, 1)
+    scene.come_back(a, is_empty=True)
+    scene.settle()
+    assert not older.is_open
+    assert scene.read() == [1]
+    assert is_acknowledged(receipt)
+
+
+def test_refused_for_one_who_starts_over() -> None:
+    """What was on its way to the store as its user started over is not waited for."""
+    scene = Scene("a")
+    (a,) = scene.nodes
+    scene.enter(a)
+    receipt = scene.say(a, 1)
+    scene.wait(a)
+    scene.token = None
+    scene.connect(a)
+    a.tasks[-1].go_on()
+    scene.answer(a)
+    scene.wait(a)
+    scene.settle()
+    assert not receipt.pending
+
+
+def test_too_much_for_a_node_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a node does not confirm the oldest gives way, past a number or a size, and its sender learns that."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.enter(a)
+    for name, bound in (("MOST_OPEN", 2), ("OPEN_BYTES", 100)):
+        monkeypatch.setattr(relay, name, bound)
+        receipts = [scene.say(b, number) for number in range(3)]
+        assert [receipt.pending for receipt in receipts] == [0, 1, 1]
+        assert not is_acknowledged(receipts[0])
+        monkeypatch.undo()
+        scene.settle()
+        assert all(map(is_acknowledged, receipts[1:]))
+
+
+def test_nothing_is_sent_again_while_the_store_is_away() -> None:
+    """Nor soon after: only what a node that could answer has not confirmed is."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.enter(a)
+    scene.say(b, 1)
+    b.pipe.is_away = True
+    for _ in range(3):
+        scene.now += 2 * AGAIN_SECONDS
+        b.relay.tick()
+    b.pipe.is_away = False
+    scene.now += AGAIN_SECONDS / 2
+    b.relay.tick()
+    assert b.relay.repeated == 0
+    scene.now += AGAIN_SECONDS
+    b.relay.tick()
+    assert b.relay.repeated == 1
+    scene.settle()
+    assert scene.read() == [1]
