@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from app.delivery.mail import Mail
+from app.delivery.mail import Mail, Mailbox
+from app.wire.codec import with_offset
 from schemas.auth import Resume
 from stores.base import User
+from stores.bus import Box
 from tests.support.doubles import ANN, BOB, CAT
 
 
@@ -177,3 +179,48 @@ def test_mail_is_numbered_late(line: Line) -> None:
     line.mail.keep(line.mail.open(CAT), FRAME)
     assert offsets(list(line.mail.open(CAT, RESUMES).frames)) == [1]
     assert list(line.mail.open(ANN, RESUMES).frames) == []
+
+
+def kept_by(fence: int, last: int, tokens: dict[str, int], bases: dict[int, int], first: int = 1) -> Box:
+    """Return what a home left in the store, the frames of which are from `first` to `last`."""
+    frames = [with_offset(FRAME, number) for number in range(first, last + 1)]
+    return Box(tokens=tokens, last=last, frames=frames, fence=fence, bases=bases)
+
+
+@pytest.mark.parametrize(
+    ("token", "offset", "follows"),
+    [
+        ("last", 5, []),  # it has all that was written
+        ("last", 3, [4, 5]),
+        ("last", 7, []),  # and what could not be written any more
+        ("before", 2, [3, 4, 5]),  # the home before wrote down all it had
+        ("before", 4, [5, 6, 7]),  # or not: what comes after 2 has other numbers
+        ("nobody's", 9, []),
+    ],
+)
+def test_whose_numbers_a_client_counts(post: Post, token: str, offset: int, follows: list[int]) -> None:
+    """What another home kept follows what the client has, be it more than its own home could write."""
+    mail = Mail(events=50, size=1000, total_size=1500, on_overflow=post.overflows.append)
+    kept = kept_by(8, 5, {"before": 6, "last": 8}, {6: 2})
+    box = mail.restore(ANN, RESUMES, kept, Resume(token=token, offset=offset))
+    box.go_on(9)
+    assert box.can_resume(Resume(token=token, offset=offset)) == (token != "nobody's")
+    assert offsets(box.after(offset)) == follows
+    assert mail.held == box.size == sum(map(len, box.frames))
+    assert box.tokens == {"before": 6, "last": 8}
+
+
+def test_a_gap_behind_what_a_client_has(post: Post) -> None:
+    """Where what follows it was let go of, it has to start over."""
+    mail = Mail(events=50, size=1000, total_size=1500, on_overflow=post.overflows.append)
+    resume = Resume(token="before", offset=4)
+    box = mail.restore(ANN, RESUMES, kept_by(8, 5, {"before": 6}, {6: 2}, first=4), resume)
+    assert not box.can_resume(resume)
+
+
+def test_going_on_by_another_fence() -> None:
+    """Who counts the numbers that are given here goes on with them; others do not."""
+    box = Mailbox(ANN, RESUMES)
+    box.opened, box.tokens = 4, {"older": 3, "own": 4}
+    box.go_on(7)
+    assert (box.opened, box.tokens) == (7, {"older": 3, "own": 7})

@@ -117,3 +117,20 @@ async def test_numbers_begin_anew(redis: RedisServer) -> None:
         claimed = here.bus.home(User("cat"))
         assert claimed is not None
         assert claimed.fence > home.fence
+
+
+async def test_the_later_home_is_restored(redis: RedisServer) -> None:
+    """Whichever node is first to fill an emptied store: one that was cut off may know of an earlier home only."""
+    for is_late_first in (True, False):
+        url = redis.namespace(uuid4().hex)
+        async with running(url, "late") as late, running(url, "here") as here:
+            await here.peers.claim(ANN, Holder("here", 1))
+            home = here.bus.home(ANN)
+            assert home is not None
+            await until(lambda: late.bus.home(ANN) == home)  # noqa: B023 - it is over before the next turn
+            late.replica._orgs[None].homes[ANN.id] = Home("late", 5, home.fence - 1)
+            keys = [key async for key in here.client.redis.scan_iter(f"{here.client.space.name}:*")]
+            await here.client.redis.delete(*keys)
+            for node in (late, here) if is_late_first else (here, late):
+                await node.replica.restore()
+            assert await here.peers.claim(ANN, Holder("here", 2)) == Holder("here", 1)
