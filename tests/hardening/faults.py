@@ -55,6 +55,13 @@ class Faults:
         await anyio.sleep(self._long())
         self._cluster.thaw(number)
 
+    async def stall(self) -> None:
+        """Have the next node stand still, but not for so long that it is taken for gone."""
+        number = self._next()
+        self._cluster.freeze(number)
+        await anyio.sleep(random.uniform(0.6 * self._lease, 0.9 * self._lease))
+        self._cluster.thaw(number)
+
     async def empty_store(self) -> None:
         """Restart Redis, which loses all it had."""
         await anyio.to_thread.run_sync(self._store.restart)

@@ -24,11 +24,12 @@ from tests.support.tokens import Keys
 
 PAIRS = 40
 FEWEST = 8
-RATE = 4.0
+RATE, HIGH_RATE = 4.0, 12.0
 BACK_SECONDS = 5.0
 NEAR_SECONDS = 1.0
 LEASE = 3.0
 BRIEF_LEASE = 1.0
+DEFAULT_LEASE = 9.0
 LONG = 10.0
 
 Fault = Callable[[], Awaitable[None]]
@@ -52,13 +53,15 @@ class Trial:
         self.crowd: Crowd
 
     @asynccontextmanager
-    async def running(self, what: str, count: int, longest: float | None = None) -> AsyncIterator[None]:
+    async def running(
+        self, what: str, count: int, longest: float | None = None, rate: float = RATE
+    ) -> AsyncIterator[None]:
         """Have them talk; in the end tell what came of it, and see that nothing is lost."""
         pairs = max(FEWEST, self.scale(PAIRS))
         bounds = {"lease": self.lease, "longest": longest or self.lease}
         async with (
             breakable(self._keys, self._folder, self._store, **bounds) as (self.cluster, self.faults),
-            talking(self.cluster, pairs, RATE) as self.crowd,
+            talking(self.cluster, pairs, rate) as self.crowd,
         ):
             yield
             await self.cluster.ready()
@@ -130,6 +133,15 @@ async def test_frozen(trial: Trial) -> None:
     async with trial.running("a node frozen, longer than its lease", count):
         await trial.repeat([trial.faults.freeze], count, 4)
     assert max(trial.crowd.tally.returns) < BACK_SECONDS
+
+
+@pytest.mark.long
+async def test_at_a_lease_as_by_default(trial: Trial) -> None:
+    """Nodes that stand still for less than that, and a Redis that does for ten seconds, miss much, and lose nothing."""
+    count, trial.lease = max(2, trial.scale(20)), DEFAULT_LEASE
+    what = f"a node or Redis frozen, at a lease of {DEFAULT_LEASE:.0f} s and thrice the load"
+    async with trial.running(what, count, LONG, HIGH_RATE):
+        await trial.repeat([trial.faults.stall, trial.faults.freeze_store], count, 4)
 
 
 async def test_chaos(trial: Trial) -> None:

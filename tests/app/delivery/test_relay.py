@@ -28,11 +28,11 @@ BRIEF, LONG = 0.1, 6.0
 LIVES = range(int(os.environ.get("MODEL_EXAMPLES", "100")))
 """Always the same few, or as many as are asked for."""
 
-CUT_LIVES = LIVES if "MODEL_EXAMPLES" in os.environ else range(10, 80)
-EMPTY_LIVES = LIVES if "MODEL_EXAMPLES" in os.environ else range(24)
-"""Of many more with deaths one in two hundred fails, and one in thirty with cuts, one in fifteen if the store is
-emptied as well: most by an event that comes twice or late, where she leaves a node before it could write what she has
-from it, or where two things break within a message's travel. With cuts one in two hundred loses something.
+CUT_LIVES = LIVES if "MODEL_EXAMPLES" in os.environ else range(80)
+EMPTY_LIVES = LIVES if "MODEL_EXAMPLES" in os.environ else range(40)
+"""Of many more with deaths one in two hundred fails, and one in sixty with cuts, one in forty if the store is emptied as
+well: an event comes twice or late, where she leaves a node that could not write yet what she has from it, and that one
+is cut off or dies. Where the store is emptied while a node is cut off, one in a thousand loses something.
 """
 
 
