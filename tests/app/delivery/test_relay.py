@@ -30,9 +30,9 @@ LIVES = range(int(os.environ.get("MODEL_EXAMPLES", "100")))
 
 CUT_LIVES = LIVES if "MODEL_EXAMPLES" in os.environ else range(80)
 EMPTY_LIVES = LIVES if "MODEL_EXAMPLES" in os.environ else range(40)
-"""Of many more with deaths one in two hundred fails, and one in sixty with cuts, one in forty if the store is emptied as
-well: an event comes twice or late, where she leaves a node that could not write yet what she has from it, and that one
-is cut off or dies. Where the store is emptied while a node is cut off, one in a thousand loses something.
+"""Of many more with deaths one in two hundred fails, and one in sixty with cuts, one in forty if the store is emptied
+as well: an event comes twice or late, where she leaves a node that could not write yet what she has from it, and that
+one is cut off or dies. Where the store is emptied while a node is cut off, one in a thousand loses something.
 """
 
 
