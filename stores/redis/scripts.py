@@ -170,7 +170,7 @@ for place, change in ipairs(cjson.decode(ARGV[4])) do
   at = at + count
 end
 publish()
-return {version(), unpack(answers)}
+return {version(), answers}
 """
 )
 """Changes of an org's records, one after the other; answers the org's version after them, and what each answers.
