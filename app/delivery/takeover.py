@@ -1,6 +1,7 @@
 """The takeover: claiming users of nodes that are gone, and claiming back those whom others took for gone."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -29,8 +30,14 @@ class Takeover:
         self._services = services
 
     async def adopt(self, user: User, home: Home) -> None:
-        """Take over a user whose node is gone, unless another node does."""
-        if not await self._bus.adopt(user, home):
+        """Take over a user whose node is gone, unless another node does, or the store does not answer.
+
+        Its node may be back by the time the store is; so whoever is still to be adopted then has to be reported anew.
+        """
+        is_ours = False
+        with suppress(StoreUnreachableError):
+            is_ours = await self._bus.adopt(user, home)
+        if not is_ours:
             return
         peer = self._services.stores.directory.peer(user)
         if peer is not None:
