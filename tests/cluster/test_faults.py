@@ -288,6 +288,19 @@ async def test_an_adoption_is_not_answered(node: Nodes, redis: RedisServer, time
             assert wire.lost == times
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_release_is_not_answered(node: Nodes, redis: RedisServer, times: int) -> None:
+    """Who drops is given up in time, also if the answer to that was lost, and that to asking again."""
+    async with proxy(redis.port) as wire:
+        server = await anyio.to_thread.run_sync(partial(node, store_port=wire.port, session_grace_seconds=1))
+        async with client(server) as ann, client(server) as bob:
+            await pair(ann, bob)
+            wire.lose_answers(b'"release"', times)
+            bob.cut()
+            assert (await ann.until("SESSION_ENDED"))["reason"] == "timeout"
+            assert wire.lost == times
+
+
 def cut_off(node: Nodes, port: int) -> Server:
     """Start a node that reaches Redis by this port."""
     return node(store_port=port)
