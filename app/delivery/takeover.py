@@ -63,10 +63,16 @@ class Takeover:
         await departures.enforce(revocation, self._services)
 
     async def _claim_back(self, user: User, before: Home, adopted: Home, socket: Connection) -> None:
-        """Claim a user for its socket; if it has connected to another node since, that is superseded."""
+        """Claim a user for its socket; if it has connected to another node since, that is superseded.
+
+        One that has closed before the claim was made could not give it up.
+        """
         try:
             is_ours = await self._bus.reclaim(user, adopted, socket.holder.socket)
-            if is_ours and await departures.reassert(user, socket, self._services):
+            if is_ours and self._handover.endpoint(user) is not socket:
+                late = partial(departures.catch_up, user, socket.holder, self._services, is_leaving=False)
+                await _once_reached(late)
+            elif is_ours and await departures.reassert(user, socket, self._services):
                 self._handover.merge(user, await self._bus.load(user), before)
             elif is_ours:
                 socket.close(CloseCode.RESTART, "This node was cut off; connect again")
