@@ -41,13 +41,13 @@ class Strays:
 
 async def leave(ctx: Context) -> None:
     """Give the user up at once: the client said goodbye. Does nothing if another socket is the user's by now."""
-    if await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
+    if await _release(ctx):
         await _leave(ctx.user, ctx.services)
 
 
 async def drop(ctx: Context) -> None:
     """Wait for the user's return: the connection was lost. Does nothing if another socket is the user's by now."""
-    if not await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
+    if not await _release(ctx):
         return
     peer = ctx.directory.peer(ctx.user)
     if peer is None:
@@ -122,6 +122,18 @@ async def enforce(revocation: Revocation, services: Services) -> int:
     if peer and peer.lapses_at is not None:
         await _revoke(peer.user, services)
     return len(cut)
+
+
+async def _release(ctx: Context) -> bool:
+    """Give the user's claim up; False if another socket is the user's by now.
+
+    If none has been its home since, this was done already, and the store asked again since its answer was lost.
+    """
+    holder, bus = ctx.socket.holder, ctx.stores.bus
+    if await ctx.stores.peers.release(ctx.user, holder):
+        return True
+    home = None if bus is None else bus.home(ctx.user)
+    return home is not None and (home.node, home.socket) == (holder.node, holder.socket)
 
 
 async def _leave(user: User, services: Services) -> None:

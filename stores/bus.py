@@ -41,7 +41,10 @@ class Watcher:
         """Take note that a node is gone."""
 
     def orphaned(self, user: User, home: Home) -> None:
-        """Take note of a user whose home is a node that is gone; until it is adopted, this is called again."""
+        """Take note of a user whose home is a node that is gone; until it is adopted, this is called again.
+
+        So it is then, as long as no socket of the user claims it: the answer to the adoption may have been lost.
+        """
 
     def emptied(self) -> None:
         """Take note that the store has lost what was kept in it for users."""
@@ -191,7 +194,10 @@ class Bus(Protocol):
         ...
 
     async def reclaim(self, user: User, home: Home, socket: int) -> bool:
-        """Claim a user back for a socket of this node; False if that home is not the user's any more."""
+        """Claim a user back for a socket of this node; False if that home is not the user's any more.
+
+        To do so twice, as one whose answer was lost has to, is to do it once. So it is to `adopt`.
+        """
         ...
 
     async def adopt(self, user: User, home: Home) -> bool:

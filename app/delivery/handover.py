@@ -36,7 +36,7 @@ class Handover:
         """See `House`. What the client has handled over another node is not delivered again."""
         user = message.user
         link, box = self._presence.links.get(user), self._mail.boxes.get(user)
-        if self._is_unsettled(user, box):
+        if self._is_unsettled(user):
             self._relay.defer(node, message, receipt)
         elif isinstance(receipt, Arrival) and self._relay.is_early(user, receipt):
             self._relay.refuse(user, receipt)
@@ -73,6 +73,11 @@ class Handover:
     def is_here(self, user: User) -> bool:
         """See `House`."""
         return user in self._presence.links
+
+    def is_held(self, user: User) -> bool:
+        """See `House`."""
+        box = self._mail.boxes.get(user)
+        return box is not None and box.is_held
 
     def expect(self, user: User, spoken: Spoken, home: Home) -> None:
         """See `House`."""
@@ -160,11 +165,9 @@ class Handover:
             return None
         return next((socket for socket, each in self._endpoints.items() if each.outbox is link.outbox), None)
 
-    def _is_unsettled(self, user: User, box: Mailbox | None) -> bool:
+    def _is_unsettled(self, user: User) -> bool:
         """Whether it is not known yet how far a user has come, or whether this node is still its home."""
-        if box is not None and box.is_held:
-            return True
-        return self._ledger.is_contested(user) or self._relay.awaits_writes(user)
+        return self.is_held(user) or self._ledger.is_contested(user) or self._relay.awaits_writes(user)
 
     def _has(self, node: str, message: Message, box: Mailbox | None, receipt: Receipt | None) -> bool:
         """Whether an event is here already, or was handled by the client over its last node."""

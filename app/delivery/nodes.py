@@ -46,6 +46,10 @@ class House(Protocol):
         """Whether the user is registered over a socket of this node."""
         ...
 
+    def is_held(self, user: User) -> bool:
+        """Whether what comes for the user waits, since it is not known yet what another node kept."""
+        ...
+
     def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
         """Tell those who are to know of what another node changed."""
         ...
@@ -152,7 +156,7 @@ class Nodes(Watcher):
 
     def orphaned(self, user: User, home: Home) -> None:
         """See `Watcher`."""
-        if user not in self._adopting:
+        if user not in self._adopting and not (home.node == self._bus.node and self._is_adopted(user)):
             self._adopting.add(user)
             self._follow.spawn(self._adopt(user, home))
 
@@ -174,6 +178,11 @@ class Nodes(Watcher):
             self._house.moved(user, before, is_claimed=bool(after.socket))
         else:
             self._relay.moved(user)
+
+    def _is_adopted(self, user: User) -> bool:
+        """Whether all is done for a user whose home this node became as that of another was gone."""
+        peer = self._directory.peer(user)
+        return peer is not None and peer.lapses_at is not None and not self._house.is_held(user)
 
     async def _adopt(self, user: User, home: Home) -> None:
         try:

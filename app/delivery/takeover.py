@@ -1,6 +1,7 @@
 """The takeover: claiming users of nodes that are gone, and claiming back those whom others took for gone."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -29,8 +30,14 @@ class Takeover:
         self._services = services
 
     async def adopt(self, user: User, home: Home) -> None:
-        """Take over a user whose node is gone, unless another node does."""
-        if not await self._bus.adopt(user, home):
+        """Take over a user whose node is gone, unless another node does, or the store does not answer.
+
+        Its node may be back by the time the store is; so whoever is still to be adopted then has to be reported anew.
+        """
+        is_ours = False
+        with suppress(StoreUnreachableError):
+            is_ours = await self._bus.adopt(user, home)
+        if not is_ours:
             return
         peer = self._services.stores.directory.peer(user)
         if peer is not None:
@@ -56,10 +63,16 @@ class Takeover:
         await departures.enforce(revocation, self._services)
 
     async def _claim_back(self, user: User, before: Home, adopted: Home, socket: Connection) -> None:
-        """Claim a user for its socket; if it has connected to another node since, that is superseded."""
+        """Claim a user for its socket; if it has connected to another node since, that is superseded.
+
+        One that has closed before the claim was made could not give it up.
+        """
         try:
             is_ours = await self._bus.reclaim(user, adopted, socket.holder.socket)
-            if is_ours and await departures.reassert(user, socket, self._services):
+            if is_ours and self._handover.endpoint(user) is not socket:
+                late = partial(departures.catch_up, user, socket.holder, self._services, is_leaving=False)
+                await _once_reached(late)
+            elif is_ours and await departures.reassert(user, socket, self._services):
                 self._handover.merge(user, await self._bus.load(user), before)
             elif is_ours:
                 socket.close(CloseCode.RESTART, "This node was cut off; connect again")

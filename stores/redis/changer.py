@@ -11,22 +11,22 @@ from stores.redis.client import Argument, Client
 from stores.redis.replica import Replica
 from stores.redis.rows import json
 
+AT_ONCE = 1000
+
 
 class Batch:
-    """Changes of one org that are made together, and what became of them."""
+    """Changes of one org that are made together, and what became of them, as far as is known."""
 
     def __init__(self) -> None:
-        self.heads: list[tuple[str, int]] = []
-        self.arguments: list[Argument] = []
+        self.changes: list[tuple[str, tuple[Argument, ...]]] = []
         self.answers: list[list[Any]] = []
         self.trouble = "Redis: a change was given up"
         self.done = anyio.Event()
 
     def add(self, name: str, arguments: tuple[Argument, ...]) -> int:
         """Add a change; return its place."""
-        self.heads.append((name, len(arguments)))
-        self.arguments += arguments
-        return len(self.heads) - 1
+        self.changes.append((name, arguments))
+        return len(self.changes) - 1
 
 
 class Changer:
@@ -41,7 +41,7 @@ class Changer:
     async def make(self, name: str, org: str | None, *arguments: Argument) -> list[Any]:
         """Make a change by its name in `scripts.CHANGE`, with whatever else is to be changed in the same turn.
 
-        Returns what it answers; raises `StoreUnreachableError`.
+        Returns what it answers; raises `StoreUnreachableError`, and may have been made then all the same.
         """
         batch = self._due.get(org)
         if batch is not None:
@@ -52,7 +52,7 @@ class Changer:
             place = batch.add(name, arguments)
             with anyio.CancelScope(shield=True):  # others wait for it, too
                 await self._make_all(org, batch)
-        if not batch.answers:
+        if place >= len(batch.answers):
             raise StoreUnreachableError(batch.trouble)
         return batch.answers[place]
 
@@ -60,10 +60,17 @@ class Changer:
         await checkpoint()
         del self._due[org]
         try:
-            version, *answers = await self._client.change(scripts.CHANGE, org, json(batch.heads), *batch.arguments)
-            await self._replica.reached(org, version, self._patience)
-            batch.answers = answers
+            for at in range(0, len(batch.changes), AT_ONCE):
+                batch.answers += await self._make_some(org, batch.changes[at : at + AT_ONCE])
         except StoreUnreachableError as error:
             batch.trouble = str(error)
         finally:
             batch.done.set()
+
+    async def _make_some(self, org: str | None, changes: list[tuple[str, tuple[Argument, ...]]]) -> list[list[Any]]:
+        heads = json([(name, len(arguments)) for name, arguments in changes])
+        arguments = [argument for _, some in changes for argument in some]
+        version, made = await self._client.change(scripts.CHANGE, org, heads, *arguments)
+        await self._replica.reached(org, version, self._patience)
+        answers: list[list[Any]] = made
+        return answers

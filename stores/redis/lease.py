@@ -73,13 +73,17 @@ class Lease:
         await self._client.run(scripts.LEAVE, self._client.space.nodes, self._client.node)
 
     def _report_gone(self) -> None:
-        """Report nodes that are gone, each once, and whose users they were, as long as these have no other home."""
+        """Report nodes that are gone, each once, and whose users they were, as long as no socket gives these a home."""
         gone = self._replica.nodes - self.nodes
         self._gone -= self.nodes
         for node in (gone | self._bus.partners) - self.nodes - self._gone:
             self._gone.add(node)
             self._bus.lose(node)
             self._bus.watcher.gone(node)
-        orphans = [(user, home) for user, home in self._replica.homes() if home.node in gone]
+        orphans = [
+            (user, home)
+            for user, home in self._replica.homes()
+            if home.node in gone or (home.node == self._client.node and not home.socket)
+        ]
         for user, home in orphans:
             self._bus.watcher.orphaned(user, home)

@@ -70,6 +70,10 @@ local function is_fence(user, fence)
   local home = redis.call('HGET', k .. 'homes', user)
   return home and string.match(home, ' (%d+)$') == fence
 end
+local function is_home_since(user, socket, fence)
+  local home, now = string.match(redis.call('HGET', k .. 'homes', user) or '', '^(.*) (%d+)$')
+  return home == node .. ' ' .. socket and tonumber(now) >= tonumber(fence)
+end
 local make = {}
 function make.claim(user, holder, socket)
   local before = redis.call('HGET', k .. 'holders', user)
@@ -82,12 +86,14 @@ function make.release(user, holder)
   return {redis.call('HDEL', k .. 'holders', user)}
 end
 function make.adopt(user, fence, holder)
+  if is_home_since(user, '0', fence) then return {1} end
   if not is_fence(user, fence) then return {0} end
   if redis.call('HGET', k .. 'holders', user) == holder then redis.call('HDEL', k .. 'holders', user) end
   put_home(user, '0')
   return {1}
 end
 function make.reclaim(user, fence, holder, socket)
+  if is_home_since(user, socket, fence) then return {1} end
   if not is_fence(user, fence) then return {0} end
   redis.call('HSET', k .. 'holders', user, holder)
   put_home(user, socket)
@@ -170,12 +176,14 @@ for place, change in ipairs(cjson.decode(ARGV[4])) do
   at = at + count
 end
 publish()
-return {version(), unpack(answers)}
+return {version(), answers}
 """
 )
 """Changes of an org's records, one after the other; answers the org's version after them, and what each answers.
 
 `ARGV[4]` is a list in JSON of their names and of how many arguments each has; the arguments follow.
+Each may arrive twice, as its answer may be lost: a node that is the home by what it asks for has adopted, or claimed
+back, already.
 
 A session to which a newer version has added fields is as before if the others are, and keeps them.
 """

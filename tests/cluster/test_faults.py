@@ -274,6 +274,33 @@ async def test_a_node_is_cut_off(node: Nodes, own_redis: RedisServer) -> None:
         assert (ann.starts, bob.starts, ann.over, bob.over) == (1, 1, [], [])
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_adoption_is_not_answered(node: Nodes, redis: RedisServer, times: int) -> None:
+    """Who is adopted is given up in time, also if the answer to that was lost, and that to asking again."""
+    async with proxy(redis.port) as wire:
+        start = partial(node, store_port=wire.port, session_grace_seconds=1)
+        first, second = await anyio.to_thread.run_sync(start), node()
+        async with client(first) as ann, client(second) as bob:
+            await pair(ann, bob)
+            wire.lose_answers(b'"adopt"', times)
+            second.process.kill()
+            assert (await ann.until("SESSION_ENDED"))["reason"] == "timeout"
+            assert wire.lost == times
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_release_is_not_answered(node: Nodes, redis: RedisServer, times: int) -> None:
+    """Who drops is given up in time, also if the answer to that was lost, and that to asking again."""
+    async with proxy(redis.port) as wire:
+        server = await anyio.to_thread.run_sync(partial(node, store_port=wire.port, session_grace_seconds=1))
+        async with client(server) as ann, client(server) as bob:
+            await pair(ann, bob)
+            wire.lose_answers(b'"release"', times)
+            bob.cut()
+            assert (await ann.until("SESSION_ENDED"))["reason"] == "timeout"
+            assert wire.lost == times
+
+
 def cut_off(node: Nodes, port: int) -> Server:
     """Start a node that reaches Redis by this port."""
     return node(store_port=port)

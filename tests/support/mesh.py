@@ -7,6 +7,7 @@ sent, come to it in a third, in the order in which the store told them. Nothing 
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from schemas.auth import Resume
 from schemas.capabilities import Spoken
 from schemas.errors import CloseCode
 from schemas.peers import Profile
-from stores.base import Holder, Peer, Revocation, User
+from stores.base import Holder, Peer, Revocation, StoreUnreachableError, User
 from stores.bus import Home
 from stores.redis.bus import RedisBus
 from stores.redis.changer import Changer
@@ -187,6 +188,8 @@ class Store:
         return [before]
 
     def _adopt(self, node: str, user: str, fence: int, holder: bytes) -> list[int]:
+        if self._is_home_since(node, user, 0, fence):
+            return [1]
         if not self._is_fence(user, fence):
             return [0]
         if self.holders.get(user) == holder:
@@ -195,6 +198,8 @@ class Store:
         return [1]
 
     def _reclaim(self, node: str, user: str, fence: int, holder: bytes, socket: int) -> list[int]:
+        if self._is_home_since(node, user, socket, fence):
+            return [1]
         if not self._is_fence(user, fence):
             return [0]
         self.holders[user] = holder
@@ -210,6 +215,10 @@ class Store:
 
     def _is_fence(self, user: str, fence: int) -> bool:
         return user in self.homes and self.homes[user].fence == fence
+
+    def _is_home_since(self, node: str, user: str, socket: int, fence: int) -> bool:
+        home = self.homes.get(user)
+        return home is not None and (home.node, home.socket) == (node, socket) and home.fence >= fence
 
     def _settle(self, node: str, user: str, socket: int) -> None:
         self.fence += 1
@@ -272,12 +281,15 @@ class Line:
         self.replica: Replica
         self._store = store
         self.asked: list[Callable[[], None]] = []
+        self.is_deaf = False
 
     async def run(self, _script: str, _key: str, user: str) -> object:
         return await self._ask(partial(self._store.load, user))
 
     async def make(self, name: str, _org: None, *about: object) -> list[Any]:
         version, *answer = await self._ask(partial(self._store.change, name, self.node, *about))  # type: ignore[arg-type]
+        if self.is_deaf:
+            raise StoreUnreachableError("Redis: the answer was lost")
         await Until(lambda: self.replica._orgs[None].version >= version)
         return answer
 
@@ -400,7 +412,11 @@ class Node:
             seat.close(CloseCode.SUPERSEDED, "")
 
     async def _adopt(self, user: User, home: Home) -> None:
-        if await self.bus.adopt(user, home):
+        """Do what `Takeover` does."""
+        is_ours = False
+        with suppress(StoreUnreachableError):
+            is_ours = await self.bus.adopt(user, home)
+        if is_ours:
             self.handover.adopt(user, SPOKEN, home, await self.bus.load(user))
 
     async def _reassert(self, user: User, before: Home, adopted: Home) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
@@ -18,6 +19,8 @@ class Proxy:
         self._streams: list[ByteStream] = []
         self._is_cut = False
         self._is_mute = False
+        self._unanswered, self._times = b"", 0
+        self.lost = 0
         self.port = 0
 
     async def cut(self) -> None:
@@ -30,6 +33,10 @@ class Proxy:
     def mute(self) -> None:
         """Swallow what the server says from now on."""
         self._is_mute = True
+
+    def lose_answers(self, to: bytes, times: int) -> None:
+        """So many times let through what has this in it, and end the connection once it is answered."""
+        self._unanswered, self._times = to, times
 
     def lead_to(self, port: int) -> None:
         """Pass new connections on to another port."""
@@ -54,8 +61,21 @@ class Proxy:
             server = None
         if server is not None:
             self._streams += [client, server]
-            self._tasks.start_soon(_copy, client, server)
-            await _copy(server, client, lambda: self._is_mute)
+            is_over = anyio.Event()
+            self._tasks.start_soon(_copy, client, server, partial(self._asks, is_over))
+            await _copy(server, client, partial(self._answers, is_over))
+
+    def _asks(self, is_over: anyio.Event, data: bytes) -> bool:
+        if self._times and self._unanswered in data:
+            self._times -= 1
+            self.lost += 1
+            is_over.set()
+        return True
+
+    def _answers(self, is_over: anyio.Event, _data: bytes) -> bool:
+        if is_over.is_set():
+            raise anyio.EndOfStream
+        return not self._is_mute
 
 
 @asynccontextmanager
@@ -69,11 +89,11 @@ async def proxy(to_port: int) -> AsyncIterator[Proxy]:
         tasks.cancel_scope.cancel()  # which closes all; to cut them before would bring new ones just when it ends
 
 
-async def _copy(source: ByteStream, target: ByteStream, is_mute: Callable[[], bool] = lambda: False) -> None:
+async def _copy(source: ByteStream, target: ByteStream, passes: Callable[[bytes], bool]) -> None:
     try:
         with suppress(*Broken):
             async for data in source:
-                if not is_mute():
+                if passes(data):
                     await target.send(data)
     finally:
         with anyio.CancelScope(shield=True), suppress(*Broken):

@@ -297,6 +297,30 @@ def test_adopted_after_the_store_was_emptied() -> None:
     assert scene.read() == [1, 2, 3]
 
 
+def test_adopted_without_an_answer() -> None:
+    """Who was adopted, though the answer to that was lost, is waited for once it is reported anew."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.enter(b)
+    scene.nodes.remove(b)
+    a.line.is_deaf = True
+    scene.lose(a, b)
+    scene.settle()
+    receipt = scene.say(a, 1)
+    scene.settle()
+    assert not is_acknowledged(receipt)
+    a.line.is_deaf = False
+    home = a.bus.home(ANN)
+    assert home is not None
+    assert home.node == a.name
+    a.bus.watcher.orphaned(ANN, home)
+    scene.settle()
+    assert is_acknowledged(receipt)
+    scene.connect(a)
+    scene.settle()
+    assert scene.read() == [1]
+
+
 def test_back_before_it_is_known_what_was_refused() -> None:
     """What others send to a user who went away and came back comes after what was refused meanwhile."""
     scene = Scene("a", "b", "c")

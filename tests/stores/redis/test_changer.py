@@ -5,15 +5,18 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from schemas.peers import Profile
 from stores.base import Holder, Peer, StoreUnreachableError, User
+from stores.bus import Home
 from stores.redis.changes import Change, changes_of
 from stores.redis.stores import RedisStores
 from tests.support.redis import RedisServer
 from tests.support.stores import running
 
 COUNT = 20
+MANY = 9500
 
 
 @pytest.fixture
@@ -48,6 +51,27 @@ async def test_told_together(stores: RedisStores) -> None:
     names = [change.about[1].user.id for change in told if isinstance(change, Change)]
     assert names == [f"user-{number}" for number in range(COUNT) if answers[number]]
     assert stores.directory.sizes().peers == len(names)
+
+
+async def test_many(stores: RedisStores) -> None:
+    """However many changes are made in one turn, they are made in order, and each gets its own answer."""
+    answers: dict[int, bool] = {}
+
+    async def adopt(number: int, home: Home) -> None:
+        answers[number] = await stores.bus.adopt(User(f"user-{number}"), home)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(MANY):
+            tasks.start_soon(stores.peers.claim, User(f"user-{number}"), Holder("node", number + 1))
+    homes = [stores.bus.home(User(f"user-{number}")) for number in range(MANY)]
+    async with anyio.create_task_group() as tasks:
+        for number, home in enumerate(homes):
+            assert home is not None
+            assert home.fence == number + 1
+            tasks.start_soon(adopt, number, replace(home, fence=home.fence - number % 2))
+    assert answers == {number: number % 2 == 0 for number in range(MANY)}
+    adopted = [home for _, home in stores.replica.homes() if not home.socket]
+    assert [home.fence for home in adopted] == list(range(MANY + 1, MANY + 1 + len(adopted)))
 
 
 async def test_all_are_told_when_it_fails(redis: RedisServer) -> None:

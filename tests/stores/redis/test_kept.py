@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from schemas.peers import Profile
 from stores.base import Holder, Peer, User
@@ -112,7 +113,31 @@ async def test_claiming_back(nodes: list[RedisStores]) -> None:
     adopted = second.bus.home(ANN)
     assert adopted is not None
     assert await first.bus.reclaim(ANN, adopted, 1)
-    assert not await first.bus.reclaim(ANN, adopted, 1)
+    assert not await first.bus.reclaim(ANN, adopted, 2)
+    assert not await second.bus.adopt(ANN, home)
+    assert not await second.bus.adopt(ANN, adopted)
     again = first.bus.home(ANN)
     assert again is not None
     assert (again.node, again.socket) == ("a", 1)
+
+
+async def test_adopting_twice(nodes: list[RedisStores]) -> None:
+    """Who adopts or claims back again, since the answer was lost, is the home, and moves no fence."""
+    first, second = nodes
+    await first.peers.claim(ANN, Holder("a", 1))
+    home = first.bus.home(ANN)
+    assert home is not None
+    await second.bus.adopt(ANN, home)
+    adopted = second.bus.home(ANN)
+    assert adopted is not None
+    assert await second.bus.adopt(ANN, home)
+    assert await second.bus.adopt(ANN, adopted)
+    assert not await second.bus.adopt(ANN, replace(adopted, fence=adopted.fence + 1))
+    assert second.bus.home(ANN) == adopted
+    await first.bus.reclaim(ANN, adopted, 1)
+    reclaimed = first.bus.home(ANN)
+    assert await first.bus.reclaim(ANN, adopted, 1)
+    assert first.bus.home(ANN) == reclaimed
+    await second.peers.claim(ANN, Holder("b", 1))
+    assert not await first.bus.reclaim(ANN, adopted, 1)
+    assert not await second.bus.adopt(ANN, adopted)

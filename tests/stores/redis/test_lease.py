@@ -3,7 +3,8 @@
 import time
 from uuid import uuid4
 
-from stores.bus import Watcher
+from stores.base import User
+from stores.bus import Home, Watcher
 from stores.redis.bus import RedisBus
 from stores.redis.changer import Changer
 from stores.redis.client import Client
@@ -57,9 +58,13 @@ class Listener(Watcher):
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.orphans: list[tuple[User, Home]] = []
 
     def gone(self, node: str) -> None:
         self.heard.append(node)
+
+    def orphaned(self, user: User, home: Home) -> None:
+        self.orphans.append((user, home))
 
 
 async def test_an_emptied_store(redis: RedisServer) -> None:
@@ -81,4 +86,22 @@ async def test_an_emptied_store(redis: RedisServer) -> None:
     lease._monotonic = lambda: 18.0
     await lease.renew()
     assert listener.heard == ["b"]
+    await client.close()
+
+
+async def test_whose_users_are_reported(redis: RedisServer) -> None:
+    """Those of nodes that are gone, and those whom this one has adopted, until a socket of theirs gives them a home."""
+    client = Client(redis.namespace(uuid4().hex), "a", 2.0)
+    replica = Replica(client)
+    bus = RedisBus(client, replica, Changer(client, replica, 2.0))
+    listener = replica.watcher = Listener()
+    homes = {User("ann"): Home("b", 1, 1), User("bob"): Home("a", 0, 2), User("cat"): Home("a", 1, 3)}
+    for user, home in homes.items():
+        replica._put_home(user, home)
+    lease = Lease(client, replica, bus, 9.0)
+    for now in (0.0, 4.0, 8.0, 12.0):
+        assert listener.orphans == []
+        lease._monotonic = lambda now=now: now  # type: ignore[misc]
+        await lease.renew()
+    assert listener.orphans == [each for each in homes.items() if each[0].id != "cat"]
     await client.close()
