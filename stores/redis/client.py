@@ -130,12 +130,17 @@ class Client:
 
     @asynccontextmanager
     async def subscribed(self, *channels: str) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
-        """Listen to channels, in order; the iterator, of channels and messages, raises once the connection is lost."""
+        """Listen to channels, in order; the iterator, of channels and messages, raises once the connection is lost.
+
+        What is told once this is entered is heard: the server has confirmed each channel by then.
+        """
         pubsub = self._listening.pubsub()
         try:
             with reaching():
                 await pubsub.subscribe(*channels)
-            yield _messages(pubsub, self.patience)
+                with anyio.fail_after(self.patience):
+                    early = await _confirmed(pubsub, len(channels))
+            yield _messages(pubsub, self.patience, early)
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
@@ -194,8 +199,22 @@ async def _each_page(redis: Any, key: str, count: int, take: Callable[[Page], No
         take(page)
 
 
-async def _messages(pubsub: Any, patience: float) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py
+async def _confirmed(pubsub: Any, count: int) -> list[Any]:  # noqa: ANN401 - untyped in redis-py
+    """Wait until so many channels are subscribed to; return the messages that came over the first of them before."""
+    early = []
+    while count:
+        message = await pubsub.get_message(timeout=None)
+        if message["type"] == "subscribe":
+            count -= 1
+        else:
+            early.append(message)
+    return early
+
+
+async def _messages(pubsub: Any, patience: float, early: Iterable[Any]) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401
     """Yield what comes. A server that says nothing is asked if it is there: one whose machine is gone never closes."""
+    for message in early:
+        yield message["channel"].decode(), message["data"]
     is_asked = False
     while True:
         with reaching():

@@ -1,6 +1,6 @@
 """A network between a client and a server that can be cut."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -18,6 +18,9 @@ class Proxy:
         self._streams: list[ByteStream] = []
         self._is_cut = False
         self._is_mute = False
+        self._word = b""
+        self._released = anyio.Event()
+        self.is_holding = False
         self.port = 0
 
     async def cut(self) -> None:
@@ -30,6 +33,15 @@ class Proxy:
     def mute(self) -> None:
         """Swallow what the server says from now on."""
         self._is_mute = True
+
+    def hold(self, word: bytes) -> None:
+        """Keep back what a client says with this word in it, and what it says after it, until it is released."""
+        self._word, self._released = word, anyio.Event()
+
+    def release(self) -> None:
+        """Let through what was held."""
+        self._word, self.is_holding = b"", False
+        self._released.set()
 
     def lead_to(self, port: int) -> None:
         """Pass new connections on to another port."""
@@ -54,8 +66,17 @@ class Proxy:
             server = None
         if server is not None:
             self._streams += [client, server]
-            self._tasks.start_soon(_copy, client, server)
-            await _copy(server, client, lambda: self._is_mute)
+            self._tasks.start_soon(_copy, client, server, self._said)
+            await _copy(server, client, self._answered)
+
+    async def _said(self, data: bytes) -> bytes:
+        if self._word and self._word in data:
+            self.is_holding = True
+            await self._released.wait()
+        return data
+
+    async def _answered(self, data: bytes) -> bytes:
+        return b"" if self._is_mute else data
 
 
 @asynccontextmanager
@@ -69,12 +90,11 @@ async def proxy(to_port: int) -> AsyncIterator[Proxy]:
         tasks.cancel_scope.cancel()  # which closes all; to cut them before would bring new ones just when it ends
 
 
-async def _copy(source: ByteStream, target: ByteStream, is_mute: Callable[[], bool] = lambda: False) -> None:
+async def _copy(source: ByteStream, target: ByteStream, passing: Callable[[bytes], Awaitable[bytes]]) -> None:
     try:
         with suppress(*Broken):
             async for data in source:
-                if not is_mute():
-                    await target.send(data)
+                await target.send(await passing(data))
     finally:
         with anyio.CancelScope(shield=True), suppress(*Broken):
             await anyio.aclose_forcefully(target)
