@@ -96,6 +96,17 @@ class Client:
         with reaching():
             return [_org_of(org) for org in await self.redis.smembers(self.space.orgs)]
 
+    async def versions(self, at_once: int) -> dict[str | None, int]:
+        """Return the version of each org that has, or had, records; so many are asked for at once."""
+        orgs = await self.orgs()
+        found: dict[str | None, int] = {}
+        for at in range(0, len(orgs), at_once):
+            some = orgs[at : at + at_once]
+            with reaching():
+                versions = await self.redis.mget([f"{self.space.org(org)}version" for org in some])
+            found |= {org: int(version or 0) for org, version in zip(some, versions, strict=True)}
+        return found
+
     async def hashes(self, *keys: str) -> list[dict[bytes, bytes]]:
         """Return these hashes, empty where there is none."""
         with reaching():
