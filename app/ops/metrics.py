@@ -126,7 +126,12 @@ def _nodes(relay: Relay) -> Iterable[Metric]:
         ("users_adopted", "Users taken over from nodes that were gone.", standing.adopted),
     ):
         yield CounterMetricFamily(f"peersync_{name}", what, count)
-    yield _counter("peersync_kept_writes", "Writes of events to the store, by outcome.", "outcome", writes)
+    yield _counter(
+        "peersync_kept_writes",
+        "Writes to what is kept for a user, of one event or many, by outcome.",
+        "outcome",
+        writes,
+    )
     for name, what, value in (
         ("parcels_waiting", "What is for other nodes, and has not gone out yet.", bus.waiting),
         ("nodes", "Nodes with a lease, as this one saw it last.", standing.nodes),

@@ -20,11 +20,10 @@ from redis.exceptions import RedisError
 from stores.base import StoreUnreachableError
 from stores.redis.rows import json
 from stores.redis.space import Space
+from stores.redis.url import SENTINEL_OPTIONS, SENTINEL_SCHEMES, check_form, places
 
 NAMESPACE = "peersync"
-SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 SENTINEL_PORT = 26379
-SENTINEL_OPTIONS = {"sentinel_username": "username", "sentinel_password": "password"}
 CONNECTIONS = 64
 Argument = str | bytes | int | float
 _pack: Callable[[tuple[Argument, ...]], bytes] = cast("Any", pack_command)
@@ -49,9 +48,9 @@ class Client:
     """Runs scripts and commands; every method raises `StoreUnreachableError` while the server cannot be asked.
 
     `url` is `redis://`, `rediss://` (TLS) or `redis+sentinel://host:port,host:port/MASTER/DB`, with user and password
-    where needed and the options of redis-py as its query; `namespace=NAME` there keeps deployments apart, and
-    `sentinel_username` and `sentinel_password` are for the Sentinels. `patience` is for how many seconds an answer is
-    waited for.
+    where needed and the options of `stores.redis.url` as its query; `namespace=NAME` there keeps deployments apart,
+    and `sentinel_username` and `sentinel_password` are for the Sentinels. `patience` is for how many seconds an answer
+    is waited for.
     """
 
     def __init__(self, url: str, node: str, patience: float) -> None:
@@ -97,6 +96,17 @@ class Client:
         with reaching():
             return [_org_of(org) for org in await self.redis.smembers(self.space.orgs)]
 
+    async def versions(self, at_once: int) -> dict[str | None, int]:
+        """Return the version of each org that has, or had, records; so many are asked for at once."""
+        orgs = await self.orgs()
+        found: dict[str | None, int] = {}
+        for at in range(0, len(orgs), at_once):
+            some = orgs[at : at + at_once]
+            with reaching():
+                versions = await self.redis.mget([f"{self.space.org(org)}version" for org in some])
+            found |= {org: int(version or 0) for org, version in zip(some, versions, strict=True)}
+        return found
+
     async def hashes(self, *keys: str) -> list[dict[bytes, bytes]]:
         """Return these hashes, empty where there is none."""
         with reaching():
@@ -130,12 +140,17 @@ class Client:
 
     @asynccontextmanager
     async def subscribed(self, *channels: str) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
-        """Listen to channels, in order; the iterator, of channels and messages, raises once the connection is lost."""
+        """Listen to channels, in order; the iterator, of channels and messages, raises once the connection is lost.
+
+        What is told once this is entered is heard: the server has confirmed each channel by then.
+        """
         pubsub = self._listening.pubsub()
         try:
             with reaching():
                 await pubsub.subscribe(*channels)
-            yield _messages(pubsub, self.patience)
+                with anyio.fail_after(self.patience):
+                    early = await _confirmed(pubsub, len(channels))
+            yield _messages(pubsub, self.patience, early)
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
@@ -194,8 +209,22 @@ async def _each_page(redis: Any, key: str, count: int, take: Callable[[Page], No
         take(page)
 
 
-async def _messages(pubsub: Any, patience: float) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401 - untyped in redis-py
+async def _confirmed(pubsub: Any, count: int) -> list[Any]:  # noqa: ANN401 - untyped in redis-py
+    """Wait until so many channels are subscribed to; return the messages that came over the first of them before."""
+    early = []
+    while count:
+        message = await pubsub.get_message(timeout=None)
+        if message["type"] == "subscribe":
+            count -= 1
+        else:
+            early.append(message)
+    return early
+
+
+async def _messages(pubsub: Any, patience: float, early: Iterable[Any]) -> AsyncIterator[tuple[str, bytes]]:  # noqa: ANN401
     """Yield what comes. A server that says nothing is asked if it is there: one whose machine is gone never closes."""
+    for message in early:
+        yield message["channel"].decode(), message["data"]
     is_asked = False
     while True:
         with reaching():
@@ -239,29 +268,12 @@ class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
 
 
 def check_url(url: str) -> None:
-    """Raise `ValueError` for a URL that cannot be understood, or has an option that redis-py does not know."""
-    parts = urlsplit(url)
-    _check_places(parts)
-    if parts.scheme not in SENTINEL_SCHEMES:
-        _check_not_for_sentinels(parts)
+    """Raise `ValueError` for a URL that cannot be understood, or has an option that we do not know."""
+    check_form(urlsplit(url))
     try:
         _ = Client(url, "", 1).redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    except TypeError as error:
-        raise ValueError(str(error).rpartition("() ")[2]) from None
-
-
-def _check_places(parts: SplitResult) -> None:
-    """Refuse what is no port, without a word of it: it may be half of a password."""
-    try:
-        _ = [place.port for place in _places(parts)]
-    except ValueError:
-        raise ValueError("a port in it is no number; reserved characters of a password are written with %") from None
-
-
-def _check_not_for_sentinels(parts: SplitResult) -> None:
-    for name, _ in parse_qsl(parts.query):
-        if name in SENTINEL_OPTIONS:
-            raise ValueError(f"{name} is for redis+sentinel:// only")
+    except RedisError as error:
+        raise ValueError(str(error)) from None
 
 
 def _connect(url: str, patience: float, retries: int, **others: object) -> Redis:
@@ -292,15 +304,10 @@ def _behind_sentinels(parts: SplitResult, options: dict[str, Any], patience: flo
         raise ValueError("sentinel_username needs a sentinel_password")
     asked = parse_url(f"redis://{login}@/{database}?{urlencode(query)}")
     tls = {option: value for option, value in asked.items() if option.startswith("ssl_")} | {"ssl": is_tls}
-    sentinels = [(place.hostname or "", place.port or SENTINEL_PORT) for place in _places(parts)]
+    sentinels = [(place.hostname or "", place.port or SENTINEL_PORT) for place in places(parts)]
     found = _Sentinels(sentinels, sentinel_kwargs={**options, **tls, **theirs})  # type: ignore[no-untyped-call]
     master = {"max_connections": CONNECTIONS, "timeout": patience, **options, **asked, **tls}
     return Redis(connection_pool=_MasterPool(name, found, **master))  # type: ignore[no-untyped-call]
-
-
-def _places(parts: SplitResult) -> list[SplitResult]:
-    """Return the hosts of a URL, each with its port."""
-    return [urlsplit(f"//{place}") for place in parts.netloc.rpartition("@")[2].split(",")]
 
 
 def _without_namespace(url: str) -> tuple[str, str]:

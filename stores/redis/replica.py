@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import anyio
 
@@ -119,6 +120,17 @@ class Replica:
             done()
             self._in_doubt = anyio.Event()
             await self._in_doubt.wait()
+
+    async def look_back(self, seconds: float) -> None:
+        """Until cancelled, read anew what lacks a change that the store had so many seconds ago."""
+        while True:
+            versions: dict[str | None, int] = {}
+            with suppress(StoreUnreachableError):  # whoever listens finds out whether it is lost
+                versions = await self._client.versions(READ_AT_ONCE)
+            await anyio.sleep(seconds)
+            for org, version in versions.items():
+                if self._orgs[org].version < version:
+                    self._doubt(org)
 
     async def read(self, org: str | None) -> None:
         """Read an org anew, and tell the watcher of what is not as it was.

@@ -12,7 +12,7 @@ from stores.base import StoreUnreachableError
 from stores.redis.bus import RedisBus
 from stores.redis.changer import Changer
 from stores.redis.client import Client
-from stores.redis.lease import Lease
+from stores.redis.lease import RENEWALS, Lease
 from stores.redis.records import RedisPeers, RedisRequests, RedisRevocations, RedisSessions
 from stores.redis.replica import Replica
 
@@ -47,6 +47,7 @@ class RedisStores:
         self.revocations = RedisRevocations(self.client, self.replica, changer, patience)
         self.bus = RedisBus(self.client, self.replica, changer)
         self.lease = Lease(self.client, self.replica, self.bus, lease)
+        self._look_back_seconds = lease / RENEWALS
         self._life = b""
         self._why_not_current = READING
         self._is_late = False
@@ -90,6 +91,7 @@ class RedisStores:
         await self.lease.renew()
         self.bus.salt = salt
         tasks.start_soon(self._notice_emptying)
+        tasks.start_soon(self.replica.look_back, self._look_back_seconds)
         await self.replica.keep_right(done)
 
     def _pass_on(self) -> None:
@@ -139,7 +141,7 @@ class RedisStores:
 def _take_in(hear: Callable[[bytes], None], message: bytes) -> None:
     """Take in what a node told; one that cannot be understood, as of another version, is logged and left out.
 
-    A change that was in it is missed, and so its org is read anew with the next.
+    A change that was in it is missed, and so its org is read anew with the next, or by looking back.
     """
     try:
         hear(message)

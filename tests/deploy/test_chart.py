@@ -31,7 +31,7 @@ OF_THE_CHART = {"APP_ENV", "DEV_TOKENS", "HOST", "JWT_PRIVATE_KEY", "JWT_PRIVATE
 
 VALUES: dict[str, Manifest] = {
     "defaults": {},
-    "external": {"store": {"url": "rediss://ann:secret@redis.example.com:6380/0", "ports": [6380]}},
+    "external": {"store": {"url": "rediss://ann:secret@redis.example.com:6380/0"}},
     "secrets": {"store": {"existingSecret": "store"}, "jwt": {"publicKey": "-----BEGIN PUBLIC KEY-----\nx\n"}},
     "ingress": {"ingress": {"enabled": True, "tlsSecret": "tls"}},
     "hpa": {"autoscaling": {"enabled": True, "minReplicas": 3, "maxReplicas": 9}},
@@ -314,6 +314,26 @@ async def test_ways_out(library: Helm, name: str, ports: list[int]) -> None:
     """A store elsewhere and an identity provider can be reached."""
     egress = (await rendered(library, name)).get("NetworkPolicy")["spec"]["egress"]
     assert ports in [[port["port"] for port in rule["ports"]] for rule in egress]
+
+
+@pytest.mark.parametrize(
+    ("store", "ports"),
+    [
+        ({"url": "redis://redis.example.com:7000/0"}, [7000]),
+        ({"url": "redis://redis.example.com"}, [6379]),
+        ({"url": "redis://ann:s%40cret@[::1]:7000?password=a@b:9"}, [7000]),
+        ({"url": "rediss://[::1]/0?ssl_ca_certs=/ca:80"}, [6379]),
+        ({"url": "redis://redis.example.com:7000/0", "ports": [7001, 7000]}, [7000, 7001]),
+        ({"url": "redis+sentinel://:x@a:5000,b,c:5000/main/0"}, [5000, 26379, 6379]),
+        ({"url": "rediss+sentinel://a:5000/main/0", "ports": [7000]}, [5000, 7000]),
+        ({"existingSecret": "store", "ports": [7000]}, [7000]),
+    ],
+)
+async def test_ports_of_the_store(library: Helm, store: Manifest, ports: list[int]) -> None:
+    """The server is let out to where its store's URL says, and to what else is named."""
+    made = Rendered(await library.render(CHART, RELEASE, {"store": store}))
+    (_, rule) = made.get("NetworkPolicy")["spec"]["egress"]
+    assert [port["port"] for port in rule["ports"]] == ports
 
 
 async def test_open_network(library: Helm) -> None:

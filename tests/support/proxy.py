@@ -1,6 +1,6 @@
 """A network between a client and a server that can be cut."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -21,6 +21,9 @@ class Proxy:
         self._is_mute = False
         self._unanswered, self._times = b"", 0
         self.lost = 0
+        self._word = b""
+        self._released = anyio.Event()
+        self.is_holding = False
         self.port = 0
 
     async def cut(self) -> None:
@@ -37,6 +40,15 @@ class Proxy:
     def lose_answers(self, to: bytes, times: int) -> None:
         """So many times let through what has this in it, and end the connection once it is answered."""
         self._unanswered, self._times = to, times
+
+    def hold(self, word: bytes) -> None:
+        """Keep back what a client says with this word in it, and what it says after it, until it is released."""
+        self._word, self._released = word, anyio.Event()
+
+    def release(self) -> None:
+        """Let through what was held."""
+        self._word, self.is_holding = b"", False
+        self._released.set()
 
     def lead_to(self, port: int) -> None:
         """Pass new connections on to another port."""
@@ -62,20 +74,23 @@ class Proxy:
         if server is not None:
             self._streams += [client, server]
             is_over = anyio.Event()
-            self._tasks.start_soon(_copy, client, server, partial(self._asks, is_over))
-            await _copy(server, client, partial(self._answers, is_over))
+            self._tasks.start_soon(_copy, client, server, partial(self._said, is_over))
+            await _copy(server, client, partial(self._answered, is_over))
 
-    def _asks(self, is_over: anyio.Event, data: bytes) -> bool:
+    async def _said(self, is_over: anyio.Event, data: bytes) -> bytes:
+        if self._word and self._word in data:
+            self.is_holding = True
+            await self._released.wait()
         if self._times and self._unanswered in data:
             self._times -= 1
             self.lost += 1
             is_over.set()
-        return True
+        return data
 
-    def _answers(self, is_over: anyio.Event, _data: bytes) -> bool:
+    async def _answered(self, is_over: anyio.Event, data: bytes) -> bytes:
         if is_over.is_set():
             raise anyio.EndOfStream
-        return not self._is_mute
+        return b"" if self._is_mute else data
 
 
 @asynccontextmanager
@@ -89,12 +104,11 @@ async def proxy(to_port: int) -> AsyncIterator[Proxy]:
         tasks.cancel_scope.cancel()  # which closes all; to cut them before would bring new ones just when it ends
 
 
-async def _copy(source: ByteStream, target: ByteStream, passes: Callable[[bytes], bool]) -> None:
+async def _copy(source: ByteStream, target: ByteStream, passing: Callable[[bytes], Awaitable[bytes]]) -> None:
     try:
         with suppress(*Broken):
             async for data in source:
-                if passes(data):
-                    await target.send(data)
+                await target.send(await passing(data))
     finally:
         with anyio.CancelScope(shield=True), suppress(*Broken):
             await anyio.aclose_forcefully(target)

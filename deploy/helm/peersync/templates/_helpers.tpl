@@ -28,6 +28,20 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
 {{- end }}
 {{- end }}
 
+{{/* Where the store listens, with commas between: the ports in its URL, and those named. */}}
+{{- define "peersync.storePorts" -}}
+{{- $isGuarded := contains "+sentinel:" .Values.store.url }}
+{{- $place := regexReplaceAll "^.*@" (.Values.store.url | regexFind "//[^/?#]*" | trimPrefix "//") "" }}
+{{- $ports := list }}
+{{- range compact (splitList "," $place) }}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default (ternary "26379" "6379" $isGuarded)) }}
+{{- end }}
+{{- range .Values.store.ports }}{{ $ports = append $ports (. | int | toString) }}{{ end }}
+{{- if and (not .Values.store.ports) (or $isGuarded (not $ports)) }}{{ $ports = append $ports "6379" }}{{ end }}
+{{- if and (not .Values.store.ports) (not .Values.store.url) }}{{ $ports = append $ports "26379" }}{{ end }}
+{{- $ports | uniq | join "," }}
+{{- end }}
+
 {{/* The secret with public.pem; nothing if an identity provider has the keys. */}}
 {{- define "peersync.keySecret" -}}
 {{- if .Values.jwt.publicKey }}{{ include "peersync.name" . }}-jwt
