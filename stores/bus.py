@@ -104,7 +104,8 @@ class Standing(Struct):
 class Bus(Protocol):
     """The way to other nodes, and what is written for them to go on with. Nothing here waits for another node.
 
-    What is sent or kept in one turn of the event loop goes out together, in order; while the store is away it waits.
+    What is sent or kept in one turn of the event loop goes out together, in order, unless it is much. While the store
+    is away it waits, as it does for a node that is slow to take what it is sent.
     """
 
     watcher: Watcher
@@ -167,7 +168,7 @@ class Bus(Protocol):
         ...
 
     def when_sent(self, call: Callable[[], None]) -> bool:
-        """Call this once all that is put down by now is on its way, so that it will be done if this node dies.
+        """Call this once all that is to be kept by now is on its way, so that it will be if this node dies.
 
         False, and no call, if the store does not answer anyway. Should it cease to, the call comes all the same.
         """
