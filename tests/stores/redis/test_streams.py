@@ -140,6 +140,17 @@ def test_many_nodes_share() -> None:
     assert sum(len(batch.parcels) for batch in taken(outgoing)) <= SHARE // 8 * 1.6
 
 
+def test_nobody_waits_for_what_was_not_asked() -> None:
+    """Where a node comes to have a smaller share than it has on its way, it asks before it waits for an answer."""
+    standing = Standing(nodes=2)
+    outgoing = filled(6, standing)
+    assert not any(batch.asks for batch in taken(outgoing))
+    standing.nodes = 64
+    outgoing.put([6, ""], 1)
+    (batch,) = taken(outgoing)
+    assert batch.asks
+
+
 def test_asked_again_for_much() -> None:
     """What goes again is bounded likewise, goes on by itself, and is followed by what waits."""
     outgoing, incoming = filled(60), Incoming(1, Standing())
