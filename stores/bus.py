@@ -141,7 +141,10 @@ class Bus(Protocol):
 
     @property
     def is_away(self) -> bool:
-        """Whether the store does not answer, as far as is known."""
+        """Whether the store does not answer, as far as is known, or what is for some node waits for what went before.
+
+        What has no answer then may not have gone out yet: to send it again would only make it more.
+        """
         ...
 
     def post(self, node: str, parcel: object, size: int) -> None:

@@ -113,7 +113,7 @@ class RedisBus:
     @property
     def is_away(self) -> bool:
         """See `Bus`."""
-        return self._pipe.is_away
+        return self._pipe.is_away or any(outgoing.is_behind for outgoing in self._outgoing.values())
 
     @property
     def is_idle(self) -> bool:

@@ -83,6 +83,11 @@ class Outgoing:
         return not self._waiting and self._next > self._serial
 
     @property
+    def is_behind(self) -> bool:
+        """Whether much is yet to go, and waits for its turn."""
+        return bool(self._asked) and not self.is_done
+
+    @property
     def may_go(self) -> bool:
         """Whether something is to go, and need not wait until the other node has more of what went before."""
         return not self.is_done and (not self._asked or self._on_its_way < self._window)

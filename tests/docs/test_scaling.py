@@ -78,7 +78,9 @@ def _told() -> dict[str, str]:
     return kinds
 
 
-@pytest.mark.parametrize("option", ["maxmemory-policy", "appendonly", "appendfsync", "save", "maxmemory", "client-output-buffer-limit"])
+@pytest.mark.parametrize(
+    "option", ["maxmemory-policy", "appendonly", "appendfsync", "save", "maxmemory", "client-output-buffer-limit"]
+)
 def test_options(admin: Redis, option: str) -> None:
     """The options that the page names are Redis's."""
     assert f"| `{option}` |" in PAGE
