@@ -56,7 +56,7 @@ class Outgoing:
     """What goes to one node: what is yet to go, and what went lately, in case it has to go again.
 
     What is on its way, and not known to be there, is bounded by the node's share of `SUBSCRIBER_BYTES`; the rest waits.
-    While the store is away up to `WAITING_BYTES` wait; beyond that the oldest are lost.
+    Up to `WAITING_BYTES` wait; what comes beyond that is lost.
     """
 
     def __init__(self, node: str, stream: int, standing: Standing) -> None:
@@ -98,12 +98,15 @@ class Outgoing:
         return SUBSCRIBER_BYTES // max(2, self._standing.nodes)
 
     def put(self, parcel: object, size: int) -> None:
-        """Add a parcel, which has about so many bytes."""
+        """Add a parcel, which has about so many bytes.
+
+        One that has no room is lost, not an older one: what is sent again must not push out what is before it.
+        """
+        if self._waiting and self._waiting_size + size > WAITING_BYTES:
+            self._standing.dropped += 1
+            return
         self._waiting.append((parcel, size))
         self._waiting_size += size
-        while self._waiting_size > WAITING_BYTES and len(self._waiting) > 1:
-            self._waiting_size -= self._waiting.popleft()[1]
-            self._standing.dropped += 1
 
     def take(self) -> bytes:
         """Return the next message; only where one `may_go`. It is all that waits, unless that is much."""

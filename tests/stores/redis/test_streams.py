@@ -84,12 +84,13 @@ def test_another_stream() -> None:
 
 
 def test_waiting_is_bounded() -> None:
-    """While the store is away the oldest give way."""
+    """What has no room is lost; what waits already stays, and goes in its order."""
     standing = Standing()
     outgoing = Outgoing("a", 1, standing)
-    for _ in range(10):
-        outgoing.put("x", streams.WAITING_BYTES // 4)
+    for number in range(10):
+        outgoing.put([number, ""], streams.WAITING_BYTES // 4)
     assert (outgoing.waiting, standing.dropped) == (4, 6)
+    assert numbers(taken(outgoing)) == [0, 1, 2, 3]
 
 
 def test_little_goes_at_once() -> None:
