@@ -107,7 +107,8 @@ class Standing(Struct):
 class Bus(Protocol):
     """The way to other nodes, and what is written for them to go on with. Nothing here waits for another node.
 
-    What is sent or kept in one turn of the event loop goes out together, in order; while the store is away it waits.
+    What is sent or kept in one turn of the event loop goes out together, in order, unless it is much. While the store
+    is away it waits, as it does for a node that is slow to take what it is sent.
     """
 
     watcher: Watcher
@@ -143,7 +144,10 @@ class Bus(Protocol):
 
     @property
     def is_away(self) -> bool:
-        """Whether the store does not answer, as far as is known."""
+        """Whether the store does not answer, as far as is known, or what is for some node waits for what went before.
+
+        What has no answer then may not have gone out yet: to send it again would only make it more.
+        """
         ...
 
     def post(self, node: str, parcel: object, size: int) -> None:
@@ -170,7 +174,7 @@ class Bus(Protocol):
         ...
 
     def when_sent(self, call: Callable[[], None]) -> bool:
-        """Call this once all that is put down by now is on its way, so that it will be done if this node dies.
+        """Call this once all that is to be kept by now is on its way, so that it will be if this node dies.
 
         False, and no call, if the store does not answer anyway. Should it cease to, the call comes all the same.
         """

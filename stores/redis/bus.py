@@ -16,9 +16,13 @@ from stores.redis.pipe import Load, Pipe
 from stores.redis.replica import Replica
 from stores.redis.rows import json, row
 from stores.redis.scripts import sha
-from stores.redis.streams import ANY_STREAM, Again, Incoming, Outgoing, message_of
+from stores.redis.streams import ANY_STREAM, Again, Batch, Had, Incoming, Outgoing, message_of
 
 SLACK = 64
+SHARE = 8
+WRITE_BYTES = 1024  # what a write costs besides its events: that many bytes of them
+CALL_BYTES = 1_048_576
+LOAD_BYTES = 4_194_304
 ELSEWHERE, DONE = 0, 1
 FIRST = 4  # the place in a write's head of what is its own
 MARK_BYTES = 32  # eight of the key, 24 of the time
@@ -37,6 +41,25 @@ class Write(Struct, gc=False):
     marks: list[bytes] = []
     told: list[Callable[[bool], None]] = []
     seen: Mapping[str, int] = {}
+    size: int = WRITE_BYTES
+
+    @property
+    def user(self) -> object:
+        """The id of the user."""
+        return self.head[1]
+
+    def add(self, frame: bytes, most: int) -> None:
+        """Have an event written, too; of all of them `most` are to be kept, and few that are not stay here."""
+        self.frames.append(frame)
+        self.size += len(frame)
+        excess = len(self.frames) - most
+        if excess > SLACK or excess * SHARE > len(self.frames):
+            self.size -= sum(map(len, self.frames[:excess]))
+            del self.frames[:excess]
+
+    def seal(self) -> None:
+        """Be as it is now, whatever comes."""
+        self.seen = dict(self.seen)
 
     def put_into(self, heads: list[object], arguments: list[Argument]) -> None:
         """Add what the script is to be told."""
@@ -61,7 +84,7 @@ class RedisBus:
         self._outgoing: dict[str, Outgoing] = {}
         self._incoming: dict[str, Incoming] = {}
         self._ready: dict[str, Outgoing] = {}
-        self._resent: list[tuple[str, bytes]] = []
+        self._signals: dict[tuple[str, type], Again | Had] = {}
         self._writes: dict[str | None, list[Write]] = {}
         self._keeps: dict[User, Write] = {}
         self._pipe = Pipe(client, (scripts.WRITE,), self._take, self._answered)
@@ -85,26 +108,33 @@ class RedisBus:
     @property
     def waiting(self) -> int:
         """See `Bus`."""
-        return sum(outgoing.waiting for outgoing in self._ready.values())
+        return sum(outgoing.waiting for outgoing in self._outgoing.values())
 
     @property
     def is_away(self) -> bool:
         """See `Bus`."""
-        return self._pipe.is_away
+        return self._pipe.is_away or any(outgoing.is_behind for outgoing in self._outgoing.values())
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits to be sent or written."""
-        return self._pipe.is_idle and not (self._ready or self._writes or self._resent)
+        is_done = all(outgoing.is_done for outgoing in self._outgoing.values())
+        return self._pipe.is_idle and is_done and not (self._writes or self._signals)
+
+    @property
+    def why_stuck(self) -> str:
+        """Why nothing gets through to the store any more; empty if something does."""
+        return self._pipe.why_stuck
 
     def post(self, node: str, parcel: object, size: int) -> None:
         """See `Bus`."""
         outgoing = self._ready.get(node)
         if outgoing is None:
             outgoing = self._outgoing.setdefault(node, Outgoing(self.node, next(self._streams), self.standing))
-            self._ready[node] = outgoing
-            self._pipe.wake()
-        outgoing.put(parcel, size)
+            outgoing.put(parcel, size)
+            self._go_on(node, outgoing)
+        else:
+            outgoing.put(parcel, size)
 
     def keep(
         self,
@@ -123,10 +153,7 @@ class RedisBus:
             keep = self._keeps[user] = self._write("keep", user, first, last)
         keep.head[FIRST:] = first, last
         keep.seen = seen
-        keep.frames.append(frame)
-        excess = len(keep.frames) - (last - first + 1)
-        if excess > SLACK:
-            del keep.frames[:excess]  # they are not to be kept any more
+        keep.add(frame, last - first + 1)
         if mark is not None:
             keep.marks.append(mark.key + mark.timestamp.encode())
         if kept is not None:
@@ -140,12 +167,12 @@ class RedisBus:
         self, user: User, tokens: Mapping[str, int], bases: Mapping[int, int], *, is_new: bool, last: int = 0
     ) -> None:
         """See `Bus`."""
-        self._keeps.pop(user, None)
+        self._seal(user)
         self._write("open", user, json(tokens).decode(), json(bases).decode(), is_new, last)
 
     def forget(self, user: User) -> None:
         """See `Bus`."""
-        self._keeps.pop(user, None)
+        self._seal(user)
         self._write("forget", user)
 
     async def load(self, user: User) -> Box:
@@ -178,12 +205,15 @@ class RedisBus:
     def hear(self, data: bytes) -> None:
         """Take in what another node sent."""
         message = message_of(data)
-        if isinstance(message, Again):
-            outgoing = self._outgoing.get(message.node)
-            if outgoing is not None:
-                self._resent += ((message.node, batch) for batch in outgoing.again(message))
-                self._pipe.wake()
+        if isinstance(message, Batch):
+            self._hear_batch(message)
             return
+        outgoing = self._outgoing.get(message.node)
+        if outgoing is not None:
+            outgoing.hear(message)
+            self._go_on(message.node, outgoing)
+
+    def _hear_batch(self, message: Batch) -> None:
         incoming = self._incoming.get(message.node)
         if incoming is None or incoming.stream < message.stream:
             incoming = self._incoming[message.node] = Incoming(message.stream, self.standing)
@@ -191,8 +221,10 @@ class RedisBus:
             return
         for parcels in incoming.take(message):
             self.watcher.arrived(message.node, parcels)
-        if incoming.has_gap:
+        if incoming.is_to_ask(message):
             self._ask_again(message.node, incoming)
+        elif message.asks:
+            self._signal(message.node, Had(self.node, incoming.stream, incoming.expected - 1))
 
     def ask_again(self, nodes: Collection[str]) -> None:
         """Ask these nodes for what may have been missed."""
@@ -220,29 +252,71 @@ class RedisBus:
             await self._pipe.moved()
 
     async def flush(self) -> None:
-        """Send and write what there is while `run` does not; raises `StoreUnreachableError` if that cannot be."""
+        """Send and write what there is while `run` does not; raises `StoreUnreachableError` if that cannot be.
+
+        It may take several calls. Nothing is heard of how far others have come.
+        """
+        for node, outgoing in self._outgoing.items():
+            outgoing.suppose()
+            self._go_on(node, outgoing)
         await self._pipe.drain()
 
     def _take(self) -> Load:
-        """Return what waits as commands: first what is to be kept, so that what tells of it finds it."""
-        writes, self._writes, self._keeps = self._writes, {}, {}
+        """Return what waits as commands: first what is to be kept, so that what tells of it finds it.
+
+        What is more than about `LOAD_BYTES` goes with the next load, and nothing is told before all is to be kept.
+        """
         load = Load([], [], [])
-        for org, some in writes.items():
-            heads: list[object] = []
-            arguments: list[Argument] = []
-            for write in some:
-                write.put_into(heads, arguments)
-            key = self._client.space.org(org)
-            told_on = self._client.space.changes, json(org), self.node
-            load.commands.append(("EVALSHA", sha(scripts.WRITE), 1, key, json(heads), *told_on, *arguments))
-            load.told.append(_teller(some, self.standing))
-        ready, self._ready = self._ready, {}
-        messages, self._resent = self._resent, []
-        messages += [(node, outgoing.take()) for node, outgoing in ready.items()]
+        room = self._take_writes(load, LOAD_BYTES)
+        if self._writes:
+            load.is_whole = False
+        else:
+            self._take_messages(load, room)
+        if self._writes or self._ready:
+            self._pipe.wake()
+        return load
+
+    def _take_writes(self, load: Load, room: int) -> int:
+        """Add writes, of each org in order and of the orgs in turns; return how much room is left."""
+        while self._writes:
+            org, some = next(iter(self._writes.items()))
+            count, size = _call_of(some)
+            if load.commands and size > room:
+                break
+            del self._writes[org]
+            if count < len(some):
+                self._writes[org] = some[count:]
+            self._add_call(load, org, some[:count])
+            room -= size
+        for user in list(self._keeps) if self._writes else ():
+            self._seal(user)
+        self._keeps = {}
+        return room
+
+    def _add_call(self, load: Load, org: str | None, writes: list[Write]) -> None:
+        heads: list[object] = []
+        arguments: list[Argument] = []
+        for write in writes:
+            write.put_into(heads, arguments)
+        key = self._client.space.org(org)
+        told_on = self._client.space.changes, json(org), self.node
+        load.commands.append(("EVALSHA", sha(scripts.WRITE), 1, key, json(heads), *told_on, *arguments))
+        load.told.append(_teller(writes, self.standing))
+
+    def _take_messages(self, load: Load, room: int) -> None:
+        signals, self._signals = self._signals, {}
+        messages = [(node, _encode(signal)) for (node, _), signal in signals.items()]
+        while self._ready and room > 0:
+            node, outgoing = next(iter(self._ready.items()))
+            if outgoing.may_go:
+                message = outgoing.take()
+                messages.append((node, message))
+                room -= len(message)
+            if not outgoing.may_go:
+                del self._ready[node]
         load.commands += [("PUBLISH", self._client.space.node(node), message) for node, message in messages]
         load.told += [None] * len(messages)
         self.standing.published += len(messages)
-        return load
 
     def _answered(self) -> None:
         self.watcher.answered()
@@ -257,8 +331,37 @@ class RedisBus:
         return write
 
     def _ask_again(self, node: str, incoming: Incoming) -> None:
-        self._resent.append((node, _encode(Again(self.node, incoming.stream, incoming.expected))))
+        self._signal(node, Again(self.node, incoming.stream, incoming.expected))
+
+    def _signal(self, node: str, signal: Again | Had) -> None:
+        """Send this, in place of what was to be sent of its kind."""
+        self._signals[node, type(signal)] = signal
         self._pipe.wake()
+
+    def _go_on(self, node: str, outgoing: Outgoing) -> None:
+        """Send what may go."""
+        if outgoing.may_go:
+            self._ready[node] = outgoing
+            self._pipe.wake()
+
+    def _seal(self, user: User) -> None:
+        """Let nothing more come to what is to be kept for a user by now."""
+        keep = self._keeps.pop(user, None)
+        if keep is not None:
+            keep.seal()
+
+
+def _call_of(writes: list[Write]) -> tuple[int, int]:
+    """Return how many go with one call of the script, at least one, and their size.
+
+    An opening is not parted from what is written anew after it.
+    """
+    size = 0
+    for at, write in enumerate(writes):
+        if at and size + write.size > CALL_BYTES and write.user != writes[at - 1].user:
+            return at, size
+        size += write.size
+    return len(writes), size
 
 
 def _teller(writes: list[Write], standing: Standing) -> Callable[[Any], None]:

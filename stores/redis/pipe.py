@@ -1,5 +1,6 @@
 """The pipe: commands that go to Redis at the end of a turn of the event loop, without waiting for earlier answers."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,19 +12,23 @@ from stores.base import StoreUnreachableError
 from stores.redis.client import Argument, Client, Wire
 
 RETRY_SECONDS = 0.2
+DOUBLINGS = 3
 LOADS = 4
 SLOW_SECONDS = 0.25
+_logger = logging.getLogger(__name__)
 
 
 class Load(Struct):
     """Commands that go out together.
 
     `told` has who is told of each answer, None where nobody is; `sent` are called once all of them are on their way.
+    One that is not whole lacks some of what is due, which comes with the next.
     """
 
     commands: list[Sequence[Argument]]
     told: list[Callable[[Any], None] | None]
     sent: list[Callable[[], None]]
+    is_whole: bool = True
 
 
 class Pipe:
@@ -44,7 +49,9 @@ class Pipe:
         self._moved = anyio.Event()
         self._loads: deque[Load] = deque()
         self._unsent: list[Callable[[], None]] = []
+        self._failures = 0
         self.is_away = True
+        self.why_stuck = ""
 
     @property
     def is_idle(self) -> bool:
@@ -67,15 +74,18 @@ class Pipe:
         return True
 
     async def run(self) -> None:
-        """Send and take answers, until cancelled. While Redis is away it waits."""
+        """Send and take answers, until cancelled. While Redis is away it waits.
+
+        `why_stuck` says why the latest load failed, until one gets through.
+        """
         while True:
             try:
                 async with self._client.wired(self._sources) as wire:
                     await self._serve(wire)
-            except* StoreUnreachableError:
-                pass
+            except* StoreUnreachableError as errors:
+                self._note(str(errors.exceptions[0]))
             self._lose()
-            await anyio.sleep(RETRY_SECONDS)
+            await anyio.sleep(RETRY_SECONDS * 2 ** min(self._failures, DOUBLINGS))
 
     async def drain(self) -> None:
         """Send what there is, and return once it is answered; raises `StoreUnreachableError` if that cannot be."""
@@ -88,9 +98,11 @@ class Pipe:
 
     async def _serve(self, wire: Wire) -> None:
         async with anyio.create_task_group() as tasks:
+            self._failures += bool(self._loads)
             for load in self._loads:
                 await wire.send(load.commands)
-            self.is_away = False
+            if not self._loads:
+                self._get_through()
             tasks.start_soon(self._take_answers, wire)
             while True:
                 await self._due.wait()
@@ -124,7 +136,7 @@ class Pipe:
         load = self._loads[0]
         answers = await wire.answers(len(load.commands))
         self._loads.popleft()
-        self.is_away = False
+        self._get_through()
         for told, answer in zip(load.told, answers, strict=True):
             if told is not None:
                 told(answer)
@@ -133,14 +145,27 @@ class Pipe:
 
     def _load(self) -> Load:
         load = self._take()
-        load.sent += self._unsent
-        self._unsent = []
+        if load.is_whole:
+            load.sent += self._unsent
+            self._unsent = []
         self._loads.append(load)
         return load
 
     def _move(self) -> None:
         moved, self._moved = self._moved, anyio.Event()
         moved.set()
+
+    def _get_through(self) -> None:
+        self._failures = 0
+        self.is_away = False
+        self.why_stuck = ""
+
+    def _note(self, why: str) -> None:
+        """Note why what was sent has to go again; it is logged once."""
+        if self._loads:
+            if not self.why_stuck:
+                _logger.warning("what was sent to the store goes again: %s", why)
+            self.why_stuck = why
 
     def _lose(self) -> None:
         """Note that Redis does not answer: nothing waits to be sent."""

@@ -121,10 +121,12 @@ class RedisStores:
         return await self.client.shared("life", secrets.token_bytes(16))
 
     async def ping(self) -> None:
-        """See `Stores`; also raises while the replica may have missed something."""
+        """See `Stores`; also raises while the replica may have missed something, or nothing gets through."""
         await self.client.ping()
         if not self.replica.standing.is_current:
             raise StoreUnreachableError(self._why_not_current)
+        if self.bus.why_stuck:
+            raise StoreUnreachableError(self.bus.why_stuck)
 
     async def close(self) -> None:
         """See `Stores`. What waits to be sent or written goes out before, and the others may take over at once."""

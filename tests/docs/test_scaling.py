@@ -11,7 +11,9 @@ from redis import Redis
 from schemas.peers import Profile
 from stores.base import Holder, Peer, Request, Revocation, Session, User
 from stores.bus import Mark
+from stores.redis.bus import CALL_BYTES, LOAD_BYTES, WRITE_BYTES
 from stores.redis.stores import RedisStores
+from stores.redis.streams import SUBSCRIBER_BYTES
 from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.stores import running
@@ -76,8 +78,20 @@ def _told() -> dict[str, str]:
     return kinds
 
 
-@pytest.mark.parametrize("option", ["maxmemory-policy", "appendonly", "appendfsync", "save", "maxmemory"])
+@pytest.mark.parametrize(
+    "option", ["maxmemory-policy", "appendonly", "appendfsync", "save", "maxmemory", "client-output-buffer-limit"]
+)
 def test_options(admin: Redis, option: str) -> None:
     """The options that the page names are Redis's."""
     assert f"| `{option}` |" in PAGE
     assert admin.config_get(option)
+
+
+def test_bounds(admin: Redis) -> None:
+    """What nodes send each other keeps to what Redis, by default, lets wait for one of them."""
+    limits = str(admin.config_get("client-output-buffer-limit")["client-output-buffer-limit"])
+    assert f"pubsub {33_554_432} {SUBSCRIBER_BYTES} 60" in limits
+    told = PAGE.partition("### What is bounded")[2].partition("\n## ")[0]
+    assert f"{SUBSCRIBER_BYTES >> 20} MiB ÷ nodes, {SUBSCRIBER_BYTES >> 21} MiB at most" in told
+    assert f"| {CALL_BYTES >> 20} MiB, where each write counts {WRITE_BYTES >> 10} KiB" in told
+    assert f"| {LOAD_BYTES >> 20} MiB; four" in told

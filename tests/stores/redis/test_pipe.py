@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import anyio
 import pytest
 from redis import Redis
 
+from stores.base import StoreUnreachableError
 from stores.redis import pipe as module
 from stores.redis.client import Argument, Client
 from stores.redis.pipe import LOADS, Load, Pipe
@@ -29,12 +30,13 @@ return ARGV[1]
 class Node:
     """A pipe, what it is to send, and what it was told."""
 
-    def __init__(self, url: str, patience: float) -> None:
-        self.client = Client(url, "n", patience)
+    def __init__(self, client: Client) -> None:
+        self.client = client
         self.key = uuid4().hex
         self.pipe = Pipe(self.client, (ADD,), self._take, self._wake)
         self.told: list[int] = []
         self.sent: list[str] = []
+        self.left = 0
         self._due: list[int] = []
         self._news = anyio.Event()
 
@@ -67,7 +69,8 @@ class Node:
     def _take(self) -> Load:
         due, self._due = self._due, []
         commands: list[tuple[Argument, ...]] = [("EVALSHA", sha(ADD), 1, self.key, number) for number in due]
-        return Load([*commands], [lambda answer: self.told.append(int(answer)) for _ in due], [])
+        self.left, is_whole = self.left - 1, self.left <= 0
+        return Load([*commands], [lambda answer: self.told.append(int(answer)) for _ in due], [], is_whole)
 
     def _wake(self) -> None:
         self._news.set()
@@ -76,7 +79,7 @@ class Node:
 @asynccontextmanager
 async def running(url: str, patience: float = 2.0) -> AsyncIterator[Node]:
     """Run a pipe; it is connected by then."""
-    node = Node(url, patience)
+    node = Node(Client(url, "n", patience))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(node.pipe.run)
         await node.until(lambda: not node.pipe.is_away)
@@ -194,14 +197,111 @@ async def test_an_error(own: RedisServer) -> None:
             await node.until(lambda: node.pipe.is_away)
             assert not node.told
             assert not added(own, node)
+            assert "maxmemory" in node.pipe.why_stuck
             redis.config_set("maxmemory", 0)
         await node.until(lambda: len(node.told) == 2)
         assert node.told == added(own, node) == [1, 2]
+        assert node.pipe.why_stuck == ""
+
+
+class Deaf:
+    """A client to a server that takes all, and answers so many loads of each connection."""
+
+    def __init__(self) -> None:
+        self.got: list[list[int]] = []
+        self.answered = 0
+        self._left = 0
+
+    @asynccontextmanager
+    async def wired(self, _sources: object) -> AsyncIterator["Deaf"]:
+        self.got.append([])
+        self._left = self.answered
+        yield self
+
+    async def send(self, commands: list[tuple[int, ...]]) -> None:
+        self.got[-1] += [number for *_, number in commands]
+
+    async def answers(self, count: int) -> list[int]:
+        if not self._left:
+            raise StoreUnreachableError("deaf")
+        self._left -= 1
+        return [0] * count
+
+
+class Enough(Exception):  # noqa: N818 - it ends a test
+    """Nothing more is to come."""
+
+
+async def failing(node: Node, monkeypatch: pytest.MonkeyPatch, is_enough: Callable[[list[float]], bool]) -> list[float]:
+    """Run a pipe until it has paused often enough; return for how long each time."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        assert node.pipe.is_away
+        pauses.append(seconds)
+        if is_enough(pauses):
+            raise Enough
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    with pytest.raises(Enough):
+        await node.pipe.run()
+    return pauses
+
+
+@pytest.fixture
+def deaf() -> Deaf:
+    """A server that answers nothing."""
+    return Deaf()
+
+
+@pytest.fixture
+def cut_off(deaf: Deaf) -> Node:
+    """A pipe to it."""
+    return Node(cast("Client", deaf))
+
+
+async def test_failing_again_and_again(
+    deaf: Deaf, cut_off: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What fails is sent again after longer and longer pauses; it is logged once, and nothing is ready meanwhile."""
+    cut_off.add(1)
+    pauses = await failing(cut_off, monkeypatch, lambda pauses: len(pauses) == 6)
+    assert pauses == [module.RETRY_SECONDS * factor for factor in (1, 2, 4, 8, 8, 8)]
+    assert deaf.got == [[1]] * 6
+    assert cut_off.pipe.why_stuck == "deaf"
+    (logged,) = caplog.records
+    assert logged.getMessage() == "what was sent to the store goes again: deaf"
+
+
+async def test_a_little_gets_through(deaf: Deaf, cut_off: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each connection gets one load through it goes on from there, without longer pauses."""
+    deaf.answered = 1
+    for number in range(LOADS):
+        cut_off.add(number)
+        cut_off.pipe._load()
+    pauses = await failing(cut_off, monkeypatch, lambda _: len(deaf.got) == LOADS)
+    assert set(pauses) == {module.RETRY_SECONDS}
+    assert deaf.got == [list(range(number, LOADS)) for number in range(LOADS)]
+
+
+async def test_what_is_not_whole(own: RedisServer) -> None:
+    """Who waits for all that is due hears of it once the last of it is on its way."""
+    async with running(own.url) as node:
+        node.left = 2
+        assert node.note("all")
+        node.add(1)
+        await node.until(lambda: node.told == [1])
+        assert not node.sent
+        node.add(2)
+        await node.until(lambda: node.told == [1, 2])
+        assert not node.sent
+        node.add(3)
+        await node.until(lambda: node.sent == ["all"])
 
 
 async def test_draining(redis: RedisServer) -> None:
     """What is due goes out and is answered, without anything that runs."""
-    node = Node(redis.url, 2.0)
+    node = Node(Client(redis.url, "n", 2.0))
     node.add(1, 2)
     await node.pipe.drain()
     assert node.pipe.is_idle

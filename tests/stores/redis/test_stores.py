@@ -1,17 +1,20 @@
 """How a node comes to know all that others do, and keeps to it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import anyio
 import pytest
+from redis import Redis
 
 from stores.base import Holder, StoreUnreachableError, User
 from stores.redis.stores import RedisStores
 from tests.support.client import until
 from tests.support.proxy import proxy
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, redis_server
+from tests.support.server import free_port
 from tests.support.stores import running
 
 ANN = User("ann", "acme")
@@ -133,3 +136,28 @@ async def test_versions_in_parts(redis: RedisServer) -> None:
                 await node.peers.claim(user, Holder("node", number))
             await node.client.note(user.org)
         assert await node.client.versions(3) == {None: 0, "a": 1, "b": 2, "{c}:": 3}
+
+
+@pytest.fixture
+def own(tmp_path: Path, redis: RedisServer) -> Iterator[RedisServer]:
+    """A Redis that no other test uses."""
+    assert redis.port
+    with redis_server(free_port(), tmp_path) as server:
+        yield server
+
+
+async def test_nothing_gets_through(own: RedisServer) -> None:
+    """A node is not ready while what it writes is refused, though the store answers it; it is once that is done."""
+    async with running(own.url, "a") as stores:
+        await stores.peers.claim(ANN, Holder("a", 1))
+        await stores.ping()
+        with Redis(port=own.port) as redis:
+            redis.config_set("maxmemory", 1)
+            stores.bus.keep(ANN, b"one", 1, 1, seen={})
+            await until(lambda: stores.bus.why_stuck != "")
+            await stores.client.ping()
+            with pytest.raises(StoreUnreachableError, match="maxmemory"):
+                await stores.ping()
+            redis.config_set("maxmemory", 0)
+        await stores.bus.settled()
+        await stores.ping()
