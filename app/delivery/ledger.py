@@ -2,10 +2,11 @@
 
 from msgspec import Struct
 
+from app.delivery.channel import Sent
 from app.delivery.mail import Mailbox
 from app.delivery.outbox import Outbox
 from app.delivery.parcels import Arrival
-from app.delivery.relay import Relay, Sent
+from app.delivery.relay import Relay
 from app.wire.codec import without_offset
 from handlers.ports import Receipt
 from stores.base import User

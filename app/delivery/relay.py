@@ -5,37 +5,22 @@ the old home confirms it or says that it came too late, or does not answer in ti
 home, and after it what was held. The new home knows by their numbers which of these the old one had taken.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection
 from itertools import count
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from app.delivery.channel import Channel, Sent
 from app.delivery.parcels import Arrival, Confirmation, Message, Turn
 from handlers.ports import Receipt
 from stores.base import User
 from stores.bus import Bus, Mark, Place
 
-MOST_OPEN = 20_000
-OPEN_BYTES = 33_554_432
 HOLD_SECONDS = 1.0
 AGAIN_SECONDS = 5.0
 PARCEL_BYTES = 200
 REFUSED = 1000
-
-
-class Sent(Struct, eq=False, gc=False):
-    """A message on its way, and its turn there; one that goes another way by now `is_taken`.
-
-    One that may have arrived, though nobody has said so, `is_doubtful`.
-    """
-
-    message: Message
-    receipt: Receipt | None
-    turn: int = 0
-    is_taken: bool = False
-    is_doubtful: bool = False
 
 
 class Held(Struct, eq=False):
@@ -48,68 +33,6 @@ class Held(Struct, eq=False):
     since: float
     again: list[Sent]
     later: list[Sent]
-
-
-class Channel:
-    """What was sent to one node and is not confirmed; `since` some moment nothing was heard of it.
-
-    It holds up to `MOST_OPEN` messages and `OPEN_BYTES`.
-    """
-
-    def __init__(self) -> None:
-        self.turn = self.heard = 0
-        self.since = 0.0
-        self.open: deque[Sent] = deque()
-        self._size = 0
-        self._of: dict[User, deque[Sent]] = {}
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the oldest has to give way."""
-        return len(self.open) > MOST_OPEN or (self._size > OPEN_BYTES and len(self.open) > 1)
-
-    def add(self, sent: Sent) -> None:
-        """Add a message, which takes the next turn."""
-        self.turn += 1
-        sent.turn, sent.is_taken = self.turn, False
-        self.open.append(sent)
-        self._size += len(sent.message.frame)
-        of = self._of.get(sent.message.user)
-        if of is None:
-            self._of[sent.message.user] = deque((sent,))
-        else:
-            of.append(sent)
-
-    def pop(self) -> Sent:
-        """Take out the oldest message."""
-        sent = self.open.popleft()
-        self._size -= len(sent.message.frame)
-        if not sent.is_taken:
-            of = self._of[sent.message.user]
-            of.popleft()
-            if not of:
-                del self._of[sent.message.user]
-        return sent
-
-    def count(self, user: User) -> int:
-        """Return how many messages are for one user, and still go this way."""
-        return len(self._of.get(user, ()))
-
-    def take(self, user: User) -> list[Sent]:
-        """Return these, to go another way."""
-        found = self._of.pop(user, deque())
-        for sent in found:
-            sent.is_taken = True
-        return [_anew(sent, is_doubtful=True) for sent in found]
-
-    def take_all(self) -> list[Sent]:
-        """Take out what still goes this way, to go again; what became of the turns so far is of no interest."""
-        found = [sent for sent in self.open if not sent.is_taken]
-        self.open.clear()
-        self._of.clear()
-        self._size = 0
-        self.heard = self.turn
-        return found
 
 
 class Relay:
@@ -179,7 +102,7 @@ class Relay:
         if node is not None:
             self._post(node, sent)
             return
-        self.deliver(self.bus.node, sent.message, sent.receipt)
+        self.deliver(self.node, sent.message, sent.receipt)
         if sent.receipt is not None:
             sent.receipt.settle()
 
@@ -195,7 +118,7 @@ class Relay:
         for node, message, receipt in self._early.pop(user, ()):
             if not is_elsewhere:
                 self.deliver(node, message, receipt)  # which may defer it anew
-            elif node == self.bus.node:
+            elif node == self.node:
                 self.dispatch(Sent(message, receipt))
                 continue
             elif isinstance(receipt, Arrival):
@@ -245,7 +168,7 @@ class Relay:
                 self._found(
                     node,
                     sent.message.user,
-                    _anew(sent, moved.get(sent.turn), is_doubtful=sent.turn < confirmation.first),
+                    sent.anew(moved.get(sent.turn), is_doubtful=sent.turn < confirmation.first),
                 )
             elif self.held:
                 self._found(node, sent.message.user)
@@ -258,13 +181,13 @@ class Relay:
                 self._dispatch_anew(sent)
             return
         held.again += refused
-        self._found(self.bus.node, user)
+        self._found(self.node, user)
 
     def moved(self, user: User, open_writes: int = 0) -> None:
         """Hold what comes for a user whose home was another, until it is known what the homes that it had have."""
         if user in self.held:
             return
-        self._hold(user, self.bus.node, open_writes)
+        self._hold(user, self.node, open_writes)
         for node in self._gone.intersection(self.held[user].open if user in self.held else ()):
             self._missed(user, node)
 
@@ -388,12 +311,6 @@ def _number(sent: Sent) -> int:
 
 def _keeps_number(sent: Sent) -> bool:
     return sent.is_doubtful and sent.message.mark is None
-
-
-def _anew(sent: Sent, place: Place | None = None, *, is_doubtful: bool = False) -> Sent:
-    """Return a message that is to go again; a place is of the home that it had just now."""
-    message = sent.message if place is None else replace(sent.message, place=place)
-    return Sent(message, sent.receipt, is_doubtful=is_doubtful or sent.is_doubtful)
 
 
 def _note(

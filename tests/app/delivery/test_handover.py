@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from app.delivery import relay
+from app.delivery import channel
 from app.delivery.parcels import Arrival
 from app.delivery.relay import AGAIN_SECONDS, REFUSED
 from handlers.ports import MessageKey, Receipt
@@ -582,7 +582,7 @@ def test_too_much_for_a_node_that_does_not_answer(monkeypatch: pytest.MonkeyPatc
     a, b = scene.nodes
     scene.enter(a)
     for name, bound in (("MOST_OPEN", 2), ("OPEN_BYTES", 100)):
-        monkeypatch.setattr(relay, name, bound)
+        monkeypatch.setattr(channel, name, bound)
         receipts = [scene.say(b, number) for number in range(3)]
         assert [receipt.pending for receipt in receipts] == [0, 1, 1]
         assert not is_acknowledged(receipts[0])
