@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.redis import REDIS_SERVER, RedisServer, redis_server
-from tests.support.server import Server, free_port, serving
+from tests.support.server import Server, free_port, serving, started
 from tests.support.tokens import Keys
 
 settings.register_profile("shared", deadline=None)  # a busy machine is no failure
@@ -62,10 +62,13 @@ def implementation(request: pytest.FixtureRequest) -> str:
 def servers(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
     """Servers with default settings, by WebSocket implementation; for tests that clean up after themselves."""
     folder: Path = tmp_path_factory.mktemp("servers")
+    settings = {"session_grace_seconds": 1}
     with (
-        serving(keys, folder, session_grace_seconds=1) as ours,
-        serving(keys, folder, session_grace_seconds=1, ws_implementation="websockets-sansio") as uvicorns,
+        started(keys, folder, settings, is_covered=True) as ours,
+        started(keys, folder, {**settings, "ws_implementation": "websockets-sansio"}, is_covered=True) as uvicorns,
     ):
+        for each in (ours, uvicorns):
+            each.await_start()
         yield {"peersync": ours, "websockets-sansio": uvicorns}
 
 

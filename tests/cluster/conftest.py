@@ -1,6 +1,6 @@
 """Several nodes on one Redis, each a process of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -8,13 +8,49 @@ from uuid import uuid4
 import pytest
 
 from tests.support.redis import ALL_KEPT, NOTHING_KEPT, RedisServer, redis_server
-from tests.support.server import Server, free_port, launched
+from tests.support.server import Server, free_port, started
 from tests.support.tokens import Keys
 
 LEASE = 0.9
 DRAIN_SECONDS = 1
 
-Nodes = Callable[..., Server]
+
+class Nodes:
+    """Starts nodes of one namespace; `folder` is where their logs are."""
+
+    def __init__(self, redis: RedisServer, keys: Keys, folder: Path, running: ExitStack) -> None:
+        self.started: list[Server] = []
+        self._redis = redis
+        self._keys = keys
+        self._folder = folder
+        self._running = running
+        self._namespace = uuid4().hex
+
+    def __call__(self, probe: str = "/health/ready", /, **settings: object) -> Server:
+        """Start a node, and wait until this probe answers; `store_port` is where it reaches Redis."""
+        server = self._start(settings)
+        server.await_start(probe)
+        return server
+
+    def several(self, *each: Mapping[str, object], **settings: object) -> list[Server]:
+        """Start nodes at once, one for each of these settings, with those that all have, and wait for them."""
+        servers = [self._start({**settings, **own}) for own in each]
+        for server in servers:
+            server.await_start()
+        return servers
+
+    def pair(self, **settings: object) -> list[Server]:
+        """Start two."""
+        return self.several({}, {}, **settings)
+
+    def _start(self, settings: Mapping[str, object]) -> Server:
+        others = dict(settings)
+        port = others.pop("store_port", self._redis.port)
+        url = f"redis://127.0.0.1:{port}/0?namespace={self._namespace}"
+        chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": DRAIN_SECONDS, **others}
+        server = self._running.enter_context(started(self._keys, self._folder, chosen, is_covered=True))
+        self.started.append(server)
+        return server
 
 
 @pytest.fixture
@@ -43,18 +79,10 @@ def node(redis: RedisServer, keys: Keys, tmp_path: Path) -> Iterator[Nodes]:
 @contextmanager
 def nodes(redis: RedisServer, keys: Keys, folder: Path) -> Iterator[Nodes]:
     """Let nodes of one namespace be started; in the end all are told to stop at once, and waited for."""
-    name = uuid4().hex
-    started: list[Server] = []
     with ExitStack() as running:
-
-        def start(*, store_port: int = redis.port, probe: str = "/health/ready", **settings: object) -> Server:
-            url = f"redis://127.0.0.1:{store_port}/0?namespace={name}"
-            chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": DRAIN_SECONDS, **settings}
-            started.append(running.enter_context(launched(keys, folder, probe, chosen)))
-            return started[-1]
-
-        yield start
-        for each in started:
+        made = Nodes(redis, keys, folder, running)
+        yield made
+        for each in made.started:
             each.process.terminate()
-        for each in started:
+        for each in made.started:
             each.process.wait(20)

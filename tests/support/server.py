@@ -51,15 +51,38 @@ class Server:
         """Whether the process runs and answers."""
         return self.process.poll() is None and self.get("/health/live").status_code == 200
 
+    def await_start(self, probe: str = "/health/ready") -> None:
+        """Wait until this probe answers 200; raises `RuntimeError` if the server ends before, or it takes too long."""
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server did not start: {self.log.read_text()}")
+            with suppress(httpx2.TransportError):
+                if self.get(probe).status_code == 200:
+                    return
+            time.sleep(0.02)
+        raise RuntimeError(f"the server is not ready: {self.log.read_text()}")
+
 
 def serving(keys: Keys, folder: Path, **settings: object) -> AbstractContextManager[Server]:
-    """Run a server with these settings, on a port that is free if they name none, and end it afterwards."""
+    """Run a server with these settings, on a port that is free if they name none, and kill it afterwards."""
     return launched(keys, folder, "/health/ready", settings)
 
 
 @contextmanager
 def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object]) -> Iterator[Server]:
-    """Run a server with these settings, from when this probe answers 200, and end it afterwards."""
+    """Run a server with these settings, from when this probe answers 200, and kill it afterwards."""
+    with started(keys, folder, settings) as server:
+        server.await_start(probe)
+        yield server
+
+
+@contextmanager
+def started(keys: Keys, folder: Path, settings: Mapping[str, object], *, is_covered: bool = False) -> Iterator[Server]:
+    """Start a server with these settings, and kill it afterwards.
+
+    One whose coverage is measured starts slower, and is told to stop instead, since it writes that down as it ends.
+    """
     port = int(str(settings.get("port", 0))) or free_port()
     log = folder / f"server-{port}.log"
     environment = {
@@ -73,6 +96,8 @@ def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object
         "PYTHONPATH": PATH,
         **{name.upper(): str(value) for name, value in settings.items()},
     }
+    if not is_covered:
+        environment.pop("COVERAGE_PROCESS_CONFIG", None)
     command = [sys.executable, "-m", "app", "serve"]
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)
@@ -80,10 +105,12 @@ def launched(keys: Keys, folder: Path, probe: str, settings: Mapping[str, object
         server = Server(process, port, keys, log)
         if "tls_cert_path" in settings:
             server.tls = ssl.create_default_context(cafile=str(settings["tls_cert_path"]))
-        _await_start(server, probe)
         yield server
     finally:
-        process.terminate()
+        if is_covered:
+            process.terminate()
+        else:
+            process.kill()
         process.wait(20)
 
 
@@ -94,15 +121,3 @@ def free_port() -> int:
         with suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def _await_start(server: Server, probe: str) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        if server.process.poll() is not None:
-            raise RuntimeError(f"the server did not start: {server.log.read_text()}")
-        with suppress(httpx2.TransportError):
-            if server.get(probe).status_code == 200:
-                return
-        time.sleep(0.02)
-    raise RuntimeError(f"the server is not ready: {server.log.read_text()}")
