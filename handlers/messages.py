@@ -82,7 +82,7 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
     if sent is not None:
         return _acknowledge(sent, message_id, session, ctx, is_duplicate=True)
     received, receipt = _addressed(message, message_id, session, ctx), Receipt()
-    key = MessageKey(f"{session.id} {ctx.user.id} {message_id}", received.timestamp)
+    key = MessageKey.of(session.id, ctx.user.id, message_id, received.timestamp)
     ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt, key=key)
     if not receipt.pending:
         sent = _concluded(now, received.timestamp, receipt)

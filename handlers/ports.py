@@ -211,6 +211,11 @@ class MessageKey(Struct, frozen=True, gc=False):
     name: str
     timestamp: str
 
+    @classmethod
+    def of(cls, session_id: str, sender_id: str, message_id: str, timestamp: str) -> "MessageKey":
+        """Return that of a message which its sender gave an id."""
+        return cls(f"{session_id} {sender_id} {message_id}", timestamp)
+
 
 class Delivery(Protocol):
     """The way to other users. Nothing here waits for a receiver."""

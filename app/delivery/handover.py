@@ -8,6 +8,7 @@ from app.delivery.cluster import Cluster
 from app.delivery.endpoint import Endpoint
 from app.delivery.hub import Hub
 from app.delivery.mail import Mail, Mailbox
+from app.delivery.marks import mark_in
 from app.delivery.parcels import Arrival, Message
 from app.delivery.presence import Presence
 from app.wire.codec import without_offset
@@ -125,7 +126,7 @@ class Handover:
             box.seen[node] = max(number, box.seen.get(node, 0))
         for number, frame in enumerate(kept.frames, kept.last - len(kept.frames) + 1):
             payload = without_offset(frame)
-            if number > base and payload not in own:
+            if number > base and payload not in own and not self._recognition.was_sent(user, mark_in(payload), None):
                 link.outbox.put(self._mail.number(box, payload))
         for mark in kept.marks:
             self._recognition.was_sent(user, mark, None)
@@ -136,6 +137,7 @@ class Handover:
         """Take note that whether a user could be claimed back is known."""
         self._ledger.decide(user)
         self._relay.catch_up(user)
+        self._relay.decided(user)
 
     def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
         """See `House`."""

@@ -1,5 +1,7 @@
 """The ledger: what a home writes in the store, for the next home of its users to go on with."""
 
+from collections import Counter
+
 from msgspec import Struct
 
 from app.delivery.channel import Sent
@@ -68,7 +70,7 @@ class Ledger:
         self._bus = bus
         self._relay = relay
         self._refused: dict[User, list[Entry]] = {}
-        self._contested: set[User] = set()
+        self._contested: Counter[User] = Counter()
 
     async def load(self, user: User) -> Box:
         """Return what is written for a user."""
@@ -178,7 +180,7 @@ class Ledger:
 
     def contest(self, user: User) -> None:
         """Have what is to be written for a user wait until it is known whether this node can claim it back."""
-        self._contested.add(user)
+        self._contested[user] += 1
 
     def is_contested(self, user: User) -> bool:
         """Whether that is not known yet."""
@@ -186,7 +188,9 @@ class Ledger:
 
     def decide(self, user: User) -> None:
         """Take note that this is known, and that all is written anew if it could."""
-        self._contested.discard(user)
+        self._contested[user] -= 1
+        if not self._contested[user]:
+            del self._contested[user]
         self.heard(user)
 
     def heard(self, user: User) -> None:

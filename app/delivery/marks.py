@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from hashlib import blake2b
 
+import msgspec
+from msgspec import Struct, field
+
 from handlers.ports import MessageKey, Receipt
 from stores.base import User
 from stores.bus import Mark
@@ -14,6 +17,32 @@ KEY_BYTES = 8
 def mark_of(key: MessageKey) -> Mark:
     """Return a message's mark."""
     return Mark(blake2b(key.name.encode(), digest_size=KEY_BYTES).digest(), key.timestamp)
+
+
+class _Data(Struct, rename="camel"):
+    session_id: str = ""
+    sender: str = field(name="from", default="")
+    message_id: str = ""
+    timestamp: str = ""
+
+
+class _Frame(Struct):
+    event: str
+    data: _Data
+
+
+_decode = msgspec.json.Decoder(_Frame).decode
+
+
+def mark_in(frame: bytes) -> Mark | None:
+    """Return the mark of the message that a frame brings; None if it brings none, or one without an id."""
+    try:
+        data = _decode(frame).data
+    except msgspec.ValidationError:
+        return None
+    if not data.message_id:
+        return None
+    return mark_of(MessageKey.of(data.session_id, data.sender, data.message_id, data.timestamp))
 
 
 class Marks:

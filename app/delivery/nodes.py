@@ -142,6 +142,7 @@ class Nodes(Watcher):
         is_ours = before is not None and before.node == self._bus.node
         if before is not None and is_ours and not after.socket and self._house.is_here(user):
             self._ledger.contest(user)
+            self._relay.contest(user)
             self._follow.spawn(self._follow.reassert(user, before, after))
             return
         if before is None or before.node != after.node:

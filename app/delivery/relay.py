@@ -21,12 +21,14 @@ HOLD_SECONDS = 1.0
 AGAIN_SECONDS = 5.0
 PARCEL_BYTES = 200
 REFUSED = 1000
+CONTEST = ""  # the name of no node
 
 
 class Held(Struct, eq=False):
     """What waits since a user's home moved, until it is known what became of all that is `open`.
 
-    That is how many messages each node has. `again` are those that have to go again, `later` came after them.
+    That is how many messages each node has, and by `CONTEST` how often the home is contested. `again` are those that
+    have to go again, `later` came after them.
     """
 
     open: dict[str, int]
@@ -185,11 +187,25 @@ class Relay:
 
     def moved(self, user: User, open_writes: int = 0) -> None:
         """Hold what comes for a user whose home was another, until it is known what the homes that it had have."""
-        if user in self.held:
+        held = self.held.get(user)
+        if held is not None:
+            if open_writes:
+                held.open[self.node] = held.open.get(self.node, 0) + open_writes
             return
         self._hold(user, self.node, open_writes)
         for node in self._gone.intersection(self.held[user].open if user in self.held else ()):
             self._missed(user, node)
+
+    def contest(self, user: User) -> None:
+        """Hold what comes for a user, who is here, until it is known whether this node can claim it back."""
+        held = self.held.get(user)
+        if held is None:
+            held = self.held[user] = Held({}, self._now, [], [])
+        held.open[CONTEST] = held.open.get(CONTEST, 0) + 1
+
+    def decided(self, user: User) -> None:
+        """Take note that this is known."""
+        self._found(CONTEST, user)
 
     def gone(self, node: str) -> None:
         """Wait no more for a node that is gone."""
@@ -218,7 +234,7 @@ class Relay:
         for channel in self._channels.values():
             channel.since = self._now
         for held in self.held.values():
-            if self.node in held.open:
+            if self.node in held.open or CONTEST in held.open:
                 held.since = self._now
 
     def _repeat(self, channel: Channel) -> None:

@@ -308,7 +308,7 @@ class Voice:
             case "CONNECTION_REQUEST_RECEIVED":
                 line.send("CONNECTION_RESPONSE", requestId=data["requestId"], accepted=True)
             case "CONNECTION_ACCEPTED" | "SESSION_CREATED":
-                self.session = data["sessionId"]
+                self.session = self.session or data["sessionId"]  # who asks once more may get another
             case "SESSION_ENDED":
                 self.tally.over[data["reason"]] += 1
 
@@ -387,6 +387,12 @@ class Crowd:
         with anyio.move_on_after(SETTLE_SECONDS):
             while self.pending or self.lost:  # noqa: ASYNC110 - other processes bring it about
                 await anyio.sleep(BRIEFLY)
+
+    async def arrived(self) -> None:
+        """Wait until all that is acknowledged has arrived: then nothing of it is only in the store."""
+        with anyio.fail_after(SETTLE_SECONDS):
+            while self.lost:  # noqa: ASYNC110 - other processes bring it about
+                await anyio.sleep(AGAIN_SECONDS)
 
     def reset(self) -> None:
         """Forget how long it took to come in at first."""

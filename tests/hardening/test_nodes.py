@@ -149,7 +149,7 @@ async def test_chaos(trial: Trial) -> None:
 
     But what only a node still has, since Redis was emptied, is lost if that node dies before it could write it, and
     may come late or twice if it is cut off: a node is broken only when all have come back to an emptied Redis, and that
-    is emptied only when all are back.
+    is emptied only when all are back, and have delivered what they had taken over.
     """
     seed = random.randrange(1_000_000)
     dice, count = random.Random(seed), trial.scale(50)
@@ -161,6 +161,8 @@ async def test_chaos(trial: Trial) -> None:
             fault = dice.choice([*faults.of_nodes, *faults.of_store])
             if (last in emptying) != (fault in emptying):
                 await trial.cluster.ready()
+            if fault in emptying:
+                await trial.crowd.arrived()
             await fault()
             last = fault
             await anyio.sleep(dice.uniform(0, trial.lease))

@@ -5,6 +5,7 @@ from itertools import count
 from typing import ClassVar
 
 import pytest
+from msgspec import field
 
 from app.delivery import channel
 from app.delivery.parcels import Arrival
@@ -18,8 +19,14 @@ from tests.support.mesh import Node, Seat, Store
 
 
 class Said(ServerEvent, frozen=True):
+    """Something with a number; with an id as a message has it, or without one."""
+
     event: ClassVar[str] = "SAID"
     number: int
+    timestamp: str
+    message_id: str | None
+    session_id: str
+    sender: str = field(name="from")
 
 
 class Scene:
@@ -91,9 +98,10 @@ class Scene:
 
     def say(self, node: Node, number: int, *, is_marked: bool = False) -> Receipt:
         """Have Bob say something to Ann over a node."""
-        receipt = Receipt()
-        key = MessageKey(f"bob {number}", f"{next(self.sockets):024}") if is_marked else None
-        node.hub.send([ANN], Said(number=number), BOB, receipt=receipt, key=key)
+        receipt, timestamp, message_id = Receipt(), f"{next(self.sockets):024}", f"m{number}"
+        key = MessageKey.of("ses_1", BOB.id, message_id, timestamp) if is_marked else None
+        said = Said(number, timestamp, message_id if is_marked else None, "ses_1", BOB.id)
+        node.hub.send([ANN], said, BOB, receipt=receipt, key=key)
         node.turns.end()
         return receipt
 
@@ -560,6 +568,71 @@ def test_two_sockets_and_an_emptied_store() -> None:
     assert is_acknowledged(receipt)
 
 
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_said_while_the_user_is_claimed_back(is_marked: bool) -> None:
+    """What is said over the node that claims its user back comes after what was kept for it meanwhile."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.enter(a)
+    scene.lose(b, a)
+    scene.settle(a)
+    receipts = [scene.say(b, 1)]
+    scene.settle(a)
+    scene.wait(a)
+    receipts.append(scene.say(a, 2, is_marked=is_marked))
+    scene.settle()
+    assert scene.read() == [1, 2]
+    assert all(map(is_acknowledged, receipts))
+
+
+def test_said_over_both_before_the_user_is_claimed_back() -> None:
+    """What came before it was known that another node is its user's home, and was said again there, comes once."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.enter(a)
+    receipts = [scene.say(a, 1, is_marked=True)]
+    scene.wait(a)
+    assert scene.read() == [1]
+    scene.lose(b, a)
+    scene.settle(a)
+    receipts += [scene.say(b, number, is_marked=True) for number in (1, 2)]
+    scene.settle(a)
+    scene.settle()
+    assert scene.read() == [1, 2]
+    assert all(map(is_acknowledged, receipts))
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_adopted_twice(is_read: bool) -> None:
+    """Who is adopted once more before all is written since it was claimed back gets nothing a second time."""
+    scene = Scene("a", "b", "c")
+    a, b, c = scene.nodes
+    scene.enter(a)
+    scene.lose(b, a)
+    scene.settle(a)
+    receipts = [scene.say(b, 1)]
+    scene.settle(a)
+    scene.wait(a)
+    while a.line.asked:  # it claims back, registers and reads
+        scene.answer(a)
+        scene.wait(a)
+    assert scene.read() == [1]
+    a.hub.handled(ANN, len(scene.got))
+    scene.settle(a, b)
+    scene.lose(c, a)
+    scene.wait(c)
+    scene.answer(c)
+    if is_read:
+        scene.settle(a)
+        receipts.append(scene.say(c, 2))
+    scene.settle(c)
+    scene.settle()
+    receipts.append(scene.say(b, 3))
+    scene.settle()
+    assert scene.read() == ([1, 2, 3] if is_read else [1, 3])
+    assert all(map(is_acknowledged, receipts))
+
+
 def test_refused_for_one_who_starts_over() -> None:
     """What was on its way to the store as its user started over is not waited for."""
     scene = Scene("a")
@@ -581,7 +654,7 @@ def test_too_much_for_a_node_that_does_not_answer(monkeypatch: pytest.MonkeyPatc
     scene = Scene("a", "b")
     a, b = scene.nodes
     scene.enter(a)
-    for name, bound in (("MOST_OPEN", 2), ("OPEN_BYTES", 100)):
+    for name, bound in (("MOST_OPEN", 2), ("OPEN_BYTES", 300)):
         monkeypatch.setattr(channel, name, bound)
         receipts = [scene.say(b, number) for number in range(3)]
         assert [receipt.pending for receipt in receipts] == [0, 1, 1]
