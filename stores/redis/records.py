@@ -33,9 +33,15 @@ class RedisPeers(_Records):
     """See `PeerRecords`."""
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
-        """See `PeerRecords`. It makes this node the user's home, and moves its fence."""
+        """See `PeerRecords`. It makes this node the user's home, and moves its fence.
+
+        If the answer is lost, and it is made once more, the previous holder is who was at home by what is known here.
+        """
+        home = self._replica.home(user)
         (before,) = await self._change("claim", user.org, user.id, row(holder), holder.socket)
         previous = None if before is None else holder_of(before)
+        if previous == holder and home is not None and home.socket:
+            previous = Holder(home.node, home.socket)
         return None if previous == holder else previous
 
     async def release(self, user: User, holder: Holder) -> bool:

@@ -289,6 +289,19 @@ async def test_an_adoption_is_not_answered(node: Nodes, redis: RedisServer, time
             assert wire.lost == times
 
 
+async def test_a_claim_is_not_answered(node: Nodes, redis: RedisServer) -> None:
+    """A user who connects again supersedes its older socket, also if the answer to its claim was lost."""
+    async with proxy(redis.port) as wire:
+        server = await anyio.to_thread.run_sync(partial(node, store_port=wire.port))
+        async with client(server) as ann, client(server) as again:
+            await ann.join("ann")
+            wire.lose_answers(b'"claim"', 1)
+            await again.authenticate("ann")
+            assert wire.lost == 1
+            await ann.expect_error("ERR_2005")
+            await ann.expect_close(4002)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_release_is_not_answered(node: Nodes, redis: RedisServer, times: int) -> None:
     """Who drops is given up in time, also if the answer to that was lost, and that to asking again."""
