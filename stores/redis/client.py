@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 
 from stores.base import StoreUnreachableError
+from stores.redis import scripts
 from stores.redis.rows import json
 from stores.redis.space import Space
 from stores.redis.url import SENTINEL_OPTIONS, SENTINEL_SCHEMES, check_form, places
@@ -90,6 +91,11 @@ class Client:
             await self.redis.setnx(key, value)
             found = await self.redis.get(key)
         return found if isinstance(found, bytes) else value
+
+    async def exchange(self, name: str, old: bytes, new: bytes) -> bytes:
+        """Have this name stand for a new value, if it does for the old one; return what it stands for by then."""
+        found = await self.run(scripts.EXCHANGE, f"{self.space.name}:{name}", old, new)
+        return found if isinstance(found, bytes) else b""
 
     async def orgs(self) -> list[str | None]:
         """Return the orgs that have, or had, records."""

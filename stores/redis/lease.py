@@ -12,13 +12,15 @@ from stores.redis.client import Client
 from stores.redis.replica import Replica
 
 RENEWALS = 3
+CLOSE = 0.001
 
 
 class Lease:
     """Renewed `RENEWALS` times within its `seconds`.
 
     Only a node that kept its own lease all through such a time takes others for gone: after the store was away all of
-    them have to come back first. It is `forgotten` when the store does not know it any more.
+    them have to come back first. It is `forgotten` when the store does not know it any more, or, as that `is_behind`,
+    only as it was some time ago.
     """
 
     def __init__(self, client: Client, replica: Replica, bus: RedisBus, seconds: float) -> None:
@@ -32,6 +34,8 @@ class Lease:
         self._gone: set[str] = set()
         self.nodes: frozenset[str] = frozenset()
         self.forgotten = anyio.Event()
+        self.is_behind = False
+        self._until = 0.0
 
     async def run(self) -> None:
         """Renew until cancelled."""
@@ -50,7 +54,10 @@ class Lease:
         now, known, nodes = await client.run(scripts.RENEW, client.space.nodes, client.node, self._seconds)
         renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
         self._compare(float(now), asked_at, self._renewed_at)
-        if known is None and client.node in self.nodes:
+        is_behind = known is not None and float(known) < self._until
+        self._until = float(now) + self._seconds - CLOSE
+        if is_behind or (known is None and client.node in self.nodes):
+            self.is_behind |= is_behind
             self.forgotten.set()
         self.nodes = frozenset(node.decode() for node in nodes)
         self._bus.standing.nodes, self._bus.standing.has_lease = len(nodes), True

@@ -1,7 +1,7 @@
 """The replica: what all nodes know, kept right by the changes that each node tells of."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 
 import anyio
@@ -17,6 +17,7 @@ from stores.redis.rows import home_row, json, row
 
 RESTORED_AT_ONCE = 1000
 READ_AT_ONCE = 500
+OLDER = "Redis: it has lost what it had told, and is being filled again"
 
 
 class Org:
@@ -110,11 +111,20 @@ class Replica:
         self.standing.is_current = False
         self._doubtful |= self._orgs.keys()
 
-    async def keep_right(self, done: Callable[[], None]) -> None:
-        """Read everything anew, and later what comes to be in doubt; `done` is called each time that nothing is."""
+    async def is_ahead(self) -> bool:
+        """Whether the store has lost changes that it had told."""
+        known = {org: each.version for org, each in self._orgs.items()}
+        return _is_ahead(known, await self._client.versions(READ_AT_ONCE))
+
+    async def keep_right(self, check: Callable[[], Awaitable[None]], done: Callable[[], None]) -> None:
+        """Read everything anew, and later what comes to be in doubt.
+
+        `check` is called before each reading, and may raise; `done` each time that nothing is in doubt.
+        """
         self._doubtful |= set(await self._client.orgs())
         while True:
             while self._doubtful:
+                await check()
                 await self.read(next(iter(self._doubtful)))
             self.standing.is_current = True
             done()
@@ -122,11 +132,17 @@ class Replica:
             await self._in_doubt.wait()
 
     async def look_back(self, seconds: float) -> None:
-        """Until cancelled, read anew what lacks a change that the store had so many seconds ago."""
+        """Until cancelled, read anew what lacks a change that the store had so many seconds ago.
+
+        Raises `StoreUnreachableError` if it has lost changes.
+        """
         while True:
-            versions: dict[str | None, int] = {}
+            known = {org: each.version for org, each in self._orgs.items()}
+            versions = known
             with suppress(StoreUnreachableError):  # whoever listens finds out whether it is lost
                 versions = await self._client.versions(READ_AT_ONCE)
+            if _is_ahead(known, versions):
+                raise StoreUnreachableError(OLDER)
             await anyio.sleep(seconds)
             for org, version in versions.items():
                 if self._orgs[org].version < version:
@@ -168,9 +184,10 @@ class Replica:
         self._doubtful.add(org)
         self._in_doubt.set()
 
-    async def restore(self) -> None:
+    async def restore(self, *, is_older: bool = False) -> None:
         """Write what is here into an emptied store; what another node has written already stays, but for an older home.
 
+        From one that `is_older` than what is here all else is dropped, unless another node has done so.
         What was not there yet is told like any change, for a node may just be reading.
         """
         for org, known in list(self._orgs.items()):
@@ -180,7 +197,7 @@ class Replica:
             await self._client.note(org)
             for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
                 some = fields[at : at + RESTORED_AT_ONCE]
-                await self._client.change(scripts.RESTORE, org, version, placed, fenced, *some)
+                await self._client.change(scripts.RESTORE, org, version, placed, fenced, int(is_older), *some)
 
     def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int, str, bytes]]:
         """Return what there is of an org: the hash, the field and the value of each record, and how it is told."""
@@ -302,3 +319,7 @@ class Replica:
             self._remove_peer(user, is_own=False)
         for name in sorted(peers, key=places.__getitem__):
             self._put_peer(places[name], peers[name], is_own=False)
+
+
+def _is_ahead(known: Mapping[str | None, int], versions: Mapping[str | None, int]) -> bool:
+    return any(versions.get(org, 0) < version for org, version in known.items())

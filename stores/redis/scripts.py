@@ -320,6 +320,11 @@ redis.call('ZREMRANGEBYSCORE', nodes, '-inf', now - 20 * lease)
 return {string.format('%.6f', now), known, redis.call('ZRANGEBYSCORE', nodes, now, '+inf')}
 """
 
+EXCHANGE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) end
+return redis.call('GET', KEYS[1])
+"""
+
 LEAVE = """
 return redis.call('ZREM', KEYS[1], ARGV[1])
 """
@@ -330,6 +335,11 @@ local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 """
     + _TELL
     + """
+if ARGV[7] == '1' and version() < tonumber(ARGV[4]) then
+  for _, name in ipairs({'peers', 'places', 'homes', 'holders', 'requests', 'sessions'}) do
+    redis.call('UNLINK', k .. name)
+  end
+end
 for at, name in ipairs({'version', 'placed', 'fenced'}) do
   local known = tonumber(ARGV[3 + at])
   if tonumber(redis.call('GET', k .. name) or '-1') < known then
@@ -342,7 +352,7 @@ local function is_missing(hash, field, value, about)
   if hash == 'homes' and before then return fence(value) > fence(before) end
   return not before and (hash ~= 'holders' or redis.call('HGET', k .. 'homes', field) == about)
 end
-for at = 7, #ARGV, 5 do
+for at = 8, #ARGV, 5 do
   local hash, field, value, kind, about = unpack(ARGV, at, at + 4)
   if is_missing(hash, field, value, about) then
     redis.call('HSET', k .. hash, field, value)
@@ -358,6 +368,8 @@ return version()
 
 But of two homes of a user the later stays: a node that was cut off, and knows the earlier only, may be the first here.
 A holder goes with its home.
+
+Where it was not emptied, but is as it was some time ago, the first to fill it drops what it has.
 
 Numbers begin a million beyond those that the node knows, since others may know of more: of changes that were told, or
 of homes. Else these would have the same numbers as new ones.

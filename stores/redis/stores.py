@@ -14,7 +14,7 @@ from stores.redis.changer import Changer
 from stores.redis.client import Client
 from stores.redis.lease import RENEWALS, Lease
 from stores.redis.records import RedisPeers, RedisRequests, RedisRevocations, RedisSessions
-from stores.redis.replica import Replica
+from stores.redis.replica import OLDER, Replica
 
 PATIENCE_SECONDS = 2.0
 RETRY_SECONDS = 0.5
@@ -51,6 +51,7 @@ class RedisStores:
         self._life = b""
         self._why_not_current = READING
         self._is_late = False
+        self._is_older = False
         self._early: deque[bytes] = deque()
 
     async def run(self, started: Callable[[], None]) -> None:
@@ -92,30 +93,42 @@ class RedisStores:
         self.bus.salt = salt
         tasks.start_soon(self._notice_emptying)
         tasks.start_soon(self.replica.look_back, self._look_back_seconds)
-        await self.replica.keep_right(done)
+        await self.replica.keep_right(self._check_life, done)
 
     def _pass_on(self) -> None:
         while self._early and self.replica.is_right:
             _take_in(self.bus.hear, self._early.popleft())
 
     async def _compare_lives(self) -> bytes:
-        """Fill the store again if it was emptied since this node saw it first; return the salt of all nodes."""
+        """Fill the store again if it was emptied since this node saw it first; return the salt of all nodes.
+
+        So it is filled if it is as it was some time ago; the other nodes are told by another life.
+        """
         if self._is_late and not self._life:
             await anyio.sleep(NEWCOMER_SECONDS)
         salt = await self.client.shared("salt", self.bus.salt or secrets.token_bytes(32))
         life = await self._read_life()
+        if life == self._life and (self.lease.is_behind or await self.replica.is_ahead()):
+            self._is_older = True
+            life = await self.client.exchange("life", life, secrets.token_bytes(16))
         if self._life not in (b"", life):
-            await self.replica.restore()
+            await self.replica.restore(is_older=self._is_older)
             self.bus.watcher.emptied()
-        self._life = life
+        self._life, self._is_older, self.lease.is_behind = life, False, False
         return salt
 
     async def _notice_emptying(self) -> None:
         """Raise `StoreUnreachableError` if the store is emptied while the connection lasts: then all begins anew."""
-        while await self._read_life() == self._life:
+        while not self.lease.is_behind:
+            await self._check_life()
             await self.lease.forgotten.wait()
             self.lease.forgotten = anyio.Event()
-        raise StoreUnreachableError(EMPTIED)
+        raise StoreUnreachableError(OLDER)
+
+    async def _check_life(self) -> None:
+        """Raise `StoreUnreachableError` if the store is not the one that this node knows."""
+        if await self._read_life() != self._life:
+            raise StoreUnreachableError(EMPTIED)
 
     async def _read_life(self) -> bytes:
         return await self.client.shared("life", secrets.token_bytes(16))

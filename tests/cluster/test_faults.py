@@ -110,6 +110,34 @@ async def test_redis_is_emptied(node: Nodes, own_redis: RedisServer) -> None:
         assert [(await back.until("MESSAGE_RECEIVED"))["content"] for _ in range(10)] == list(range(10))
 
 
+async def test_redis_comes_back_older(node: Nodes, own_redis: RedisServer) -> None:
+    """As it was when it last saved: the nodes have it know again what has come, been kept, and gone since then."""
+    first, second = node.pair(store_port=own_redis.port)
+    async with resumer(first) as ann, resumer(second) as bob, client(first) as cat, client(first) as dan:
+        session = await meet(ann, bob)
+        await dan.join("dan")
+        bob.cut()
+        await until(lambda: metrics(second)["sockets registered"] == 0)
+        await tell_kept(ann, session, range(3))
+        with Redis(port=own_redis.port) as redis:
+            saved = sum(map(redis.llen, redis.scan_iter("*mail:bob")))
+            redis.save()
+            await dan.websocket.close()
+            await cat.join("cat")
+            await sees(ann, "dan", is_there=False)
+            await tell_kept(ann, session, range(3, 6))
+            await anyio.to_thread.run_sync(own_redis.restart)
+            await until(lambda: sum(map(redis.llen, redis.scan_iter("*mail:bob"))) == saved + 3)
+        await until(lambda: all(each.get("/health/ready").status_code == 200 for each in (first, second)))
+        async with client(second) as eve, resumer(first) as back:
+            await eve.join("eve")
+            assert (await modes(eve)).keys() == {"ann", "bob", "cat"}
+            second.process.kill()
+            assert (await back.back(bob))["recovered"]
+            assert [(await back.until("MESSAGE_RECEIVED"))["content"] for _ in range(6)] == list(range(6))
+            assert await cat.is_heard()
+
+
 async def tell_kept(who: Client, session: str, contents: Iterable[int]) -> None:
     """Send messages to somebody who is away, and see that they are kept."""
     for content in contents:

@@ -159,7 +159,7 @@ class Store:
         for each in self.homes, self.holders, self.peers, self.kept:
             each.clear()
 
-    def restore(self, node: str, version: int, _placed: int, fenced: int, *fields: Any) -> list[int]:
+    def restore(self, node: str, version: int, _placed: int, fenced: int, _is_older: int, *fields: Any) -> list[int]:
         """See `scripts.RESTORE`."""
         if self.version < version:
             self.version = version + APART

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from schemas.peers import Profile
-from stores.base import Holder, Peer, User
+from stores.base import Holder, Peer, StoreUnreachableError, User
 from stores.bus import Home, Watcher
 from stores.redis.stores import RedisStores
 from tests.support.client import until
@@ -87,6 +87,66 @@ async def test_emptied_over_a_connection_that_lasts(own: RedisServer) -> None:
             await node.lease.renew()
         assert [times(node) for node in nodes] == [1, 1]
         assert one.bus.home(ANN) is not None
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_older(own: RedisServer, is_connected: bool) -> None:
+    """A store that is as it was some time ago is filled anew, once, and what has gone since then is gone."""
+    cat = User("cat")
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(running(own.url, name)) for name in ("one", "two")]
+        one, two = nodes
+        for node in nodes:
+            node.bus.watcher = Listener()
+        for user in (ANN, BOB):
+            await one.peers.put(Peer(user, Profile("x", "guest", "vim"), "online", b"a", None))
+        redis = one.client.redis
+        older = {key: await redis.dump(key) or b"" async for key in redis.scan_iter()}
+        await one.peers.remove(ANN)
+        await two.peers.claim(cat, Holder("two", 1))
+        await two.peers.put(Peer(cat, Profile("x", "guest", "vim"), "online", b"a", None))
+        await until(lambda: one.directory.peer(cat) is not None)
+        await redis.flushall()
+        for key, value in older.items():
+            await redis.restore(key, 0, value)
+        if is_connected:
+            for node in nodes:
+                await node.lease.renew()
+        else:
+            await redis.client_kill_filter(_type="pubsub")
+        await until(lambda: all(times(node) and node.replica.is_right for node in nodes))
+        async with running(own.url, "new") as new:
+            for node in (*nodes, new):
+                peers = {peer.user for org in (None, "acme") for peer in node.directory.peers(org)}
+                assert peers == {BOB, cat}
+                assert node.bus.home(cat) == two.bus.home(cat)
+        assert await two.peers.claim(cat, Holder("two", 2)) == Holder("two", 1)
+        assert [times(node) for node in nodes] == [1, 1]
+
+
+async def test_only_what_is_kept_is_older(own: RedisServer) -> None:
+    """A node whose lease is as it was some time ago writes what it keeps anew, though no record has changed since."""
+    async with running(own.url, "one") as one:
+        one.bus.watcher = Listener()
+        await one.peers.put(Peer(ANN, Profile("x", "guest", "vim"), "online", b"a", None))
+        older = await one.client.redis.dump(one.client.space.nodes) or b""
+        await one.lease.renew()
+        assert times(one) == 0
+        await one.client.redis.restore(one.client.space.nodes, 0, older, replace=True)
+        await one.lease.renew()
+        await until(lambda: times(one) == 1 and one.replica.is_right)
+        await one.lease.renew()
+        assert one.directory.peer(ANN) is not None
+        assert not one.lease.forgotten.is_set()
+
+
+async def test_changes_are_lost_while_the_connection_lasts(own: RedisServer) -> None:
+    """A node that looks back finds that, too."""
+    async with running(own.url, "one") as one:
+        await one.peers.put(Peer(ANN, Profile("x", "guest", "vim"), "online", b"a", None))
+        await one.client.redis.decr(f"{one.client.space.org(None)}version")
+        with pytest.raises(StoreUnreachableError, match="lost what it had told"):
+            await one.replica.look_back(0)
 
 
 async def test_a_lease_that_others_have_cleared_away(own: RedisServer) -> None:
