@@ -121,7 +121,7 @@ async def test_redis_comes_back_older(node: Nodes, own_redis: RedisServer) -> No
         await tell_kept(ann, session, range(3))
         with Redis(port=own_redis.port) as redis:
             saved = sum(map(redis.llen, redis.scan_iter("*mail:bob")))
-            redis.save()
+            own_redis.save()
             await dan.websocket.close()
             await cat.join("cat")
             await sees(ann, "dan", is_there=False)

@@ -66,6 +66,13 @@ class Faults:
         """Restart Redis, which loses all it had."""
         await anyio.to_thread.run_sync(self._store.restart)
 
+    async def revert_store(self) -> None:
+        """Restart Redis, which comes back as it was a while ago."""
+        await anyio.to_thread.run_sync(self._store.save)
+        await anyio.sleep(random.uniform(0.2, self._lease))
+        await anyio.to_thread.run_sync(self._store.restart)
+        self._store.forget()
+
     async def freeze_store(self) -> None:
         """Have Redis answer nobody."""
         with self._store.frozen():
@@ -85,7 +92,7 @@ class Faults:
     @property
     def of_store(self) -> list[Callable[[], Awaitable[None]]]:
         """What happens to Redis."""
-        return [self.empty_store, self.freeze_store, self.lose_store]
+        return [self.empty_store, self.revert_store, self.freeze_store, self.lose_store]
 
     def _next(self) -> int:
         self._turn += 1

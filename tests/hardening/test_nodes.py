@@ -104,11 +104,11 @@ async def test_rolling_restarts(trial: Trial) -> None:
 
 @pytest.mark.long
 async def test_store(trial: Trial) -> None:
-    """Redis comes back empty, stands still or is away: the sockets stay, and all heals by itself."""
-    count = max(3, trial.scale(30))
+    """Redis comes back empty or older, stands still or is away: the sockets stay, and all heals by itself."""
+    count = max(4, trial.scale(32))
     longest = LONG if trial.is_full else None
     async with (
-        trial.running("Redis restarted empty, frozen, or away", count, longest),
+        trial.running("Redis restarted empty or older, frozen, or away", count, longest),
         neighbours(trial) as talk,
         anyio.create_task_group() as tasks,
     ):
@@ -155,7 +155,7 @@ async def test_chaos(trial: Trial) -> None:
     dice, count = random.Random(seed), trial.scale(50)
     async with trial.running(f"any of these, chosen by seed {seed}", count):
         faults = trial.faults
-        emptying = {faults.empty_store, faults.lose_store}
+        emptying = {faults.empty_store, faults.revert_store, faults.lose_store}
         last = None
         for _ in range(count):
             fault = dice.choice([*faults.of_nodes, *faults.of_store])

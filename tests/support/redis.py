@@ -65,6 +65,15 @@ class RedisServer:
         self.kill()
         self.start()
 
+    def save(self) -> None:
+        """Have it come back as it is now, whatever it was told to keep, until it is told to forget that."""
+        with Redis(port=self.port) as redis:
+            redis.save()
+
+    def forget(self) -> None:
+        """Have it come back with nothing of what it had when it was told to save."""
+        (self._folder / "dump.rdb").unlink()
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Have it answer nobody for a while."""
