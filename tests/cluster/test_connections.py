@@ -76,7 +76,7 @@ def see_it_refused(keys: Keys, folder: Path, url: str, why: str) -> None:
         logged = server.log.read_text()
     assert told.startswith("wrong")
     for text in (told, reason):
-        assert why in text
+        assert why.lower() in text.lower()
         assert "\n" not in text
     assert not any(said in text for said in (SECRET, QUOTED) for text in (told, reason, logged))
 
@@ -133,7 +133,7 @@ def test_too_few_rights(keys: Keys, folder: Path) -> None:
     port = free_port()
     with redis_server(port, folder, [*NOTHING_KEPT, f"user peersync on >{SECRET} ~other:* &other:* +@all"]):
         url = f"redis://peersync:{QUOTED}@127.0.0.1:{port}/0"
-        see_it_refused(keys, folder, url, "this user has no permissions")
+        see_it_refused(keys, folder, url, "no permissions")
 
 
 async def test_sentinels(node: Nodes, guarded: Guarded) -> None:

