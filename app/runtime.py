@@ -199,6 +199,7 @@ class Runtime:
         self.follow_store()
         if self.cluster is not None:
             self.cluster.relay.tick()
+            self.cluster.ledger.tick()
         self.gateway.sweep()
         self.lobby.sweep()
         self.failures.forget()

@@ -68,7 +68,7 @@ class Handover:
             endpoint.close(CloseCode.RESTART, "This node was cut off; connect again")
         if box is not None and not box.is_numbered:
             for frame in frames:
-                self._relay.send(self._relay.message(user, frame))
+                self._relay.send(self._relay.message(user, frame, mark=mark_in(frame)))
         self._relay.catch_up(user)
 
     def is_here(self, user: User) -> bool:

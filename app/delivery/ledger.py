@@ -14,6 +14,8 @@ from handlers.ports import Receipt
 from stores.base import User
 from stores.bus import Box, Bus, Home, Mark, Place
 
+AGAIN_SECONDS = 1.0
+
 
 class Entry(Struct, eq=False, gc=False):
     """An event that is written down: its payload, its number and what goes with it. Told what came of it by a call.
@@ -71,6 +73,7 @@ class Ledger:
         self._relay = relay
         self._refused: dict[User, list[Entry]] = {}
         self._contested: Counter[User] = Counter()
+        self._again_at = 0.0
 
     async def load(self, user: User) -> Box:
         """Return what is written for a user."""
@@ -200,6 +203,18 @@ class Ledger:
         for entry in self._refused.pop(user, ()):
             if not entry.is_void:
                 self._pass_on(entry)
+
+    def tick(self) -> None:
+        """Now and then write anew what was refused for want of what came before it, which the store has lost."""
+        if self._relay.now < self._again_at:
+            return
+        self._again_at = self._relay.now + AGAIN_SECONDS
+        for user, entries in list(self._refused.items()):
+            home = self._bus.home(user)
+            is_here = home is not None and home.node == self._bus.node and user not in self._contested
+            if is_here and all(entry.home == home and not entry.box.is_gone for entry in entries):
+                del self._refused[user]
+                self.rewrite(entries[0].box)
 
     def _let_go(self, user: User) -> None:
         """Wait no more for what was refused to be written: its user starts over."""

@@ -309,6 +309,7 @@ class Presence:
             watchers.discard(user)
             if not watchers:
                 del self._watchers[peer]
+        peers = tuple(dict.fromkeys(peers))
         if peers:
             self._watched[user] = peers
         for peer in peers:

@@ -62,6 +62,11 @@ class Relay:
         held = sum(len(each.again) + len(each.later) for each in self.held.values())
         return held + sum(len(channel.open) for channel in self._channels.values())
 
+    @property
+    def now(self) -> float:
+        """When it was last told that time passes."""
+        return self._now
+
     def elsewhere(self, user: User) -> str | None:
         """Return the other node that is the user's home; None if this one is, or none."""
         home = self.bus.home(user)

@@ -8,7 +8,7 @@ from anyio.lowlevel import checkpoint
 from stores.base import StoreUnreachableError
 from stores.redis import scripts
 from stores.redis.client import Argument, Client
-from stores.redis.replica import Replica
+from stores.redis.replica import OLDER, Replica
 from stores.redis.rows import json
 
 AT_ONCE = 1000
@@ -70,7 +70,10 @@ class Changer:
     async def _make_some(self, org: str | None, changes: list[tuple[str, tuple[Argument, ...]]]) -> list[list[Any]]:
         heads = json([(name, len(arguments)) for name, arguments in changes])
         arguments = [argument for _, some in changes for argument in some]
-        version, made = await self._client.change(scripts.CHANGE, org, heads, *arguments)
+        known = self._replica.version(org)
+        version, made = await self._client.change(scripts.CHANGE, org, known, heads, *arguments)
+        if made is None:
+            raise StoreUnreachableError(OLDER)
         await self._replica.reached(org, version, self._patience)
         answers: list[list[Any]] = made
         return answers

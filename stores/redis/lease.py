@@ -19,8 +19,8 @@ class Lease:
     """Renewed `RENEWALS` times within its `seconds`.
 
     Only a node that kept its own lease all through such a time takes others for gone: after the store was away all of
-    them have to come back first. It is `forgotten` when the store does not know it any more, or, as that `is_behind`,
-    only as it was some time ago.
+    them have to come back first. As it was renewed last, the store had it before if it `is_known`, and had an earlier
+    one if it `is_behind`. It is `forgotten` when the store has lost it, or a later one.
     """
 
     def __init__(self, client: Client, replica: Replica, bus: RedisBus, seconds: float) -> None:
@@ -34,7 +34,7 @@ class Lease:
         self._gone: set[str] = set()
         self.nodes: frozenset[str] = frozenset()
         self.forgotten = anyio.Event()
-        self.is_behind = False
+        self.is_known = self.is_behind = False
         self._until = 0.0
 
     async def run(self) -> None:
@@ -54,6 +54,7 @@ class Lease:
         now, known, nodes = await client.run(scripts.RENEW, client.space.nodes, client.node, self._seconds)
         renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
         self._compare(float(now), asked_at, self._renewed_at)
+        self.is_known = known is not None
         is_behind = known is not None and float(known) < self._until
         self._until = float(now) + self._seconds - CLOSE
         if is_behind or (known is None and client.node in self.nodes):
@@ -63,7 +64,8 @@ class Lease:
         self._bus.standing.nodes, self._bus.standing.has_lease = len(nodes), True
         self._bus.ask_again(self.nodes)
         is_new_here = known is None  # to a store that was emptied, too, which the others may not have come back to yet
-        if is_new_here or self._steady_since is None or self._renewed_at - renewed_at > self._seconds:
+        is_steady = not (is_new_here or is_behind)
+        if not is_steady or self._steady_since is None or self._renewed_at - renewed_at > self._seconds:
             self._steady_since = self._renewed_at
         elif self._renewed_at - self._steady_since >= self._seconds:
             self._report_gone()

@@ -65,6 +65,11 @@ class Replica:
         """The nodes that are somebody's home."""
         return {home.node for _, home in self.homes()}
 
+    def version(self, org: str | None) -> int:
+        """Return how far an org has come here."""
+        known = self._orgs.get(org)
+        return 0 if known is None else known.version
+
     def home(self, user: User) -> Home | None:
         """Return the user's home; None if it has none."""
         org = self._orgs.get(user.org)
@@ -152,11 +157,14 @@ class Replica:
         """Read an org anew, and tell the watcher of what is not as it was.
 
         It stays in doubt if one of the changes meanwhile was not told.
+        Raises `StoreUnreachableError` if the store has lost some.
         """
         self.standing.reads += 1
         self._reading = reading = Reading(org)
         try:
             since, until = await self._read(reading)
+            if until < self._orgs[org].version:
+                raise StoreUnreachableError(OLDER)
             if await reading.settle(since, until, self._client.patience):
                 self._replace(reading)
                 self._doubtful.discard(org)

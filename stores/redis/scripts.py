@@ -169,8 +169,10 @@ function make.swap_session(id, before, after)
   end
   return {1}
 end
-local at, answers = 5, {}
-for place, change in ipairs(cjson.decode(ARGV[4])) do
+local since = version() - tonumber(ARGV[4])
+if since < 0 or since >= 1000000 then return {version(), false} end
+local at, answers = 6, {}
+for place, change in ipairs(cjson.decode(ARGV[5])) do
   local name, count = change[1], change[2]
   answers[place] = make[name](unpack(ARGV, at, at + count - 1))
   at = at + count
@@ -181,7 +183,9 @@ return {version(), answers}
 )
 """Changes of an org's records, one after the other; answers the org's version after them, and what each answers.
 
-`ARGV[4]` is a list in JSON of their names and of how many arguments each has; the arguments follow.
+`ARGV[4]` is which version the node knows: nothing is changed in a store that has lost it, or that others have filled
+again since, until the node has done so, too. `ARGV[5]` is a list in JSON
+of their names and of how many arguments each has; the arguments follow.
 Each may arrive twice, as its answer may be lost: a node that is the home by what it asks for has adopted, or claimed
 back, already.
 

@@ -88,8 +88,8 @@ class RedisStores:
             started()
 
         self._why_not_current = READING
-        salt = await self._compare_lives()
         await self.lease.renew()
+        salt = await self._compare_lives()
         self.bus.salt = salt
         tasks.start_soon(self._notice_emptying)
         tasks.start_soon(self.replica.look_back, self._look_back_seconds)
@@ -108,8 +108,8 @@ class RedisStores:
             await anyio.sleep(NEWCOMER_SECONDS)
         salt = await self.client.shared("salt", self.bus.salt or secrets.token_bytes(32))
         life = await self._read_life()
-        if life == self._life and (self.lease.is_behind or await self.replica.is_ahead()):
-            self._is_older = True
+        self._is_older |= self.lease.is_behind or (self.lease.is_known and await self.replica.is_ahead())
+        if self._is_older and life == self._life:
             life = await self.client.exchange("life", life, secrets.token_bytes(16))
         if self._life not in (b"", life):
             await self.replica.restore(is_older=self._is_older)

@@ -633,6 +633,27 @@ def test_adopted_twice(is_read: bool) -> None:
     assert all(map(is_acknowledged, receipts))
 
 
+def test_written_anew_where_the_store_lost_it() -> None:
+    """What is refused since the store has lost what came before it is written with that, a little later."""
+    scene = Scene("a", "b")
+    a, b = scene.nodes
+    scene.enter(a)
+    scene.say(a, 1)
+    scene.settle()
+    scene.store.kept.clear()
+    receipt = scene.say(b, 2)
+    scene.settle()
+    assert not is_acknowledged(receipt)
+    for _ in range(2):
+        scene.now += 1
+        a.relay.tick()
+        a.ledger.tick()
+        scene.settle()
+    assert is_acknowledged(receipt)
+    assert scene.read() == [1, 2]
+    assert len(scene.store.kept[ANN.id].mail) == 2
+
+
 def test_refused_for_one_who_starts_over() -> None:
     """What was on its way to the store as its user started over is not waited for."""
     scene = Scene("a")

@@ -74,6 +74,16 @@ async def test_many(stores: RedisStores) -> None:
     assert [home.fence for home in adopted] == list(range(MANY + 1, MANY + 1 + len(adopted)))
 
 
+@pytest.mark.parametrize("version", ["0", "2000000"])
+async def test_a_store_that_is_not_as_it_was(stores: RedisStores, version: str) -> None:
+    """Nothing is changed where changes were lost, or where others have filled the store again since."""
+    await stores.peers.claim(User("ann"), Holder("node", 1))
+    await stores.client.redis.set(f"{stores.client.space.org(None)}version", version)
+    with pytest.raises(StoreUnreachableError, match="lost what it had told"):
+        await stores.peers.claim(User("bob"), Holder("node", 2))
+    assert await stores.client.redis.hkeys(f"{stores.client.space.org(None)}holders") == [b"ann"]
+
+
 async def test_all_are_told_when_it_fails(redis: RedisServer) -> None:
     """Who wants a change together with others while the store is away is told so, like the first of them."""
     made, refused = RedisStores(redis.namespace(uuid4().hex), "node", patience=0.1), list[int]()

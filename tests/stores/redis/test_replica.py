@@ -16,6 +16,7 @@ from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.stores import running
 
+FAR = 1_000_000
 ANN, BOB = User("ann"), User("bob", "acme")
 
 
@@ -56,6 +57,7 @@ async def test_restoring_is_told(redis: RedisServer) -> None:
             assert new.directory.sizes().peers == 0
             await old.replica.restore()
             await until(lambda: new.directory.sizes().peers == 2)
+            await until(lambda: old.replica.is_right and old.replica.version(None) == new.replica.version(None))
             reads = new.replica.standing.reads
             await new.replica.restore()
             await old.peers.put(Peer(User("cat"), Profile("x", "guest", "vim"), "online", b"a", None))
@@ -64,7 +66,7 @@ async def test_restoring_is_told(redis: RedisServer) -> None:
 
 
 async def test_emptied_over_a_connection_that_lasts(own: RedisServer) -> None:
-    """Each node that finds its lease forgotten fills the store again, once, with what is new since then in it, too."""
+    """Each node that finds its lease forgotten fills the store again, once, and nothing is changed before."""
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(running(own.url, name)) for name in ("one", "two")]
         one, two = nodes
@@ -75,10 +77,13 @@ async def test_emptied_over_a_connection_that_lasts(own: RedisServer) -> None:
             await one.peers.put(Peer(user, Profile("x", "guest", "vim"), "online", b"a", None))
         await until(lambda: two.directory.sizes().peers == 2)
         await one.client.redis.flushall()
-        await two.peers.put(Peer(User("cat"), Profile("x", "guest", "vim"), "online", b"a", None))
+        cat = Peer(User("cat"), Profile("x", "guest", "vim"), "online", b"a", None)
+        with pytest.raises(StoreUnreachableError, match="lost what it had told"):
+            await two.peers.put(cat)
         for node in nodes:
             await node.lease.renew()
             await until(lambda node=node: times(node) == 1 and node.replica.is_right)  # type: ignore[misc]
+        await two.peers.put(cat)
         async with running(own.url, "new") as new:
             for node in (*nodes, new):
                 await until(lambda node=node: node.directory.sizes().peers == 3)  # type: ignore[misc]
@@ -134,6 +139,7 @@ async def test_only_what_is_kept_is_older(own: RedisServer) -> None:
         assert times(one) == 0
         await one.client.redis.restore(one.client.space.nodes, 0, older, replace=True)
         await one.lease.renew()
+        assert one.lease._steady_since == one.lease._renewed_at  # so that it takes no other node for gone
         await until(lambda: times(one) == 1 and one.replica.is_right)
         await one.lease.renew()
         assert one.directory.peer(ANN) is not None
@@ -173,6 +179,7 @@ async def test_numbers_begin_anew(redis: RedisServer) -> None:
         known.version, known.homes[ANN.id] = known.version - 1, Home("late", 1, home.fence - 1)
         await here.client.redis.delete(*[f"{org}{name}" for name in ("version", "fenced", "homes", "holders")])
         await late.replica.restore()
+        await until(lambda: here.replica.version(None) > FAR)
         await here.peers.claim(User("cat"), Holder("here", 2))
         claimed = here.bus.home(User("cat"))
         assert claimed is not None
@@ -193,4 +200,5 @@ async def test_the_later_home_is_restored(redis: RedisServer) -> None:
             await here.client.redis.delete(*keys)
             for node in (late, here) if is_late_first else (here, late):
                 await node.replica.restore()
+            await until(lambda: here.replica.is_right and here.replica.version(None) > FAR)
             assert await here.peers.claim(ANN, Holder("here", 2)) == Holder("here", 1)
