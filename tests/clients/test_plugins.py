@@ -26,7 +26,8 @@ from tests.support.editors import (
 )
 from tests.support.proxy import proxy
 from tests.support.scripted import event, scripted
-from tests.support.server import Server
+from tests.support.server import Server, serving
+from tests.support.tokens import Keys
 
 Kinds = tuple[type[Plugin]]
 
@@ -117,8 +118,14 @@ async def test_large_selection(kinds: Kinds, server: Server, tmp_path: Path) -> 
 
 
 @each_plugin
-async def test_comes_back(kinds: Kinds, server: Server, tmp_path: Path) -> None:
+async def test_comes_back(kinds: Kinds, keys: Keys, tmp_path: Path) -> None:
     """After a lost connection the session goes on, and what was sent meanwhile is shown."""
+    with serving(keys, tmp_path) as server:  # which waits for longer than the editor may, as those others do not
+        await comes_back(kinds, server, tmp_path)
+
+
+async def comes_back(kinds: Kinds, server: Server, tmp_path: Path) -> None:
+    """See it come back to a server that waits for it."""
     async with proxy(server.port) as network:
         url = f"ws://127.0.0.1:{network.port}/ws"
         async with connected(kinds, server, tmp_path, url) as editor, client(server) as peer:
