@@ -6,16 +6,14 @@ from contextlib import suppress
 
 import anyio
 
-from stores.base import Holder, Peer, Request, Session, StoreUnreachableError, User
+from stores.base import Peer, Request, Session, StoreUnreachableError, User
 from stores.bus import Home, Standing, Watcher
 from stores.memory import MemoryDirectory, MemorySent
 from stores.redis import scripts
 from stores.redis.changes import Change, changes_of
 from stores.redis.client import Client
 from stores.redis.reading import HASHES, Reading
-from stores.redis.rows import home_row, json, row
 
-RESTORED_AT_ONCE = 1000
 READ_AT_ONCE = 500
 OLDER = "Redis: it has lost what it had told, and is being filled again"
 
@@ -192,43 +190,9 @@ class Replica:
         self._doubtful.add(org)
         self._in_doubt.set()
 
-    async def restore(self, *, is_older: bool = False) -> None:
-        """Write what is here into an emptied store; what another node has written already stays, but for an older home.
-
-        From one that `is_older` than what is here all else is dropped, unless another node has done so.
-        What was not there yet is told like any change, for a node may just be reading.
-        """
-        for org, known in list(self._orgs.items()):
-            fields = [field for record in self._records(org) for field in record]
-            placed = max(map(self.directory.place, (peer.user for peer in self.directory.peers(org))), default=0)
-            version, fenced = known.version, max((home.fence for home in known.homes.values()), default=0)
-            await self._client.note(org)
-            for at in range(0, max(1, len(fields)), RESTORED_AT_ONCE):
-                some = fields[at : at + RESTORED_AT_ONCE]
-                await self._client.change(scripts.RESTORE, org, version, placed, fenced, int(is_older), *some)
-
-    def _records(self, org: str | None) -> Iterator[tuple[str, str, bytes | int, str, bytes]]:
-        """Return what there is of an org: the hash, the field and the value of each record, and how it is told."""
-        directory, known = self.directory, self._orgs[org]
-        for peer in directory.peers(org):
-            place, written = directory.place(peer.user), row(peer)
-            yield "places", peer.user.id, place, "", b""
-            yield "peers", peer.user.id, written, "peer", b"%d,%b" % (place, written)
-        for name, home in known.homes.items():
-            yield from self._claims(User(name, org), home)
-        for request_id in known.requests:
-            written = row(directory.requests[request_id])
-            yield "requests", request_id, written, "request", written
-        for session_id in known.sessions:
-            written = row(directory.sessions[session_id])
-            yield "sessions", session_id, written, "session", written
-
-    def _claims(self, user: User, home: Home) -> Iterator[tuple[str, str, bytes, str, bytes]]:
-        peer = self.directory.peer(user)
-        about = json(user.id), json(home.node), json(home.socket), json(home.fence)
-        yield "homes", user.id, home_row(home), "home", b",".join(about)
-        if home.socket and (peer is None or peer.lapses_at is None):
-            yield "holders", user.id, row(Holder(home.node, home.socket)), "", home_row(home)
+    def orgs(self) -> list[tuple[str | None, Org]]:
+        """Return all orgs, and what is known of each."""
+        return list(self._orgs.items())
 
     def _advance(self, org: str | None, version: int) -> None:
         known = self._orgs[org]

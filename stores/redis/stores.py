@@ -14,6 +14,7 @@ from stores.redis.changer import Changer
 from stores.redis.client import Client
 from stores.redis.lease import RENEWALS, Lease
 from stores.redis.records import RedisPeers, RedisRequests, RedisRevocations, RedisSessions
+from stores.redis.refill import refill
 from stores.redis.replica import OLDER, Replica
 
 PATIENCE_SECONDS = 2.0
@@ -112,7 +113,7 @@ class RedisStores:
         if self._is_older and life == self._life:
             life = await self.client.exchange("life", life, secrets.token_bytes(16))
         if self._life not in (b"", life):
-            await self.replica.restore(is_older=self._is_older)
+            await refill(self.client, self.replica, life, is_older=self._is_older)
             self.bus.watcher.emptied()
         self._life, self._is_older, self.lease.is_behind = life, False, False
         return salt

@@ -303,6 +303,39 @@ async def test_a_node_is_cut_off(node: Nodes, own_redis: RedisServer) -> None:
         assert (ann.starts, bob.starts, ann.over, bob.over) == (1, 1, [], [])
 
 
+@pytest.mark.parametrize("is_late_first", [False, True], ids=["last", "first"])
+async def test_who_left_while_a_node_was_cut_off(node: Nodes, own_redis: RedisServer, is_late_first: bool) -> None:
+    """Redis comes back empty: whoever fills it first, who had left by then has left, and is not brought back."""
+    async with proxy(own_redis.port) as wire, proxy(own_redis.port) as late_wire:
+        ports = [{"store_port": each.port} for each in (wire, late_wire)]
+        start = partial(node.several, *ports, node_lease_seconds=10 * LEASE)
+        first, late = await anyio.to_thread.run_sync(start)
+        async with client(first) as ann, client(late) as bob, client(first) as cat:
+            for who, name in (ann, "ann"), (bob, "bob"), (cat, "cat"):
+                await who.join(name)
+            await sees(bob, "cat")
+            await late_wire.cut()
+            await cat.websocket.close()
+            await sees(ann, "cat", is_there=False)
+            await wire.cut()
+            await anyio.to_thread.run_sync(own_redis.restart)
+            order = [(wire, first), (late_wire, late)]
+            for each, server in reversed(order) if is_late_first else order:
+                each.mend()
+                await is_ready(server)
+            for who, other in (ann, "bob"), (bob, "ann"):
+                await sees(who, other)
+                await sees(who, "cat", is_there=False)
+                assert (await modes(who)).keys() == {other}
+
+
+async def is_ready(server: Server) -> None:
+    """Wait until a node is, while what passes between it and Redis goes on."""
+    probe = partial(anyio.to_thread.run_sync, server.get, "/health/ready")
+    while (await probe()).status_code != 200:  # noqa: ASYNC110 - another process
+        await anyio.sleep(PAUSE)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_an_adoption_is_not_answered(node: Nodes, redis: RedisServer, times: int) -> None:
     """Who is adopted is given up in time, also if the answer to that was lost, and that to asking again."""

@@ -36,6 +36,7 @@ from stores.redis.client import Argument, Client, Wire
 from stores.redis.pipe import _call_all
 from stores.redis.reading import Reading
 from stores.redis.records import RedisPeers
+from stores.redis.refill import refill
 from stores.redis.replica import Replica
 from stores.redis.rows import home_of, home_row, peer_of
 from stores.redis.rows import json as encoded
@@ -87,6 +88,14 @@ class Kept(Struct):
         self.tokens, self.bases, self.opened = tokens.encode(), bases.encode(), opened
 
 
+class Filled:
+    """Who filled the store in this life, by the versions up to which they knew, and what they wrote."""
+
+    def __init__(self, life: bytes, least: int, below: int) -> None:
+        self.life, self.least, self.below, self.most = life, least, below, -1
+        self.written: dict[tuple[str, str], tuple[int, Any]] = {}
+
+
 class Store:
     """What Redis has of the users without an org; `execute` and `change` do what its scripts do."""
 
@@ -97,6 +106,8 @@ class Store:
         self.peers: dict[str, bytes] = {}
         self.kept: dict[str, Kept] = {}
         self.told: dict[str, deque[tuple[str, bytes]]] = {}
+        self.lives = 0
+        self.filled = Filled(b"", 0, 0)
 
     def execute(self, command: list[Argument]) -> object:
         """Do a command of a node's pipe."""
@@ -158,28 +169,59 @@ class Store:
         """Lose everything but the count of what changed, for nobody waits in vain here."""
         for each in self.homes, self.holders, self.peers, self.kept:
             each.clear()
+        self.lives += 1
 
-    def restore(self, node: str, version: int, _placed: int, fenced: int, _is_older: int, *fields: Any) -> list[int]:
-        """See `scripts.RESTORE`."""
-        if self.version < version:
-            self.version = version + APART
-        if self.fence < fenced:
-            self.fence = fenced + APART
-        kept: dict[str, dict[str, Any]] = {"holders": self.holders, "peers": self.peers, "homes": self.homes}
-        for name, field, value, kind, about in zip(*(fields[at::5] for at in range(5)), strict=True):
-            if name in kept and self._is_missing(kept[name], name, field, value, about):
-                kept[name][field] = home_of(value) if name == "homes" else value
-                if name == "homes":
-                    self.holders.pop(field, None)
-                if kind:
-                    self._tell(kind, node, about)
+    def refill(self, node: str, life: bytes, _older: int, is_last: int, version: int, *rest: Any) -> list[int]:
+        """See `scripts.REFILL`."""
+        _placed, _fenced, *fields = rest
+        if self.filled.life != life:
+            self.filled = Filled(life, version, version + APART)
+        filled = self.filled
+        is_ahead = filled.most < version < filled.below
+        filled.least = min(filled.least, version) if is_ahead else filled.least
+        for name, field, value, kind, about, is_own in zip(*(fields[at::6] for at in range(6)), strict=True):
+            if name not in ("holders", "peers", "homes") or not (is_ahead or is_own):
+                continue
+            record = home_of(value) if name == "homes" else value
+            if self._fill(version, name, field, record, about) and kind:
+                self._tell(kind, node, about)
+            if is_ahead:
+                filled.written[name, field] = version, record
+        if is_ahead and is_last:
+            filled.most = version
+            self._drop_outdated(node, version)
         return [self.version]
 
-    def _is_missing(self, known: dict[str, Any], name: str, field: str, value: bytes, about: bytes) -> bool:
+    def _fill(self, version: int, name: str, field: str, value: Any, about: bytes) -> bool:
+        known: dict[str, Any] = getattr(self, name)
+        is_missing = self._is_missing(known, name, field, value, about)
+        if known.get(field) == value or not (is_missing or self._is_outdated(version, name, field)):
+            return False
+        if name == "homes":
+            self.holders.pop(field, None)
+        known[field] = value
+        return True
+
+    def _is_missing(self, known: dict[str, Any], name: str, field: str, value: Any, about: bytes) -> bool:
         if name == "homes" and field in known:
-            return home_of(value).fence > self.homes[field].fence
+            return bool(value.fence > known[field].fence)
         is_at_home = name != "holders" or (field in self.homes and home_row(self.homes[field]) == about)
         return field not in known and is_at_home
+
+    def _is_outdated(self, version: int, name: str, field: str) -> bool:
+        found = getattr(self, name).get(field)
+        by, value = self.filled.written.get((name, field), (version, None))
+        is_as_written = found is not None and by < version and found == value
+        return is_as_written and (
+            name != "peers" or field not in self.homes or self._is_outdated(version, "homes", field)
+        )
+
+    def _drop_outdated(self, node: str, version: int) -> None:
+        for name, field in sorted(self.filled.written, reverse=True) if self.filled.least < version else ():
+            if self._is_outdated(version, name, field):
+                del getattr(self, name)[field]
+                if name != "holders":
+                    self._tell("gone" if name == "peers" else "left", node, encoded(field))
 
     def _claim(self, node: str, user: str, holder: bytes, socket: int) -> list[Any]:
         before = self.holders.get(user)
@@ -303,7 +345,7 @@ class Line:
         pass
 
     async def change(self, _script: str, _org: None, *about: Any) -> None:
-        await self._ask(partial(self._store.restore, self.node, *about))
+        await self._ask(partial(self._store.refill, self.node, *about))
 
 
 class Answers:
@@ -435,7 +477,7 @@ class Node:
     async def come_back(self, store: Store, *, is_empty: bool) -> None:
         """Do what a node does as it comes back to the store, which may have lost everything; what was told is lost."""
         if is_empty:
-            await self.replica.restore()
+            await refill(cast("Client", self.line), self.replica, b"%d" % store.lives)
             self.bus.watcher.emptied()
         told = [(kind, data) for kind, data in self.told if kind == "parcels"]
         self.told.clear()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from schemas.peers import Profile
 from stores.base import Holder, Peer, Request, Session, User
 from stores.bus import Home, Watcher
-from stores.redis import replica
+from stores.redis import refill, replica
 from stores.redis.changes import Change, changes_of
 from stores.redis.reading import Reading
 from stores.redis.rows import home_row, json, row
@@ -255,7 +255,7 @@ async def test_parcels_wait(redis: RedisServer) -> None:
 
 async def test_reading_what_is_being_restored(paged: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that starts while another fills an emptied store again comes to know all of it."""
-    monkeypatch.setattr(replica, "RESTORED_AT_ONCE", 5)
+    monkeypatch.setattr(refill, "WRITTEN_AT_ONCE", 1)
     url = paged.namespace(uuid4().hex)
     async with running(url, "old") as old:
         dice = random.Random(1)

@@ -3,20 +3,18 @@
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from schemas.peers import Profile
 from stores.base import Holder, Peer, StoreUnreachableError, User
-from stores.bus import Home, Watcher
+from stores.bus import Watcher
 from stores.redis.stores import RedisStores
 from tests.support.client import until
 from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.stores import running
 
-FAR = 1_000_000
 ANN, BOB = User("ann"), User("bob", "acme")
 
 
@@ -43,26 +41,6 @@ def times(node: RedisStores) -> int:
     listener = node.bus.watcher
     assert isinstance(listener, Listener)
     return listener.times
-
-
-async def test_restoring_is_told(redis: RedisServer) -> None:
-    """A node that read the store while it was empty, or half full, gets what others restore, without another change."""
-    url = redis.namespace(uuid4().hex)
-    async with running(url, "old") as old:
-        for user in (ANN, BOB):
-            await old.peers.put(Peer(user, Profile("x", "guest", "vim"), "online", b"a", None))
-        keys = [key async for key in old.client.redis.scan_iter(f"{old.client.space.name}:*")]
-        await old.client.redis.delete(*keys)
-        async with running(url, "new") as new:
-            assert new.directory.sizes().peers == 0
-            await old.replica.restore()
-            await until(lambda: new.directory.sizes().peers == 2)
-            await until(lambda: old.replica.is_right and old.replica.version(None) == new.replica.version(None))
-            reads = new.replica.standing.reads
-            await new.replica.restore()
-            await old.peers.put(Peer(User("cat"), Profile("x", "guest", "vim"), "online", b"a", None))
-            await until(lambda: new.directory.sizes().peers == 3)
-            assert new.replica.standing.reads == reads
 
 
 async def test_emptied_over_a_connection_that_lasts(own: RedisServer) -> None:
@@ -165,40 +143,3 @@ async def test_a_lease_that_others_have_cleared_away(own: RedisServer) -> None:
         assert one.replica.is_right
         await one.peers.put(Peer(ANN, Profile("x", "guest", "vim"), "online", b"a", None))
         assert times(one) == 0
-
-
-async def test_numbers_begin_anew(redis: RedisServer) -> None:
-    """In a store that is filled by a node that has missed something, no change and no home has a number once more."""
-    url = redis.namespace(uuid4().hex)
-    async with running(url, "late") as late, running(url, "here") as here:
-        await here.peers.claim(ANN, Holder("here", 1))
-        home = here.bus.home(ANN)
-        assert home is not None
-        await until(lambda: late.bus.home(ANN) == home)
-        known, org = late.replica._orgs[None], here.client.space.org(None)
-        known.version, known.homes[ANN.id] = known.version - 1, Home("late", 1, home.fence - 1)
-        await here.client.redis.delete(*[f"{org}{name}" for name in ("version", "fenced", "homes", "holders")])
-        await late.replica.restore()
-        await until(lambda: here.replica.version(None) > FAR)
-        await here.peers.claim(User("cat"), Holder("here", 2))
-        claimed = here.bus.home(User("cat"))
-        assert claimed is not None
-        assert claimed.fence > home.fence
-
-
-async def test_the_later_home_is_restored(redis: RedisServer) -> None:
-    """Whichever node is first to fill an emptied store: one that was cut off may know of an earlier home only."""
-    for is_late_first in (True, False):
-        url = redis.namespace(uuid4().hex)
-        async with running(url, "late") as late, running(url, "here") as here:
-            await here.peers.claim(ANN, Holder("here", 1))
-            home = here.bus.home(ANN)
-            assert home is not None
-            await until(lambda: late.bus.home(ANN) == home)  # noqa: B023 - it is over before the next turn
-            late.replica._orgs[None].homes[ANN.id] = Home("late", 5, home.fence - 1)
-            keys = [key async for key in here.client.redis.scan_iter(f"{here.client.space.name}:*")]
-            await here.client.redis.delete(*keys)
-            for node in (late, here) if is_late_first else (here, late):
-                await node.replica.restore()
-            await until(lambda: here.replica.is_right and here.replica.version(None) > FAR)
-            assert await here.peers.claim(ANN, Holder("here", 2)) == Holder("here", 1)
