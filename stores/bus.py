@@ -40,10 +40,15 @@ class Watcher:
     def gone(self, node: str) -> None:
         """Take note that a node is gone."""
 
+    def has_socket(self, number: int) -> bool:  # noqa: ARG002
+        """Whether this socket of this node is open."""
+        return True
+
     def orphaned(self, user: User, home: Home) -> None:
         """Take note of a user whose home is a node that is gone; until it is adopted, this is called again.
 
         So it is then, as long as no socket of the user claims it: the answer to the adoption may have been lost.
+        And so it is with who is there by a socket that this node has not: a store that lost something may have it.
         """
 
     def emptied(self) -> None:

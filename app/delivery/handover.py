@@ -75,6 +75,10 @@ class Handover:
         """See `House`."""
         return user in self._presence.links
 
+    def has_socket(self, number: int) -> bool:
+        """See `House`."""
+        return number in self._endpoints
+
     def is_held(self, user: User) -> bool:
         """See `House`."""
         box = self._mail.boxes.get(user)

@@ -46,6 +46,10 @@ class House(Protocol):
         """Whether the user is registered over a socket of this node."""
         ...
 
+    def has_socket(self, number: int) -> bool:
+        """Whether this socket of this node is open."""
+        ...
+
     def is_held(self, user: User) -> bool:
         """Whether what comes for the user waits, since it is not known yet what another node kept."""
         ...
@@ -154,6 +158,10 @@ class Nodes(Watcher):
         """See `Watcher`."""
         self._inboxes.pop(node, None)
         self._relay.gone(node)
+
+    def has_socket(self, number: int) -> bool:
+        """See `Watcher`."""
+        return self._house.has_socket(number)
 
     def orphaned(self, user: User, home: Home) -> None:
         """See `Watcher`."""

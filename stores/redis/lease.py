@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import anyio
 
-from stores.base import StoreUnreachableError
+from stores.base import StoreUnreachableError, User
+from stores.bus import Home
 from stores.redis import scripts
 from stores.redis.bus import RedisBus
 from stores.redis.client import Client
@@ -32,6 +33,7 @@ class Lease:
         self._renewed_at = 0.0
         self._monotonic: Callable[[], float] = time.monotonic
         self._gone: set[str] = set()
+        self._left: set[tuple[User, Home]] = set()
         self.nodes: frozenset[str] = frozenset()
         self.forgotten = anyio.Event()
         self.is_known = self.is_behind = False
@@ -82,17 +84,33 @@ class Lease:
         await self._client.run(scripts.LEAVE, self._client.space.nodes, self._client.node)
 
     def _report_gone(self) -> None:
-        """Report nodes that are gone, each once, and whose users they were, as long as no socket gives these a home."""
+        """Report nodes that are gone, each once, and whose users they were, as long as no socket gives these a home.
+
+        So it goes with who is there by a socket that this node has not, if that was so the last time, too.
+        """
         gone = self._replica.nodes - self.nodes
         self._gone -= self.nodes
         for node in (gone | self._bus.partners) - self.nodes - self._gone:
             self._gone.add(node)
             self._bus.lose(node)
             self._bus.watcher.gone(node)
-        orphans = [
-            (user, home)
-            for user, home in self._replica.homes()
-            if home.node in gone or (home.node == self._client.node and not home.socket)
-        ]
-        for user, home in orphans:
+        for user, home in self._orphans(gone):
             self._bus.watcher.orphaned(user, home)
+
+    def _orphans(self, gone: set[str]) -> list[tuple[User, Home]]:
+        orphans, left = [], set()
+        for user, home in self._replica.homes():
+            is_own = home.node == self._client.node
+            if is_own and home.socket and self._is_left(user, home):
+                left.add((user, home))
+            elif home.node in gone or (is_own and not home.socket):
+                orphans.append((user, home))
+        orphans += left & self._left
+        self._left = left
+        return orphans
+
+    def _is_left(self, user: User, home: Home) -> bool:
+        """Whether a user is there by a socket that is not; for a moment that is so whenever one closes."""
+        peer = self._replica.directory.peer(user)
+        is_there = peer is not None and peer.lapses_at is None
+        return is_there and not self._bus.watcher.has_socket(home.socket)

@@ -43,10 +43,13 @@ class Nodes:
         """Start two."""
         return self.several({}, {}, **settings)
 
+    def url(self, port: object = None) -> str:
+        """Return what their `STORE_URL` is."""
+        return f"redis://127.0.0.1:{port or self._redis.port}/0?namespace={self._namespace}"
+
     def _start(self, settings: Mapping[str, object]) -> Server:
         others = dict(settings)
-        port = others.pop("store_port", self._redis.port)
-        url = f"redis://127.0.0.1:{port}/0?namespace={self._namespace}"
+        url = self.url(others.pop("store_port", None))
         chosen = {"store_url": url, "node_lease_seconds": LEASE, "drain_seconds": DRAIN_SECONDS, **others}
         server = self._running.enter_context(started(self._keys, self._folder, chosen, is_covered=True))
         self.started.append(server)

@@ -13,6 +13,8 @@ from redis import Redis
 from websockets.exceptions import InvalidStatus
 
 from app.cli.server import SHUTDOWN_SECONDS
+from schemas.peers import Profile
+from stores.base import Holder, Peer, User
 from stores.redis.stores import PATIENCE_SECONDS
 from tests.cluster.conftest import DRAIN_SECONDS, LEASE, Nodes
 from tests.cluster.talker import Talker, talking
@@ -23,6 +25,7 @@ from tests.support.client import Client, client, pair, until
 from tests.support.proxy import proxy
 from tests.support.redis import RedisServer
 from tests.support.server import Server
+from tests.support.stores import running
 
 COUNT = 60
 PAUSE = 0.02
@@ -334,6 +337,23 @@ async def is_ready(server: Server) -> None:
     probe = partial(anyio.to_thread.run_sync, server.get, "/health/ready")
     while (await probe()).status_code != 200:  # noqa: ASYNC110 - another process
         await anyio.sleep(PAUSE)
+
+
+async def test_who_is_there_without_a_socket(node: Nodes) -> None:
+    """However a user came to be there by a socket that its node has not: it is given up like one that dropped."""
+    server = node()
+    async with client(server) as ann:
+        await ann.join("ann")
+        async with running(node.url(), "reader") as reader:
+            home = reader.bus.home(User("ann"))
+        assert home is not None
+        async with running(node.url(), home.node) as twin:
+            holder, cat = Holder(twin.client.node, 1 << 30), User("cat")
+            await twin.peers.claim(cat, holder)
+            await twin.peers.register(Peer(cat, Profile("cat", "guest", "vim"), "online", b"a"), holder)
+            await sees(ann, "cat")
+        await until(lambda: metrics(server)["users_adopted_total"] == 1)
+        await sees(ann, "cat", is_there=False)
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -3,7 +3,8 @@
 import time
 from uuid import uuid4
 
-from stores.base import User
+from schemas.peers import Profile
+from stores.base import Peer, User
 from stores.bus import Home, Watcher
 from stores.redis.bus import RedisBus
 from stores.redis.changer import Changer
@@ -104,4 +105,29 @@ async def test_whose_users_are_reported(redis: RedisServer) -> None:
         lease._monotonic = lambda now=now: now  # type: ignore[misc]
         await lease.renew()
     assert listener.orphans == [each for each in homes.items() if each[0].id != "cat"]
+    await client.close()
+
+
+async def test_who_is_there_without_a_socket(redis: RedisServer) -> None:
+    """A user whose socket this node has not is reported, unless it only has not been waited for yet, or is away."""
+    client = Client(redis.namespace(uuid4().hex), "a", 2.0)
+    replica = Replica(client)
+    bus = RedisBus(client, replica, Changer(client, replica, 2.0))
+    listener = bus.watcher = replica.watcher = Listener()
+    listener.has_socket = lambda number: number == 1  # type: ignore[method-assign]
+    homes = {User(name): Home("a", number, number) for number, name in enumerate(("ann", "bob", "cat", "dan"), 1)}
+    for user, home in homes.items():
+        replica._put_home(user, home)
+        peer = Peer(user, Profile("x", "guest", "vim"), "online", b"a", None if user.id != "cat" else 1e12)
+        if user.id != "dan":
+            replica.directory.put_peer(peer, home.fence)
+    lease = Lease(client, replica, bus, 9.0)
+    for now in (0.0, 4.0, 8.0, 12.0):
+        assert listener.orphans == []
+        lease._monotonic = lambda now=now: now  # type: ignore[misc]
+        await lease.renew()
+    assert listener.orphans == []
+    lease._monotonic = lambda: 16.0
+    await lease.renew()
+    assert listener.orphans == [(User("bob"), homes[User("bob")])]
     await client.close()
