@@ -25,7 +25,7 @@ from schemas.peers import DiscoverPeers, PeerRegister, PeerStatus
 from schemas.sessions import SessionEnded
 from stores.base import Revocation, Session, User
 from stores.memory import MemoryStores
-from tests.support.doubles import HERE, CountingIds, RecordingSocket, RecordingTransport, Seat, Turns, World
+from tests.support.doubles import ANN, BOB, HERE, CountingIds, RecordingSocket, RecordingTransport, Seat, Turns, World
 
 AWAY = b"elsewhere"
 
@@ -460,6 +460,14 @@ async def test_the_first_of_a_long_list() -> None:
         await register(seat)
     await town.settle()
     assert town.heard(ann) == [(str(WATCHED - 1), "online")]
+
+
+async def test_a_peer_that_is_listed_twice(town: Town) -> None:
+    """As where it has left and come back, and one of both was missed: it is watched, and no more when that is over."""
+    await town.join("ann", "bob")
+    for listed in ([BOB, BOB], [BOB], []):
+        town.presence.listed(ANN, listed)
+        assert town.presence.sizes()["presence_watched"] == bool(listed)
 
 
 @pytest.mark.parametrize("bond", ["session", "request"])

@@ -143,3 +143,16 @@ async def test_a_lease_that_others_have_cleared_away(own: RedisServer) -> None:
         assert one.replica.is_right
         await one.peers.put(Peer(ANN, Profile("x", "guest", "vim"), "online", b"a", None))
         assert times(one) == 0
+
+
+async def test_what_is_older_is_not_read(own: RedisServer) -> None:
+    """A node does not go back to what the store was some time ago: it is to fill it first."""
+    async with running(own.url, "one") as one:
+        await one.peers.put(Peer(ANN, Profile("x", "guest", "vim"), "online", b"a", None))
+        known = one.replica.version(None)
+        await one.client.redis.delete(f"{one.client.space.org(None)}peers")
+        await one.client.redis.decr(f"{one.client.space.org(None)}version")
+        with pytest.raises(StoreUnreachableError, match="lost what it had told"):
+            await one.replica.read(None)
+        assert one.directory.peer(ANN) is not None
+        assert one.replica.version(None) == known
