@@ -73,16 +73,16 @@ class Box(Struct):
     """What is kept for a user in the store: encoded events, and for one who can resume its tokens.
 
     With each token is the fence of the home whose numbers its client counts. The last of `frames` has the number
-    `last`. `seen` is how far it came with what each node sent, `marks` are those of the latest messages. `fence` is
-    that of the home which wrote here last (0 if none did), `bases` have how far it goes with the numbers that each
-    home before that gave, by its fence.
+    `last`. `seen` is how far it came with what each node sent, `marks` are those of the latest messages, by the
+    numbers that homes gave these. `fence` is that of the home which wrote here last (0 if none did), `bases` have how
+    far it goes with the numbers that each home before that gave, by its fence.
     """
 
     tokens: dict[str, int] = {}
     last: int = 0
     frames: list[bytes] = []
     seen: dict[str, int] = {}
-    marks: list[Mark] = []
+    marks: dict[Place, Mark] = {}
     fence: int = 0
     bases: dict[int, int] = {}
 

@@ -101,7 +101,7 @@ class Handover:
             box = self._mail.restore(user, spoken, kept)
             box.follow(before.fence, box.last)
             self._ledger.open(box)
-            self._recognition.restore(user, kept.marks)
+            self._recognition.restore(user, kept.marks.values())
             self._presence.recall(user)
         else:
             self._mail.take(user)
@@ -128,11 +128,13 @@ class Handover:
         box.follow(kept.fence, kept.last)
         for node, number in kept.seen.items():
             box.seen[node] = max(number, box.seen.get(node, 0))
+        marks = {place.offset: mark for place, mark in kept.marks.items() if place.fence > before.fence}
         for number, frame in enumerate(kept.frames, kept.last - len(kept.frames) + 1):
             payload = without_offset(frame)
-            if number > base and payload not in own and not self._recognition.was_sent(user, mark_in(payload), None):
+            mark = marks.pop(number, None) or mark_in(payload)
+            if number > base and payload not in own and not self._recognition.was_sent(user, mark, None):
                 link.outbox.put(self._mail.number(box, payload))
-        for mark in kept.marks:
+        for mark in kept.marks.values():
             self._recognition.was_sent(user, mark, None)
         self._ledger.rewrite(box)
         self._ledger.precede(link.outbox)

@@ -128,7 +128,7 @@ class Resumption:
             return None
         self._set_aside(cluster, user)
         self._presence.recall(user)
-        cluster.recognition.restore(user, kept.marks)
+        cluster.recognition.restore(user, kept.marks.values())
         return self._mail.restore(user, socket.spoken, kept, resume)
 
     def _hold_back(self, cluster: Cluster, box: Mailbox) -> None:

@@ -1,14 +1,15 @@
 """The bus: what goes to other nodes, and what is written for them to go on with, one load after the other."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
+from struct import Struct as StructOf
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from stores.base import Holder, User
-from stores.bus import Box, Home, Mark, Standing, Watcher
+from stores.bus import Box, Home, Mark, Place, Standing, Watcher
 from stores.redis import scripts
 from stores.redis.changer import Changer
 from stores.redis.client import Argument, Client
@@ -24,8 +25,8 @@ WRITE_BYTES = 1024  # what a write costs besides its events: that many bytes of 
 CALL_BYTES = 1_048_576
 LOAD_BYTES = 4_194_304
 ELSEWHERE, DONE = 0, 1
-FIRST = 4  # the place in a write's head of what is its own
-MARK_BYTES = 32  # eight of the key, 24 of the time
+FENCE, FIRST = 2, 4  # the places in a write's head of the fence, and of what is its own
+_MARK = StructOf("!QQ8s24s")  # of a mark the fence, the number, the key and the time
 
 _encode = msgspec.msgpack.Encoder().encode
 _tokens_of = msgspec.json.Decoder(dict[str, int]).decode
@@ -155,7 +156,7 @@ class RedisBus:
         keep.seen = seen
         keep.add(frame, last - first + 1)
         if mark is not None:
-            keep.marks.append(mark.key + mark.timestamp.encode())
+            keep.marks.append(_MARK.pack(keep.head[FENCE], last, mark.key, mark.timestamp.encode()))
         if kept is not None:
             keep.told.append(kept)
 
@@ -184,7 +185,7 @@ class RedisBus:
             int(last or 0),
             frames,
             _seen_of(seen) if seen else {},
-            [_mark_of(some[at : at + MARK_BYTES]) for some in marks for at in range(0, len(some), MARK_BYTES)],
+            {place: mark for some in marks for place, mark in _marks_of(some)},
             int(opened.split()[0]) if opened else 0,
             _bases_of(bases) if bases else {},
         )
@@ -377,5 +378,6 @@ def _teller(writes: list[Write], standing: Standing) -> Callable[[Any], None]:
     return tell
 
 
-def _mark_of(data: bytes) -> Mark:
-    return Mark(data[:8], data[8:].decode())
+def _marks_of(data: bytes) -> Iterator[tuple[Place, Mark]]:
+    for fence, number, key, timestamp in _MARK.iter_unpack(data):
+        yield Place(fence, number), Mark(key, timestamp.decode())

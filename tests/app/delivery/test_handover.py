@@ -100,11 +100,11 @@ class Scene:
                 assert frame["offset"] == len(self.got)
         return self.got
 
-    def say(self, node: Node, number: int, *, is_marked: bool = False) -> Receipt:
-        """Have Bob say something to Ann over a node."""
+    def say(self, node: Node, number: int, *, is_marked: bool = False, has_id: bool = True) -> Receipt:
+        """Have Bob say something to Ann over a node; a client without `acks` is not told the id of a message."""
         receipt, timestamp, message_id = Receipt(), f"{next(self.sockets):024}", f"m{number}"
         key = MessageKey.of("ses_1", BOB.id, message_id, timestamp) if is_marked else None
-        said = Said(number, timestamp, message_id if is_marked else None, "ses_1", BOB.id)
+        said = Said(number, timestamp, message_id if is_marked and has_id else None, "ses_1", BOB.id)
         node.hub.send([ANN], said, BOB, receipt=receipt, key=key)
         node.turns.end()
         return receipt
@@ -589,17 +589,18 @@ def test_said_while_the_user_is_claimed_back(is_marked: bool) -> None:
     assert all(map(is_acknowledged, receipts))
 
 
-def test_said_over_both_before_the_user_is_claimed_back() -> None:
+@pytest.mark.parametrize("has_id", [True, False])
+def test_said_over_both_before_the_user_is_claimed_back(has_id: bool) -> None:
     """What came before it was known that another node is its user's home, and was said again there, comes once."""
     scene = Scene("a", "b")
     a, b = scene.nodes
     scene.enter(a)
-    receipts = [scene.say(a, 1, is_marked=True)]
+    receipts = [scene.say(a, 1, is_marked=True, has_id=has_id)]
     scene.wait(a)
     assert scene.read() == [1]
     scene.lose(b, a)
     scene.settle(a)
-    receipts += [scene.say(b, number, is_marked=True) for number in (1, 2)]
+    receipts += [scene.say(b, number, is_marked=True, has_id=has_id) for number in (1, 2)]
     scene.settle(a)
     scene.settle()
     assert scene.read() == [1, 2]
