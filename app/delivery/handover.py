@@ -67,8 +67,8 @@ class Handover:
         elif endpoint is not None:
             endpoint.close(CloseCode.RESTART, "This node was cut off; connect again")
         if box is not None and not box.is_numbered:
-            for frame in frames:
-                self._relay.send(self._relay.message(user, frame, mark=mark_in(frame)))
+            for at, frame in enumerate(frames, 1):
+                self._relay.send(self._relay.message(user, frame, mark=box.marks.get(at)))
         self._relay.catch_up(user)
 
     def is_here(self, user: User) -> bool:

@@ -193,7 +193,7 @@ class Hub:
     ) -> None:
         """Keep a frame for a user who is away from here, if it is to be kept for."""
         box, cluster = self._boxes.get(user), self._cluster
-        is_kept = box is not None and self._mail.keep(box, payload)
+        is_kept = box is not None and self._mail.keep(box, payload, mark)
         self.kept += is_kept
         self.dropped += not is_kept
         if is_kept and receipt is not None:

@@ -12,7 +12,7 @@ from app.wire.codec import with_offset, without_offset
 from schemas.auth import Resume
 from schemas.capabilities import VERSION_1, Spoken
 from stores.base import User
-from stores.bus import Box, Place
+from stores.bus import Box, Mark, Place
 
 NODES = 64
 HOMES = 16
@@ -30,7 +30,8 @@ class Mailbox:
     came with what each node sent. This node numbered what comes after `base`, and wrote the tokens by the fence that is
     `opened`; `bases` have how far it goes with the numbers that the homes before this one gave, by their fences, the
     first being that over which the client started anew. One that `is_held` is yet to be read from there, and one that
-    `is_gone` is closed: what is not written of it has to be sent again.
+    `is_gone` is closed: what is not written of it has to be sent again. One without numbers has in `marks` those of its
+    messages by their places, from 1: the client may have had them over another node.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Mailbox:
         "is_live",
         "is_numbered",
         "last",
+        "marks",
         "opened",
         "seen",
         "sent",
@@ -60,6 +62,7 @@ class Mailbox:
         self.spoken = spoken
         self.is_numbered = "resume" in spoken
         self.frames: deque[bytes] = deque()
+        self.marks: dict[int, Mark] = {}
         self.size = 0
         self.last = 0
         self.sent = 0
@@ -152,8 +155,8 @@ class Mail:
         frames = self.take(user)
         box = self.boxes[user] = Mailbox(user, spoken)
         if old is not None and not old.is_numbered:
-            for frame in frames:
-                self.keep(box, frame)
+            for at, frame in enumerate(frames, 1):
+                self.keep(box, frame, old.marks.get(at))
         return box
 
     def hold(self, user: User, spoken: Spoken) -> None:
@@ -191,7 +194,7 @@ class Mail:
             self.number(box, payload)
         box.written = box.last
 
-    def keep(self, box: Mailbox, payload: bytes) -> bool:
+    def keep(self, box: Mailbox, payload: bytes, mark: Mark | None = None) -> bool:
         """Keep an event for a user who is away; False if that was too much, now or before."""
         if box.is_broken:
             return False
@@ -199,6 +202,8 @@ class Mail:
             self.number(box, payload)
         else:
             box.frames.append(payload)
+            if mark is not None:
+                box.marks[len(box.frames)] = mark
             self._add(box, len(payload))
         return bool(box.frames)
 

@@ -12,9 +12,9 @@ from app.delivery.channel import Sent
 from app.delivery.marks import mark_of
 from app.delivery.parcels import Arrival
 from app.delivery.relay import AGAIN_SECONDS, REFUSED
-from app.wire.codec import encode
 from handlers.ports import MessageKey, Receipt
 from schemas.auth import Resume
+from schemas.capabilities import VERSION_1, Spoken
 from schemas.events import ServerEvent
 from stores.base import User
 from stores.bus import Home
@@ -711,18 +711,20 @@ def test_nothing_is_sent_again_while_the_store_is_away() -> None:
     assert scene.read() == [1]
 
 
-def test_marks_go_on_with_what_was_kept_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the next home knows a message that its sender sends there again."""
+@pytest.mark.parametrize("spoken", [frozenset({"acks"}), VERSION_1])
+def test_marks_go_on_with_what_was_kept_without_numbers(monkeypatch: pytest.MonkeyPatch, spoken: Spoken) -> None:
+    """So that the next home knows a message that the client has had, or that its sender sends there again."""
     scene = Scene("a")
     (a,) = scene.nodes
     scene.enter(a)
     a.hub.detach(ANN)
     a.mail.take(ANN)
-    a.mail.open(ANN, frozenset({"acks"}))
-    for message_id in ("m1", None):
-        a.hub.keep_here(ANN, encode(Said(1, "2026-01-31T09:00:00.000Z", message_id, "ses_1", BOB.id)))
+    a.mail.open(ANN, spoken)
+    mark = mark_of(MessageKey.of("ses_1", BOB.id, "m1", "2026-01-31T09:00:00.000Z"))
+    for each in (None, mark, None):
+        a.hub.keep_here(ANN, b"{}", mark=each)
+    a.mail.open(ANN, spoken)
     sent: list[Sent] = []
     monkeypatch.setattr(a.relay, "send", sent.append)
     a.handover.moved(ANN, Home("a", 1, 1), is_claimed=True)
-    mark = mark_of(MessageKey.of("ses_1", BOB.id, "m1", "2026-01-31T09:00:00.000Z"))
-    assert [each.message.mark for each in sent] == [mark, None]
+    assert [each.message.mark for each in sent] == [None, mark, None]
