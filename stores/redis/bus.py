@@ -89,6 +89,7 @@ class RedisBus:
         self._writes: dict[str | None, list[Write]] = {}
         self._keeps: dict[User, Write] = {}
         self._pipe = Pipe(client, (scripts.WRITE,), self._take, self._answered)
+        self._settled_in = b""
         self.ahead = 0.0
         self.salt = b""
 
@@ -120,7 +121,7 @@ class RedisBus:
     def is_idle(self) -> bool:
         """Whether nothing waits to be sent or written."""
         is_done = all(outgoing.is_done for outgoing in self._outgoing.values())
-        return self._pipe.is_idle and is_done and not (self._writes or self._signals)
+        return self._pipe.is_idle and is_done and not (self._writes or self._signals or self._settled_in)
 
     @property
     def why_stuck(self) -> str:
@@ -175,6 +176,11 @@ class RedisBus:
         """See `Bus`."""
         self._seal(user)
         self._write("forget", user)
+
+    def settle(self, life: bytes) -> None:
+        """Say in the store, after all that is to be written by now, that what is kept here is there in this life."""
+        self._settled_in = life
+        self._pipe.wake()
 
     async def load(self, user: User) -> Box:
         """See `Bus`."""
@@ -305,6 +311,10 @@ class RedisBus:
         load.told.append(_teller(writes, self.standing))
 
     def _take_messages(self, load: Load, room: int) -> None:
+        if self._settled_in:
+            load.commands.append(("HSET", self._client.space.settled, self.node, self._settled_in))
+            load.told.append(None)
+            self._settled_in = b""
         signals, self._signals = self._signals, {}
         messages = [(node, _encode(signal)) for (node, _), signal in signals.items()]
         while self._ready and room > 0:

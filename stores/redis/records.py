@@ -10,6 +10,7 @@ from stores.redis.changer import Changer
 from stores.redis.client import Client
 from stores.redis.replica import Replica
 from stores.redis.rows import holder_of, json, peer_of, request_of, row
+from stores.redis.settling import Settling
 
 AT_ONCE = 1000
 _Item = TypeVar("_Item")
@@ -32,11 +33,17 @@ class _Records:
 class RedisPeers(_Records):
     """See `PeerRecords`."""
 
+    def __init__(self, client: Client, replica: Replica, changer: Changer, patience: float, settling: Settling) -> None:
+        super().__init__(client, replica, changer, patience)
+        self._settling = settling
+
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`. It makes this node the user's home, and moves its fence.
 
+        Not before what the home that the user had keeps for it is in the store, should that have lost it.
         If the answer is lost, and it is made once more, the previous holder is who was at home by what is known here.
         """
+        await self._settling.settled(user)
         home = self._replica.home(user)
         (before,) = await self._change("claim", user.org, user.id, row(holder), holder.socket)
         previous = None if before is None else holder_of(before)

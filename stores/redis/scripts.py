@@ -320,7 +320,10 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local known = redis.call('ZSCORE', nodes, node)
 redis.call('ZADD', nodes, now + lease, node)
-redis.call('ZREMRANGEBYSCORE', nodes, '-inf', now - 20 * lease)
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', nodes, '-inf', now - 20 * lease)) do
+  redis.call('ZREM', nodes, gone)
+  redis.call('HDEL', nodes .. ':settled', gone)
+end
 return {string.format('%.6f', now), known, redis.call('ZRANGEBYSCORE', nodes, now, '+inf')}
 """
 

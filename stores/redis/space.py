@@ -21,6 +21,11 @@ class Space(Struct, frozen=True):
         return f"{self.name}:nodes"
 
     @property
+    def settled(self) -> str:
+        """The hash of in which life of the store each node has written there what it keeps."""
+        return f"{self.nodes}:settled"
+
+    @property
     def orgs(self) -> str:
         """The set of the prefixes of all orgs that ever had a record."""
         return f"{self.name}:orgs"

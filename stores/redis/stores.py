@@ -16,6 +16,7 @@ from stores.redis.lease import RENEWALS, Lease
 from stores.redis.records import RedisPeers, RedisRequests, RedisRevocations, RedisSessions
 from stores.redis.refill import refill
 from stores.redis.replica import OLDER, Replica
+from stores.redis.settling import Settling
 
 PATIENCE_SECONDS = 2.0
 RETRY_SECONDS = 0.5
@@ -42,12 +43,13 @@ class RedisStores:
         self.directory = self.replica.directory
         self.sent = self.replica.sent
         changer = Changer(self.client, self.replica, patience)
-        self.peers = RedisPeers(self.client, self.replica, changer, patience)
         self.requests = RedisRequests(self.client, self.replica, changer, patience)
         self.sessions = RedisSessions(self.client, self.replica, changer, patience)
         self.revocations = RedisRevocations(self.client, self.replica, changer, patience)
         self.bus = RedisBus(self.client, self.replica, changer)
         self.lease = Lease(self.client, self.replica, self.bus, lease)
+        self.settling = Settling(self.client, self.replica, lease)
+        self.peers = RedisPeers(self.client, self.replica, changer, patience, self.settling)
         self._look_back_seconds = lease / RENEWALS
         self._life = b""
         self._why_not_current = READING
@@ -116,6 +118,8 @@ class RedisStores:
             await refill(self.client, self.replica, life, is_older=self._is_older)
             self.bus.watcher.emptied()
         self._life, self._is_older, self.lease.is_behind = life, False, False
+        self.settling.begin(life)
+        self.bus.settle(life)
         return salt
 
     async def _notice_emptying(self) -> None:

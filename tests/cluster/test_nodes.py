@@ -14,6 +14,7 @@ from tests.service.test_resume import CAPABILITIES, Resumer, resumer
 from tests.support.client import Client, client
 from tests.support.server import Server
 
+PAUSE = 0.02
 COUNT = 200
 
 
@@ -95,9 +96,10 @@ async def meet(ann: Client, bob: Client, names: tuple[str, str] = ("ann", "bob")
 
 
 async def sees(who: Client, peer: str, *, is_there: bool = True) -> None:
-    """Wait until it is known here that a peer is there, or is not."""
+    """Wait until it is known here that a peer is there, or is not; ask no more often than a client may."""
     found = [] if is_there else [peer]
     while (peer in found) is not is_there:
+        await anyio.sleep(PAUSE)
         await who.send("DISCOVER_PEERS")
         found = [each["id"] for each in (await who.until("PEERS_LIST"))["peers"]]
 

@@ -40,6 +40,7 @@ from stores.redis.refill import refill
 from stores.redis.replica import Replica
 from stores.redis.rows import home_of, home_row, peer_of
 from stores.redis.rows import json as encoded
+from stores.redis.settling import Settling
 from stores.redis.space import Space
 from tests.support.doubles import CountingIds, RecordingTransport, Turns
 
@@ -348,6 +349,13 @@ class Line:
         await self._ask(partial(self._store.refill, self.node, *about))
 
 
+class Settled:
+    """In place of `Settling`: nobody waits, for what is kept is never lost but where the test has it so."""
+
+    async def settled(self, user: User) -> None:
+        pass
+
+
 class Answers:
     """The answers of the store that have come, in place of a `Wire`."""
 
@@ -404,7 +412,8 @@ class Node:
         self.up: deque[list[Argument]] = deque()
         self.is_reading = False
         self.answers = Answers()
-        self.peers = RedisPeers(cast("Client", self.line), self.replica, cast("Changer", self.line), 1.0)
+        changer, settling = cast("Changer", self.line), cast("Settling", Settled())
+        self.peers = RedisPeers(cast("Client", self.line), self.replica, changer, 1.0, settling)
         self.turns, self.tasks = Turns(), list[Task]()
         self.flusher = Flusher(self.turns.call_soon, self.turns.call_later, PLENTY)
         self.endpoints: dict[int, Seat] = {}
