@@ -339,6 +339,25 @@ async def is_ready(server: Server) -> None:
         await anyio.sleep(PAUSE)
 
 
+async def test_a_return_before_the_old_node_has_written_again(node: Nodes, own_redis: RedisServer) -> None:
+    """Redis comes back empty, and who was away comes back over another node at once: it waits, and has all."""
+    async with proxy(own_redis.port) as wire:
+        ports = [{"store_port": port} for port in (own_redis.port, wire.port)]
+        start = partial(node.several, *ports, node_lease_seconds=10 * LEASE)
+        first, second = await anyio.to_thread.run_sync(start)
+        async with resumer(first) as ann, resumer(second) as bob, resumer(first) as back:
+            session = await meet(ann, bob)
+            bob.cut()
+            await until(lambda: metrics(second)["sockets registered"] == 0)
+            await tell_kept(ann, session, range(3))
+            await wire.cut()
+            await anyio.to_thread.run_sync(own_redis.restart)
+            await is_ready(first)
+            wire.mend()
+            assert (await back.back(bob))["recovered"]
+            assert [(await back.until("MESSAGE_RECEIVED"))["content"] for _ in range(3)] == list(range(3))
+
+
 async def test_who_is_there_without_a_socket(node: Nodes) -> None:
     """However a user came to be there by a socket that its node has not: it is given up like one that dropped."""
     server = node()
