@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from stores.base import Holder, Peer, Request, Revocation, Session, User
+from stores.base import Holder, Peer, Request, Revocation, Session, StoreUnreachableError, User
 from stores.memory import MemoryDirectory
 from stores.redis import scripts
 from stores.redis.changer import Changer
@@ -87,11 +87,20 @@ class RedisPeers(_Records):
         return peer_of(removed[0]) if removed else None
 
     async def take_lapsed(self, now: float) -> list[Peer]:
-        """See `PeerRecords`. Asks only if the replica has such peers."""
-        taken: list[bytes] = []
+        """See `PeerRecords`. Asks only if the replica has such peers.
+
+        If the answer is lost, those are taken whom this node is told to have taken.
+        """
+        taken: list[Peer] = []
         for org, users in _by_org(self._directory.lapsed(now)):
-            taken += await self._change("take_lapsed", org, now, *(user.id for user in users))
-        return [peer_of(peer) for peer in taken]
+            with self._replica.removing() as removed:
+                try:
+                    await self._change("take_lapsed", org, now, *(user.id for user in users))
+                except StoreUnreachableError:
+                    if not removed:
+                        raise
+            taken += [removed[user] for user in users if user in removed]
+        return taken
 
 
 class RedisRequests(_Records):

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import anyio
 
@@ -41,6 +41,7 @@ class Replica:
         self._doubtful: set[str | None] = set()
         self._in_doubt = anyio.Event()
         self._reading: Reading | None = None
+        self._removed: list[dict[User, Peer]] = []
         self._waiting: dict[tuple[str | None, int], anyio.Event] = {}
         self._takes: dict[str, Callable[..., None]] = {
             "peer": self._take_peer,
@@ -62,6 +63,14 @@ class Replica:
     def nodes(self) -> set[str]:
         """The nodes that are somebody's home."""
         return {home.node for _, home in self.homes()}
+
+    @contextmanager
+    def removing(self) -> Iterator[dict[User, Peer]]:
+        """Note which peers are removed by changes that this node makes meanwhile, also if it gets no answer to them."""
+        removed: dict[User, Peer] = {}
+        self._removed.append(removed)
+        yield removed
+        self._removed.remove(removed)
 
     def version(self, org: str | None) -> int:
         """Return how far an org has come here."""
@@ -223,7 +232,12 @@ class Replica:
 
     def _remove_peer(self, user: User, *, is_own: bool) -> None:
         before = self.directory.remove_peer(user)
-        if not is_own and before is not None:
+        if before is None:
+            return
+        if is_own:
+            for removed in self._removed:
+                removed[user] = before
+        else:
             self.watcher.peer_changed(before, None)
 
     def _take_home(self, org: str | None, user: str, home: Home, *, is_own: bool) -> None:  # noqa: ARG002 - as the others

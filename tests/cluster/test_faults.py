@@ -413,3 +413,18 @@ async def test_a_release_is_not_answered(node: Nodes, redis: RedisServer, times:
             bob.cut()
             assert (await ann.until("SESSION_ENDED"))["reason"] == "timeout"
             assert wire.lost == times
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_lapse_is_not_answered(node: Nodes, redis: RedisServer, times: int) -> None:
+    """Who does not come back in time is given up also if the answer to that was lost, and that to asking again."""
+    async with proxy(redis.port) as wire:
+        server = await anyio.to_thread.run_sync(partial(node, store_port=wire.port, resume_grace_seconds=1))
+        async with resumer(server) as ann, resumer(server) as bob:
+            await meet(ann, bob)
+            wire.lose_answers(b'"take_lapsed"', times)
+            bob.cut()
+            news: set[str] = set()
+            while not news >= {"SESSION_ENDED", "bob offline"}:  # in either order: they come by different ways
+                news.add(await ann.next_event())
+            assert wire.lost == times

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.cluster.conftest import Nodes
 from tests.service.test_admin import ask, expect_revoked
 from tests.service.test_resume import CAPABILITIES, Resumer, resumer
-from tests.support.client import Client, client
+from tests.support.client import PATIENCE, Client, client
 from tests.support.server import Server
 
 PAUSE = 0.02
@@ -98,10 +98,11 @@ async def meet(ann: Client, bob: Client, names: tuple[str, str] = ("ann", "bob")
 async def sees(who: Client, peer: str, *, is_there: bool = True) -> None:
     """Wait until it is known here that a peer is there, or is not; ask no more often than a client may."""
     found = [] if is_there else [peer]
-    while (peer in found) is not is_there:
-        await anyio.sleep(PAUSE)
-        await who.send("DISCOVER_PEERS")
-        found = [each["id"] for each in (await who.until("PEERS_LIST"))["peers"]]
+    with anyio.fail_after(PATIENCE):
+        while (peer in found) is not is_there:
+            await anyio.sleep(PAUSE)
+            await who.send("DISCOVER_PEERS")
+            found = [each["id"] for each in (await who.until("PEERS_LIST"))["peers"]]
 
 
 async def outlasting(*sockets: Client) -> list[Client]:
