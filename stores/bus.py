@@ -51,6 +51,9 @@ class Watcher:
         And so it is with who is there by a socket that this node has not: a store that lost something may have it.
         """
 
+    def looked(self) -> None:
+        """Take note that the lease was renewed, and that the store was there for a whole one."""
+
     def emptied(self) -> None:
         """Take note that the store has lost what was kept in it for users."""
 

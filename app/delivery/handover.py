@@ -1,6 +1,6 @@
 """The handover: what a node does as users come to it from other nodes, go to them, and are sent to from there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -74,6 +74,16 @@ class Handover:
     def is_here(self, user: User) -> bool:
         """See `House`."""
         return user in self._presence.links
+
+    def users(self) -> Iterable[User]:
+        """See `House`."""
+        return self._presence.links.keys()
+
+    def send_back(self, user: User) -> None:
+        """See `House`."""
+        endpoint = self.endpoint(user)
+        if endpoint is not None:
+            endpoint.close(CloseCode.RESTART, "The store has lost this connection; connect again")
 
     def has_socket(self, number: int) -> bool:
         """See `House`."""

@@ -6,7 +6,7 @@ with the home, so that the next home goes on from what is there and nothing else
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Protocol
 
 from msgspec import Raw, Struct
@@ -44,6 +44,14 @@ class House(Protocol):
 
     def is_here(self, user: User) -> bool:
         """Whether the user is registered over a socket of this node."""
+        ...
+
+    def users(self) -> Iterable[User]:
+        """Return all who are."""
+        ...
+
+    def send_back(self, user: User) -> None:
+        """Close the socket of a user whom the store has lost, to come again."""
         ...
 
     def has_socket(self, number: int) -> bool:
@@ -117,6 +125,7 @@ class Nodes(Watcher):
         self._follow = followers
         self._inboxes: dict[str, Inbox] = {}
         self._adopting: set[User] = set()
+        self._lost: set[User] = set()
 
     def arrived(self, node: str, parcels: Raw) -> None:
         """See `Watcher`."""
@@ -168,6 +177,14 @@ class Nodes(Watcher):
         if user not in self._adopting and not (home.node == self._bus.node and self._is_adopted(user)):
             self._adopting.add(user)
             self._follow.spawn(self._adopt(user, home))
+
+    def looked(self) -> None:
+        """See `Watcher`. Who is here, and was not in the directory the last time either, has to come again."""
+        directory, home = self._directory, self._bus.home
+        lost = {user for user in self._house.users() if directory.peer(user) is None or home(user) is None}
+        for user in lost & self._lost:
+            self._house.send_back(user)
+        self._lost = lost
 
     def revoked(self, revocation: Revocation) -> None:
         """See `Watcher`."""

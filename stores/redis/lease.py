@@ -20,8 +20,9 @@ class Lease:
     """Renewed `RENEWALS` times within its `seconds`.
 
     Only a node that kept its own lease all through such a time takes others for gone: after the store was away all of
-    them have to come back first. As it was renewed last, the store had it before if it `is_known`, and had an earlier
-    one if it `is_behind`. It is `forgotten` when the store has lost it, or a later one.
+    them have to come back first. That the store had lost it `is_lost`, and that it had an
+    earlier one `is_behind`, until somebody takes note of that. It is `forgotten` when the store has lost it, or a later
+    one.
     """
 
     def __init__(self, client: Client, replica: Replica, bus: RedisBus, seconds: float) -> None:
@@ -36,7 +37,7 @@ class Lease:
         self._left: set[tuple[User, Home]] = set()
         self.nodes: frozenset[str] = frozenset()
         self.forgotten = anyio.Event()
-        self.is_known = self.is_behind = False
+        self.is_lost = self.is_behind = False
         self._until = 0.0
 
     async def run(self) -> None:
@@ -56,7 +57,7 @@ class Lease:
         now, known, nodes = await client.run(scripts.RENEW, client.space.nodes, client.node, self._seconds)
         renewed_at, self._renewed_at = self._renewed_at, self._monotonic()
         self._compare(float(now), asked_at, self._renewed_at)
-        self.is_known = known is not None
+        self.is_lost |= known is None
         is_behind = known is not None and float(known) < self._until
         self._until = float(now) + self._seconds - CLOSE
         if is_behind or (known is None and client.node in self.nodes):
@@ -96,6 +97,7 @@ class Lease:
             self._bus.watcher.gone(node)
         for user, home in self._orphans(gone):
             self._bus.watcher.orphaned(user, home)
+        self._bus.watcher.looked()
 
     def _orphans(self, gone: set[str]) -> list[tuple[User, Home]]:
         orphans, left = [], set()

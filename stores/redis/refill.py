@@ -1,7 +1,7 @@
 """Filling a store again that has lost something, with what a node knows."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from stores.base import Holder, User
 from stores.bus import Home
@@ -12,6 +12,8 @@ from stores.redis.replica import Org, Replica
 from stores.redis.rows import home_row, json, row
 
 WRITTEN_AT_ONCE = 200
+Loss = Literal["emptied", "older", "unknown"]
+"""What a node knows of how a store lost something: all is gone, or what this node knew, or others have found it."""
 
 
 class Record(NamedTuple):
@@ -19,36 +21,36 @@ class Record(NamedTuple):
 
     hash: str
     field: str
-    value: bytes | int
+    value: bytes
     kind: str
     about: bytes
     is_own: int
 
 
-async def refill(client: Client, replica: Replica, life: bytes, *, is_older: bool = False) -> None:
-    """Write what the replica has into the store, which is in a new life; see `scripts.REFILL`.
+async def refill(client: Client, replica: Replica, life: bytes, loss: Loss) -> None:
+    """Write what the replica has into the store, which is in a new life, after that loss; see `scripts.REFILL`.
 
     What was not there yet is told like any change, for a node may just be reading.
-    Where the store `is_older` than what is here, all else is dropped, unless another node has done so.
     """
+    directory = replica.directory
     for org, known in replica.orgs():
-        records = list(_records(client.node, replica.directory, org, known))
-        placed = max((int(record.value) for record in records if record.hash == "places"), default=0)
+        records = list(_records(client.node, directory, org, known))
+        placed = max((directory.place(peer.user) for peer in directory.peers(org)), default=0)
         fenced = max((home.fence for home in known.homes.values()), default=0)
         await client.note(org)
         for at in range(0, max(1, len(records)), WRITTEN_AT_ONCE):
             some, is_last = records[at : at + WRITTEN_AT_ONCE], at + WRITTEN_AT_ONCE >= len(records)
             fields = [field for record in some for field in record]
-            about = life, int(is_older), int(is_last), known.version, placed, fenced
+            about = life, loss, int(is_last), known.version, placed, fenced
             await client.change(scripts.REFILL, org, *about, *fields)
 
 
 def _records(node: str, directory: MemoryDirectory, org: str | None, known: Org) -> Iterator[Record]:
     for peer in directory.peers(org):
-        home, place, written = known.homes.get(peer.user.id), directory.place(peer.user), row(peer)
+        home, written = known.homes.get(peer.user.id), row(peer)
         is_own = int(home is not None and home.node == node)
-        yield Record("places", peer.user.id, place, "", b"", is_own)
-        yield Record("peers", peer.user.id, written, "peer", b"%d,%b" % (place, written), is_own)
+        told = b"%d,%b" % (directory.place(peer.user), written)
+        yield Record("peers", peer.user.id, written, "peer", told, is_own)
     for name, home in known.homes.items():
         yield from _claims(node, directory, User(name, org), home)
     for request_id in known.requests:

@@ -131,13 +131,13 @@ class Replica:
     async def keep_right(self, check: Callable[[], Awaitable[None]], done: Callable[[], None]) -> None:
         """Read everything anew, and later what comes to be in doubt.
 
-        `check` is called before each reading, and may raise; `done` each time that nothing is in doubt.
+        `check` is called after each reading, before anything is taken from it, and may raise; `done` each time that
+        nothing is in doubt.
         """
         self._doubtful |= set(await self._client.orgs())
         while True:
             while self._doubtful:
-                await check()
-                await self.read(next(iter(self._doubtful)))
+                await self.read(next(iter(self._doubtful)), check)
             self.standing.is_current = True
             done()
             self._in_doubt = anyio.Event()
@@ -160,7 +160,7 @@ class Replica:
                 if self._orgs[org].version < version:
                     self._doubt(org)
 
-    async def read(self, org: str | None) -> None:
+    async def read(self, org: str | None, check: Callable[[], Awaitable[None]]) -> None:
         """Read an org anew, and tell the watcher of what is not as it was.
 
         It stays in doubt if one of the changes meanwhile was not told.
@@ -172,6 +172,7 @@ class Replica:
             since, until = await self._read(reading)
             if until < self._orgs[org].version:
                 raise StoreUnreachableError(OLDER)
+            await check()
             if await reading.settle(since, until, self._client.patience):
                 self._replace(reading)
                 self._doubtful.discard(org)
@@ -303,7 +304,7 @@ class Replica:
     def _replace_peers(self, org: str | None, peers: dict[str, Peer], places: dict[str, int]) -> None:
         for user in [peer.user for peer in self.directory.peers(org) if peer.user.id not in peers]:
             self._remove_peer(user, is_own=False)
-        for name in sorted(peers, key=places.__getitem__):
+        for name in sorted(peers.keys() & places.keys(), key=places.__getitem__):
             self._put_peer(places[name], peers[name], is_own=False)
 
 

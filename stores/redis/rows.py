@@ -14,6 +14,7 @@ from stores.base import Holder, Peer, Request, Revocation, Session, User
 from stores.bus import Home
 
 _encode = msgspec.json.Encoder().encode
+_encode_alike = msgspec.json.Encoder(order="deterministic").encode
 peer_of = msgspec.json.Decoder(Peer).decode
 request_of = msgspec.json.Decoder(Request).decode
 revocation_of = msgspec.json.Decoder(Revocation).decode
@@ -32,10 +33,10 @@ _session_row_of = msgspec.json.Decoder(SessionRow).decode
 
 
 def row(record: Holder | Peer | Request | Revocation | Session) -> bytes:
-    """Return the record as JSON, the same for equal records."""
+    """Return the record as JSON, the same for equal records on all nodes."""
     if isinstance(record, Session):
-        return _encode(SessionRow(record.id, record.host, list(record.participants.items())))
-    return _encode(record)
+        return _encode_alike(SessionRow(record.id, record.host, list(record.participants.items())))
+    return _encode_alike(record)
 
 
 def home_row(home: Home) -> bytes:

@@ -339,51 +339,71 @@ return redis.call('ZREM', KEYS[1], ARGV[1])
 REFILL = (
     """
 local k, channel, org, node = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local life, is_older, is_last, known = ARGV[4], ARGV[5] == '1', ARGV[6] == '1', tonumber(ARGV[7])
+local life, loss, is_last, known = ARGV[4], ARGV[5], ARGV[6] == '1', tonumber(ARGV[7])
 local beyond, kept = 1000000, 600
-local hashes = {'peers', 'places', 'holders', 'homes', 'requests', 'sessions'}
+local hashes = {'peers', 'holders', 'homes', 'requests', 'sessions'}
 local ends = {peers = 'gone', homes = 'left', requests = 'taken', sessions = 'ended'}
 """
     + _TELL
     + """
+local now = tonumber(redis.call('TIME')[1])
 local function drop_all()
-  for _, name in ipairs(hashes) do redis.call('UNLINK', k .. name, k .. 'filled:' .. name) end
+  for _, name in ipairs(hashes) do redis.call('UNLINK', k .. name) end
+  redis.call('UNLINK', k .. 'places')
 end
 local function begin()
-  if is_older and version() < known then drop_all() end
+  if loss == 'older' and version() < known then drop_all() end
   local below = known + (version() > known and 1 or beyond)
   for at, name in ipairs({'version', 'placed', 'fenced'}) do
     local number = math.max(tonumber(ARGV[6 + at]), tonumber(redis.call('GET', k .. name) or '0'))
     redis.call('SET', k .. name, string.format('%d', number + beyond))
   end
   redis.call('DEL', k .. 'filled')
-  redis.call('HSET', k .. 'filled', 'life', life, 'below', string.format('%d', below), 'least', ARGV[7])
+  for _, name in ipairs(hashes) do redis.call('UNLINK', k .. 'filled:' .. name) end
+  local about = {'life', life, 'below', string.format('%d', below), 'least', ARGV[7], 'until', now + kept - 60}
+  redis.call('HSET', k .. 'filled', unpack(about))
 end
-if redis.call('HGET', k .. 'filled', 'life') ~= life then begin() end
-local below, least, most = unpack(redis.call('HMGET', k .. 'filled', 'below', 'least', 'most'))
-local is_ahead = known > tonumber(most or '-1') and known < tonumber(below)
+local is_begun = redis.call('HGET', k .. 'filled', 'life') == life
+if not is_begun and (loss ~= 'unknown' or version() <= known) then
+  begin()
+  is_begun = true
+end
+local below, least, most, till = unpack(redis.call('HMGET', k .. 'filled', 'below', 'least', 'most', 'until'))
+local is_ahead = is_begun and known > tonumber(most or '-1') and known < tonumber(below) and now < tonumber(till)
 if is_ahead and known < tonumber(least) then redis.call('HSET', k .. 'filled', 'least', ARGV[7]) end
 local function fence(home) return tonumber(string.match(home, '%d+$')) end
+local function was_filled(hash, field)
+  return is_begun and redis.call('HEXISTS', k .. 'filled:' .. hash, field) == 1
+end
 local function is_missing(hash, field, found, value, about)
   if hash == 'homes' and found then return fence(value) > fence(found) end
-  return not found and (hash ~= 'holders' or redis.call('HGET', k .. 'homes', field) == about)
+  if found or was_filled(hash, field) then return false end
+  return hash ~= 'holders' or redis.call('HGET', k .. 'homes', field) == about
 end
 local function is_as_written(hash, field, found)
   local by, digest = string.match(redis.call('HGET', k .. 'filled:' .. hash, field) or '', '^(%d+) (%x+)$')
   return by and tonumber(by) < known and digest == redis.sha1hex(found)
 end
 local function is_outdated(hash, field, found)
-  if not found or not is_as_written(hash, field, found) then return false end
-  local home = (hash == 'peers' or hash == 'places') and redis.call('HGET', k .. 'homes', field)
+  if not is_ahead or not found or not is_as_written(hash, field, found) then return false end
+  local home = hash == 'peers' and redis.call('HGET', k .. 'homes', field)
   return not home or is_as_written('homes', field, home)
 end
-local function write(hash, field, value, kind, about)
+local function is_at_home(hash, field)
+  local home = hash == 'peers' and redis.call('HGET', k .. 'homes', field)
+  return home and string.match(home, '^%S+') == node
+end
+local function write(hash, field, value, kind, about, is_own)
   local found = redis.call('HGET', k .. hash, field)
   local is_due = is_missing(hash, field, found, value, about) or is_outdated(hash, field, found)
-  if is_due and found ~= value then
-    redis.call('HSET', k .. hash, field, value)
-    if hash == 'homes' then redis.call('HDEL', k .. 'holders', field) end
-    if kind ~= '' then tell(kind, about) end
+  if is_due or (found and is_own and is_at_home(hash, field)) then
+    if hash == 'peers' then redis.call('HSET', k .. 'places', field, string.match(about, '^%d+')) end
+    if found ~= value then
+      redis.call('HSET', k .. hash, field, value)
+      if hash == 'homes' then redis.call('HDEL', k .. 'holders', field) end
+      if hash == 'homes' then redis.call('HDEL', k .. 'filled:holders', field) end
+      if kind ~= '' then tell(kind, about) end
+    end
   end
   if is_ahead then redis.call('HSET', k .. 'filled:' .. hash, field, ARGV[7] .. ' ' .. redis.sha1hex(value)) end
 end
@@ -391,20 +411,21 @@ local function drop_outdated(hash)
   for _, field in ipairs(redis.call('HKEYS', k .. 'filled:' .. hash)) do
     if is_outdated(hash, field, redis.call('HGET', k .. hash, field)) then
       redis.call('HDEL', k .. hash, field)
+      if hash == 'peers' then redis.call('HDEL', k .. 'places', field) end
       if ends[hash] then tell(ends[hash], cjson.encode(field)) end
     end
   end
 end
 for at = 10, #ARGV, 6 do
   local hash, field, value, kind, about, is_own = unpack(ARGV, at, at + 5)
-  if is_ahead or is_own == '1' then write(hash, field, value, kind, about) end
+  if is_ahead or is_own == '1' then write(hash, field, value, kind, about, is_own == '1') end
 end
-if is_ahead and is_last then
+if is_ahead then
   for _, name in ipairs(hashes) do
-    if tonumber(least) < known then drop_outdated(name) end
+    if is_last and tonumber(least) < known then drop_outdated(name) end
     redis.call('EXPIRE', k .. 'filled:' .. name, kept)
   end
-  redis.call('HSET', k .. 'filled', 'most', ARGV[7])
+  if is_last then redis.call('HSET', k .. 'filled', 'most', ARGV[7]) end
 end
 publish()
 return version()
@@ -413,12 +434,13 @@ return version()
 """Fills a store that has lost something with what one node knows of an org, by the version up to which it does.
 
 Who knows more than those who filled it before replaces what these wrote, unless that has changed since; who does not
-adds but what is its own: its users. What was written is known by its digest for a while; a peer that came back may look
-as before, but has another home. What was not there is added, and of two homes of a user the later stays; a holder goes
-with its home.
+adds but what is its own: its users, of whom it knows best. What was written is known by its digest for a while; a peer
+that came back may look as before, but has another home. What was not there is added, unless it was filled in before and
+has gone since, and of two homes of a user the later stays; a holder goes with its home.
 
 A store that was not emptied, but is as it was some time ago, is emptied by the first to fill it in this life; not if it
 has gone on from there beyond what that node knows. Then who knows of more may have it from there, and counts for less.
+A node that knows less than is there, and has not found itself that something is lost, is not the first.
 
 Numbers begin a million beyond those that the node knows, since others may know of more: of changes that were told, or
 of homes. Else these would have the same numbers as new ones. Who knows of such a version has read what was filled in.

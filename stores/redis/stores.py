@@ -14,7 +14,7 @@ from stores.redis.changer import Changer
 from stores.redis.client import Client
 from stores.redis.lease import RENEWALS, Lease
 from stores.redis.records import RedisPeers, RedisRequests, RedisRevocations, RedisSessions
-from stores.redis.refill import refill
+from stores.redis.refill import Loss, refill
 from stores.redis.replica import OLDER, Replica
 from stores.redis.settling import Settling
 
@@ -54,7 +54,7 @@ class RedisStores:
         self._life = b""
         self._why_not_current = READING
         self._is_late = False
-        self._is_older = False
+        self._loss: Loss = "unknown"
         self._early: deque[bytes] = deque()
 
     async def run(self, started: Callable[[], None]) -> None:
@@ -111,16 +111,24 @@ class RedisStores:
             await anyio.sleep(NEWCOMER_SECONDS)
         salt = await self.client.shared("salt", self.bus.salt or secrets.token_bytes(32))
         life = await self._read_life()
-        self._is_older |= self.lease.is_behind or (self.lease.is_known and await self.replica.is_ahead())
-        if self._is_older and life == self._life:
+        if self._loss == "unknown":
+            self._loss = await self._find_loss()
+        if self._loss == "older" and life == self._life:
             life = await self.client.exchange("life", life, secrets.token_bytes(16))
         if self._life not in (b"", life):
-            await refill(self.client, self.replica, life, is_older=self._is_older)
+            await refill(self.client, self.replica, life, self._loss)
             self.bus.watcher.emptied()
-        self._life, self._is_older, self.lease.is_behind = life, False, False
+        self._life, self._loss = life, "unknown"
+        self.lease.is_lost = self.lease.is_behind = False
         self.settling.begin(life)
         self.bus.settle(life)
         return salt
+
+    async def _find_loss(self) -> Loss:
+        """Tell by the lease, as it was before it was renewed, and by what is known here."""
+        if self.lease.is_lost:
+            return "emptied"
+        return "older" if self.lease.is_behind or await self.replica.is_ahead() else "unknown"
 
     async def _notice_emptying(self) -> None:
         """Raise `StoreUnreachableError` if the store is emptied while the connection lasts: then all begins anew."""

@@ -375,6 +375,23 @@ async def test_who_is_there_without_a_socket(node: Nodes) -> None:
         await sees(ann, "cat", is_there=False)
 
 
+async def test_whom_the_store_has_lost(node: Nodes, own_redis: RedisServer) -> None:
+    """However a user was lost whose socket is here: the client is to connect again, and the others know of it again."""
+    server = node(store_port=own_redis.port)
+    async with client(server) as ann, client(server) as bob, client(server) as again:
+        for who, name in (ann, "ann"), (bob, "bob"):
+            await who.join(name)
+        with Redis(port=own_redis.port) as redis:
+            (org,) = [key.decode().removesuffix("peers") for key in redis.scan_iter("*:peers")]
+            for name in ("peers", "places", "homes", "holders"):
+                redis.hdel(f"{org}{name}", "ann")
+            redis.incr(f"{org}version")
+        await ann.expect_close_after_news(1012)
+        await again.join("ann")
+        await sees(bob, "ann")
+        assert await bob.is_heard()
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_an_adoption_is_not_answered(node: Nodes, redis: RedisServer, times: int) -> None:
     """Who is adopted is given up in time, also if the answer to that was lost, and that to asking again."""

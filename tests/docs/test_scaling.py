@@ -59,7 +59,7 @@ async def test_keys(stores: RedisStores, admin: Redis) -> None:
     stores.bus.open(ANN, {"res_1": 1}, {}, is_new=True)
     stores.bus.keep(ANN, b"{}", 1, 1, seen={}, mark=Mark(b"12345678", "2026-01-31T09:00:00.000Z"))
     await stores.bus.settled()
-    await refill(stores.client, stores.replica, b"a new life")
+    await refill(stores.client, stores.replica, b"a new life", "emptied")
     await stores.ping()
     assert {_as_on_the_page(key): admin.type(key) for key in admin.scan_iter()} == _told()
 

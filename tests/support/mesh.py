@@ -172,7 +172,7 @@ class Store:
             each.clear()
         self.lives += 1
 
-    def refill(self, node: str, life: bytes, _older: int, is_last: int, version: int, *rest: Any) -> list[int]:
+    def refill(self, node: str, life: bytes, _loss: str, is_last: int, version: int, *rest: Any) -> list[int]:
         """See `scripts.REFILL`."""
         _placed, _fenced, *fields = rest
         if self.filled.life != life:
@@ -200,6 +200,7 @@ class Store:
             return False
         if name == "homes":
             self.holders.pop(field, None)
+            self.filled.written.pop(("holders", field), None)
         known[field] = value
         return True
 
@@ -207,7 +208,7 @@ class Store:
         if name == "homes" and field in known:
             return bool(value.fence > known[field].fence)
         is_at_home = name != "holders" or (field in self.homes and home_row(self.homes[field]) == about)
-        return field not in known and is_at_home
+        return field not in known and (name, field) not in self.filled.written and is_at_home
 
     def _is_outdated(self, version: int, name: str, field: str) -> bool:
         found = getattr(self, name).get(field)
@@ -486,7 +487,7 @@ class Node:
     async def come_back(self, store: Store, *, is_empty: bool) -> None:
         """Do what a node does as it comes back to the store, which may have lost everything; what was told is lost."""
         if is_empty:
-            await refill(cast("Client", self.line), self.replica, b"%d" % store.lives)
+            await refill(cast("Client", self.line), self.replica, b"%d" % store.lives, "emptied")
             self.bus.watcher.emptied()
         told = [(kind, data) for kind, data in self.told if kind == "parcels"]
         self.told.clear()

@@ -728,3 +728,20 @@ def test_marks_go_on_with_what_was_kept_without_numbers(monkeypatch: pytest.Monk
     monkeypatch.setattr(a.relay, "send", sent.append)
     a.handover.moved(ANN, Home("a", 1, 1), is_claimed=True)
     assert [each.message.mark for each in sent] == [None, mark, None]
+
+
+def test_whom_the_store_has_lost() -> None:
+    """Who is not in the directory twice in a row has to come again; who was not there for a moment stays."""
+    scene = Scene("a")
+    (a,) = scene.nodes
+    scene.enter(a)
+    peer = a.replica.directory.remove_peer(ANN)
+    a.bus.watcher.looked()
+    assert peer is not None
+    a.replica.directory.put_peer(peer, 1)
+    a.bus.watcher.looked()
+    del a.replica._orgs[None].homes["ann"]
+    a.bus.watcher.looked()
+    assert scene.seat.is_open
+    a.bus.watcher.looked()
+    assert not scene.seat.is_open

@@ -11,19 +11,20 @@ from schemas.peers import Profile
 from stores.base import Holder, Peer, Session, User
 from stores.bus import Home
 from stores.redis import refill
+from stores.redis.rows import row
 from stores.redis.stores import RedisStores
 from tests.support.client import until
 from tests.support.redis import RedisServer
 from tests.support.stores import running
 
 FAR = 1_000_000
-ANN, BOB, CAT, DAN, EVE = (User(name) for name in ("ann", "bob", "cat", "dan", "eve"))
+ANN, BOB, CAT, DAN, EVE, FAY = (User(name) for name in ("ann", "bob", "cat", "dan", "eve", "fay"))
 
 
-async def refilled(node: RedisStores, *, is_older: bool = False) -> None:
+async def refilled(node: RedisStores, loss: refill.Loss = "emptied") -> None:
     """Have a node write what it knows."""
     life = await node.client.shared("life", b"new")
-    await refill.refill(node.client, node.replica, life, is_older=is_older)
+    await refill.refill(node.client, node.replica, life, loss)
 
 
 def peer(user: User, status: str = "online") -> Peer:
@@ -103,10 +104,11 @@ async def enter(node: RedisStores, user: User, socket: int = 1) -> None:
 
 async def begin(here: RedisStores, late: RedisStores) -> None:
     """Make what both know of."""
-    await enter(late, ANN)
+    for user in (ANN, FAY):
+        await enter(late, user)
     for user in (BOB, CAT, DAN):
         await enter(here, user)
-    for name, users in {"lasting": (ANN, BOB), "ended": (BOB, CAT)}.items():
+    for name, users in {"lasting": (ANN, BOB), "ended": (BOB, CAT), "brief": (ANN, FAY)}.items():
         await here.sessions.put(Session(name, users[0], dict.fromkeys(users, "guest")))
     await until(lambda: known(late) == known(here))
 
@@ -114,16 +116,21 @@ async def begin(here: RedisStores, late: RedisStores) -> None:
 async def go_on(here: RedisStores) -> None:
     """Make what only this node knows of."""
     await here.peers.put(peer(CAT, "busy"))
-    await here.peers.remove(DAN)
-    await here.peers.release(DAN, Holder("here", 1))
-    here.bus.forget(DAN)
-    await here.bus.settled()
+    await leave(here, DAN, Holder("here", 1))
     lasting = here.directory.sessions["lasting"]
     await here.sessions.swap(lasting, Session("lasting", ANN, {ANN: "host", BOB: "guest"}))
     await here.sessions.swap(here.directory.sessions["ended"], None)
     await here.sessions.put(Session("later", BOB, {BOB: "host", CAT: "guest"}))
     await enter(here, EVE)
     await until(lambda: here.bus.home(DAN) is None)
+
+
+async def leave(node: RedisStores, user: User, holder: Holder) -> None:
+    """Have a user go for good."""
+    await node.peers.release(user, holder)
+    await node.peers.remove(user)
+    node.bus.forget(user)
+    await node.bus.settled()
 
 
 def cut_off(node: RedisStores, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,19 +166,55 @@ async def test_who_knows_most_decides(
         here, late = nodes["here"], nodes["late"]
         await begin(here, late)
         older = await dumped(here) if is_older else {}
-        await enter(here, User("fay"))
+        await enter(here, User("gus"))
         cut_off(late, monkeypatch)
         await go_on(here)
         before = known(here)
         await until(lambda: known(nodes["also"]) == before)
         await put_back(here, older)
         for name in order:
-            await refilled(nodes[name], is_older=is_older)
+            await refilled(nodes[name], "older" if is_older else "emptied")
         new = await stack.enter_async_context(running(url, "new"))
         assert known(new) == before
         for node in (here, nodes["also"]):
             await until(lambda node=node: node.replica.is_right and known(node) == before)  # type: ignore[misc]
         assert await here.peers.claim(CAT, Holder("here", 2)) == Holder("here", 1)
+
+
+async def test_who_knows_less_than_is_there(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a node is not the first to fill a store that is older than what another knows: it adds its own users."""
+    url = redis.namespace(uuid4().hex)
+    async with running(url, "here") as here, running(url, "late") as late:
+        await begin(here, late)
+        cut_off(late, monkeypatch)
+        await enter(here, User("gus"))
+        older = await dumped(here)
+        await go_on(here)
+        await put_back(here, older)
+        await refilled(late, "unknown")
+        await refilled(here, "older")
+        async with running(url, "new") as new:
+            assert known(new) == known(here)
+
+
+async def test_peers_that_are_written_otherwise(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by an older version: a peer has its place, or neither is there."""
+    url = redis.namespace(uuid4().hex)
+    async with running(url, "here") as here, running(url, "late") as late:
+        await begin(here, late)
+        peers = f"{here.client.space.org(None)}peers"
+        for user in (ANN, BOB, CAT, DAN):
+            await here.client.redis.hset(peers, user.id, row(peer(user)).replace(b",", b", ").decode())
+        older = await dumped(here)
+        cut_off(late, monkeypatch)
+        await go_on(here)
+        await put_back(here, older)
+        await refilled(late, "unknown")
+        await refilled(here, "older")
+        redis_of = here.client.redis
+        assert sorted(await redis_of.hkeys(peers)) == sorted(await redis_of.hkeys(peers.replace("peers", "places")))
+        async with running(url, "new") as new:
+            assert {each.user for each in new.directory.peers(None)} >= {each.user for each in known(here)[0]}
 
 
 async def test_what_has_changed_since_stays(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,15 +228,19 @@ async def test_what_has_changed_since_stays(redis: RedisServer, monkeypatch: pyt
         await refilled(late)
         async with running(url, "new") as new:
             await enter(new, DAN)
-            await new.peers.put(peer(CAT, "away"))
+            await new.peers.put(peer(ANN, "away"))
+            await new.sessions.swap(new.directory.sessions["brief"], None)
+            await new.peers.release(FAY, Holder("late", 1))
+            await new.peers.remove(FAY)
             ended = new.directory.sessions["ended"]
             assert await new.sessions.swap(ended, Session("ended", BOB, {BOB: "host"}))
             await refilled(here)
             await until(lambda: new.directory.peer(EVE) is not None and "later" in new.directory.sessions)
             peers, homes, sessions = known(new)
             assert {each.user: each.status for each in peers} == {
-                **dict.fromkeys((ANN, BOB, DAN, EVE), "online"),
-                CAT: "away",
+                **dict.fromkeys((BOB, DAN, EVE), "online"),
+                ANN: "away",
+                CAT: "busy",
             }
             assert homes[DAN].node == "new"
             assert sessions.keys() == {"lasting", "ended", "later"}
@@ -221,7 +268,7 @@ async def test_who_went_on_from_an_older_store(redis: RedisServer, monkeypatch: 
                 await new.peers.put(peer(gus, status))
             cut_off(new, monkeypatch)
             for node in (here, new, late):
-                await refilled(node, is_older=node is not new)
+                await refilled(node, "unknown" if node is new else "older")
             async with running(url, "last") as last:
                 peers, homes, sessions = known(last)
                 assert {each.user for each in peers} >= {each.user for each in before[0]} | {gus}

@@ -15,7 +15,7 @@ from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.stores import running
 
-ANN, BOB = User("ann"), User("bob", "acme")
+ANN, BOB, CAT = User("ann"), User("bob", "acme"), User("cat")
 
 
 class Listener(Watcher):
@@ -153,6 +153,27 @@ async def test_what_is_older_is_not_read(own: RedisServer) -> None:
         await one.client.redis.delete(f"{one.client.space.org(None)}peers")
         await one.client.redis.decr(f"{one.client.space.org(None)}version")
         with pytest.raises(StoreUnreachableError, match="lost what it had told"):
-            await one.replica.read(None)
+            await one.replica.read(None, one._check_life)
         assert one.directory.peer(ANN) is not None
         assert one.replica.version(None) == known
+
+
+async def test_a_peer_without_a_place(own: RedisServer) -> None:
+    """Whatever took its place away: it is not known, and all else is."""
+    async with running(own.url, "one") as one:
+        for user in (ANN, CAT):
+            await one.peers.put(Peer(user, Profile("x", "guest", "vim"), "online", b"a", None))
+        await one.client.redis.hdel(f"{one.client.space.org(None)}places", "cat")
+        async with running(own.url, "two") as two:
+            assert [peer.user for peer in two.directory.peers(None)] == [ANN]
+
+
+async def test_another_life_while_it_reads(own: RedisServer) -> None:
+    """What a node reads while the store is being filled again is not taken for all there is."""
+    async with running(own.url, "one") as one:
+        await one.peers.put(Peer(ANN, Profile("x", "guest", "vim"), "online", b"a", None))
+        await one.client.redis.delete(f"{one.client.space.org(None)}peers")
+        await one.client.redis.set(f"{one.client.space.name}:life", "another")
+        with pytest.raises(StoreUnreachableError, match="emptied"):
+            await one.replica.read(None, one._check_life)
+        assert one.directory.peer(ANN) is not None
