@@ -176,6 +176,9 @@ async def test_who_knows_most_decides(
             await refilled(nodes[name], "older" if is_older else "emptied")
         new = await stack.enter_async_context(running(url, "new"))
         assert known(new) == before
+        org = here.client.space.org(None)
+        peers, places = [sorted(await here.client.redis.hkeys(f"{org}{name}")) for name in ("peers", "places")]
+        assert peers == places
         for node in (here, nodes["also"]):
             await until(lambda node=node: node.replica.is_right and known(node) == before)  # type: ignore[misc]
         assert await here.peers.claim(CAT, Holder("here", 2)) == Holder("here", 1)
@@ -215,6 +218,43 @@ async def test_peers_that_are_written_otherwise(redis: RedisServer, monkeypatch:
         assert sorted(await redis_of.hkeys(peers)) == sorted(await redis_of.hkeys(peers.replace("peers", "places")))
         async with running(url, "new") as new:
             assert {each.user for each in new.directory.peers(None)} >= {each.user for each in known(here)[0]}
+
+
+async def test_each_node_knows_best_of_its_own_users(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has changed of them in an older store is not undone by who knows more of the others."""
+    url = redis.namespace(uuid4().hex)
+    async with running(url, "here") as here, running(url, "late") as late:
+        await begin(here, late)
+        cut_off(late, monkeypatch)
+        await go_on(here)
+        late.directory.put_peer(peer(ANN, "away"), late.directory.place(ANN))
+        late.directory.put_peer(peer(BOB, "away"), late.directory.place(BOB))
+        await put_back(here, {})
+        for node in (here, late):
+            await refilled(node)
+        async with running(url, "new") as new:
+            statuses = {each.user: each.status for each in known(new)[0]}
+            assert (statuses[ANN], statuses[BOB]) == ("away", "online")
+
+
+async def test_long_after(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is not known any more what was filled in, who knew more adds its own users only."""
+    url = redis.namespace(uuid4().hex)
+    async with running(url, "here") as here, running(url, "late") as late:
+        await begin(here, late)
+        cut_off(late, monkeypatch)
+        await go_on(here)
+        await put_back(here, {})
+        await refilled(late)
+        org, client = here.client.space.org(None), here.client.redis
+        assert await client.ttl(f"{org}filled:peers") > 0
+        await client.delete(*[key async for key in client.scan_iter(f"{org}filled:*")])
+        await client.hset(f"{org}filled", "until", "1")
+        await refilled(here)
+        async with running(url, "new") as new:
+            peers, _, sessions = known(new)
+            assert {each.user for each in peers} >= {ANN, BOB, CAT, EVE, FAY}
+            assert sessions.keys() == {"lasting", "ended", "brief"}
 
 
 async def test_what_has_changed_since_stays(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
