@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+import anyio
+
 from stores.base import Holder, Peer, Request, Revocation, Session, StoreUnreachableError, User
 from stores.memory import MemoryDirectory
 from stores.redis import scripts
@@ -36,6 +38,7 @@ class RedisPeers(_Records):
     def __init__(self, client: Client, replica: Replica, changer: Changer, patience: float, settling: Settling) -> None:
         super().__init__(client, replica, changer, patience)
         self._settling = settling
+        self._lapsing = anyio.Lock()
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`. It makes this node the user's home, and moves its fence.
@@ -89,18 +92,22 @@ class RedisPeers(_Records):
     async def take_lapsed(self, now: float) -> list[Peer]:
         """See `PeerRecords`. Asks only if the replica has such peers.
 
-        If the answer is lost, those are taken whom this node is told to have taken.
+        If the answer is lost, those are taken whom this node is told to have taken; so it is one call at a time.
         """
-        taken: list[Peer] = []
-        for org, users in _by_org(self._directory.lapsed(now)):
-            with self._replica.removing() as removed:
-                try:
-                    await self._change("take_lapsed", org, now, *(user.id for user in users))
-                except StoreUnreachableError:
-                    if not removed:
-                        raise
-            taken += [removed[user] for user in users if user in removed]
-        return taken
+        async with self._lapsing:
+            taken: list[Peer] = []
+            for org, users in _by_org(self._directory.lapsed(now)):
+                taken += await self._take_lapsed(org, users, now)
+            return taken
+
+    async def _take_lapsed(self, org: str | None, users: list[User], now: float) -> list[Peer]:
+        with self._replica.removing() as removed:
+            try:
+                await self._change("take_lapsed", org, now, *(user.id for user in users))
+            except StoreUnreachableError:
+                if not removed:
+                    raise
+        return [removed[user] for user in users if user in removed]
 
 
 class RedisRequests(_Records):

@@ -69,8 +69,10 @@ class Replica:
         """Note which peers are removed by changes that this node makes meanwhile, also if it gets no answer to them."""
         removed: dict[User, Peer] = {}
         self._removed.append(removed)
-        yield removed
-        self._removed.remove(removed)
+        try:
+            yield removed
+        finally:
+            self._removed = [each for each in self._removed if each is not removed]
 
     def version(self, org: str | None) -> int:
         """Return how far an org has come here."""

@@ -45,7 +45,7 @@ def apart(redis: RedisServer, keys: Keys, tmp_path_factory: pytest.TempPathFacto
     """Two nodes, one ahead of the store and one behind; graces and requests last for `GRACE` seconds."""
     folder = tmp_path_factory.mktemp("apart")
     with nodes(redis, keys, folder) as node:
-        yield two_apart(node, folder)
+        yield two_apart(node, folder, node_lease_seconds=LONG_LEASE)
 
 
 def two_apart(node: Nodes, folder: Path, **settings: object) -> tuple[Server, Server]:
