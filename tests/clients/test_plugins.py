@@ -132,6 +132,8 @@ async def comes_back(kinds: Kinds, server: Server, tmp_path: Path) -> None:
             session = await in_session(peer, editor)
             await network.cut()
             await until(editor.status, lambda status: status != "online")
+            while await peer.next_event() != f"{editor.user} offline":  # the server may notice it later
+                pass
             await peer.send("SEND_MESSAGE", sessionId=session, content="while you were away")
             network.mend()
             await shows(editor, "while you were away")
