@@ -1,6 +1,7 @@
 """JSON of the wire (protocol.md sections 1 and 4)."""
 
 import json
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -18,6 +19,8 @@ from schemas.errors import Error, ErrorCode, EventError
 from schemas.events import ClientEvent
 from schemas.messages import MessageReceived, SendMessage
 from schemas.peers import PeerRegister
+from schemas.prices import SURROGATES_PER_EVENT
+from tests.app.wire.test_hot_path import count_calls
 from tests.support.doubles import World, refused
 
 ROUTES = load_routes([])
@@ -236,6 +239,46 @@ def test_half_a_pair_elsewhere(text: str) -> None:
     message = decode_as("PEER_REGISTER", f'{{"displayName":"{text}"}}')
     assert isinstance(message, PeerRegister)
     assert message.display_name == text[: text.index("\\")] + "\ufffd"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LONE[:-1] + r"\ude00" * 50_000 + '"',
+        LONE[:-1] + r"\\" * 100_000 + '"',
+        f"[{LONE},{'[],' * 100_000}0]",
+        "{" + ",".join(rf'"\ud83d{number}":0' for number in range(30_000)) + "}",
+    ],
+)
+def test_a_lone_surrogate_costs_few_calls(content: str) -> None:
+    """A large frame with a lone surrogate takes a fixed number of calls: no Python runs for each of its parts."""
+    frame = sending(content).encode()
+    assert count_calls(lambda: step_by_step(frame)) < 150
+
+
+def test_a_lone_surrogate_has_its_price() -> None:
+    """The price is by the number of escapes, and taken before the work is done; other frames cost nothing more."""
+    charged: list[float] = []
+    decode_envelope(sending('"' + r"\ud83d" * 1000 + '"').encode(), charged.append)
+    assert charged == [1000 / SURROGATES_PER_EVENT]
+    for frame in (sending(r'"\ud83d\ude00"'), sending("1"), "{"):
+        with suppress(EventError):
+            decode_envelope(frame.encode(), charged.append)
+    assert len(charged) == 1
+
+    def refuse(_events: float) -> None:
+        raise EventError(ErrorCode.RATE_LIMITED, "too much")
+
+    with refused(ErrorCode.RATE_LIMITED):
+        decode_envelope(sending(LONE).encode(), refuse)
+
+
+def test_text_that_looks_like_a_stand_in_passes() -> None:
+    """Escapes of every kind beside a lone surrogate pass byte for byte, and too many of them are refused in words."""
+    content = '"' + "".join(rf"\u{digit}abc" for digit in "0123456789abcd") + r'\ud83d\\ue000"'
+    assert content_of(sending(content)) == content.encode()
+    with refused(ErrorCode.NOT_A_MESSAGE):
+        decode(sending('"' + "".join(rf"\u{digit}abc" for digit in "0123456789abcdef") + r'\ud83d"'))
 
 
 SPACE = st.text(" \t\r\n", max_size=2)
