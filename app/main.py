@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -101,6 +102,9 @@ async def _socket(websocket: WebSocket) -> None:
         again = {} if refused.retry_after is None else {"Retry-After": str(refused.retry_after)}
         await websocket.send_denial_response(json_error(refused.status, refused.code, refused.message, again))
         return
+    wait = runtime.gateway.strangers.wait(address)
+    if wait:
+        await anyio.sleep(wait)
     await websocket.accept()
     handover = websocket.scope.get("extensions", {}).get(HANDOVER)
     if handover is None:

@@ -203,6 +203,8 @@ class Runtime:
         self.gateway.sweep()
         self.lobby.sweep()
         self.failures.forget()
+        self.gateway.debts.forget()
+        self.gateway.strangers.forget()
         self._trimmer.look()
         try:
             await self.gateway.catch_up()
@@ -283,6 +285,8 @@ class Runtime:
             "unauthenticated": self.gateway.waiting(),
             "http": len(self.lobby),
             "auth_failures": len(self.failures),
+            "debts": len(self.gateway.debts),
+            "strangers": len(self.gateway.strangers),
             "expiries": self.gateway.expiries(),
             "mailboxes": len(self.mail.boxes),
         }

@@ -140,6 +140,13 @@ class Socket(Protocol):
         """What it speaks beyond version 1, once authenticated."""
         ...
 
+    def charge(self, events: float) -> None:
+        """Take the price of this many events from the client's budget; see `schemas.prices`.
+
+        What the budget does not cover becomes a debt: the events that follow are refused until it is paid.
+        """
+        ...
+
     def authenticated(self, identity: Identity, spoken: Spoken) -> None:
         """Take the socket to AUTHENTICATED."""
         ...

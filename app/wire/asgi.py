@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.wire.connection import Connection
 from app.wire.gateway import Gateway
+from app.wire.kernel import UNKNOWN, Progress
 from schemas.errors import CloseCode
 
 CLOSE_SECONDS = 5.0
@@ -63,6 +64,16 @@ class AsgiTransport:
     def resume(self) -> None:
         """See `Transport`."""
         self._readable.set()
+
+    def slow_down(self, seconds: float) -> None:
+        """See `Transport`; here the server's own queue pushes back."""
+
+    def stop_reading(self) -> None:
+        """See `Transport`; what still comes is received and ignored."""
+
+    def progress(self) -> Progress:
+        """See `Transport`."""
+        return UNKNOWN
 
     def ping(self) -> bool:
         """See `Transport`; pings are the server's own here."""

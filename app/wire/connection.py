@@ -16,14 +16,15 @@ from app.wire.transport import Transport
 from handlers.ports import Identity, Services, State
 from handlers.table import Context
 from schemas.capabilities import VERSION_1, Spoken
-from schemas.errors import CloseCode, Error, ErrorCode, Limit, RetryAfter
+from schemas.errors import CloseCode, Error, ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.notices import ServerNotice
+from schemas.prices import STRANGER_BYTES_PER_SECOND
 from stores.base import Holder, Revocation, User
 
 MAX_BYTES_BEFORE_AUTH = 65_536
 WAITING_FRAMES = 64
-CRUMBS_AT_ONCE = 1000
+REFUSED_PER_SECOND = 8000.0  # frames beyond the rate limit that are still read: each takes time and leads to nothing
 GOODBYES = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS})
 
 
@@ -42,6 +43,7 @@ class House(Protocol):
     dispatcher: Dispatcher
     flusher: Flusher
     rate: Rate
+    stranger_rate: Rate
     outbox_bytes: int
     max_message_bytes: int
     bytes_per_second: int
@@ -51,8 +53,8 @@ class House(Protocol):
         """Run something that has to be awaited, in a task of the application."""
         ...
 
-    def let_in(self, connection: "Connection") -> None:
-        """Take note that a connection has authenticated."""
+    def let_in(self, connection: "Connection") -> Limiter:
+        """Take note that a connection has authenticated; return its user's budget."""
         ...
 
     def renewed(self, connection: "Connection") -> None:
@@ -88,6 +90,8 @@ class Connection:
     """See `handlers.ports.Socket`. Events are handled strictly in order; while one is awaited, later ones wait."""
 
     __slots__ = (
+        "_acknowledged",
+        "_awaits_pong",
         "_context",
         "_dispatch",
         "_ending",
@@ -117,7 +121,9 @@ class Connection:
         self._told_of = 0.0
         self._monotonic = house.monotonic
         self._dispatch = house.dispatcher.dispatch_slowly
-        self._limiter = Limiter(house.rate)
+        self._limiter = Limiter(house.stranger_rate)
+        self._acknowledged = 0
+        self._awaits_pong = False
         self._waiting: deque[bytes] | None = None
         self._is_busy = False
         self._ending: End | None = None
@@ -144,9 +150,14 @@ class Connection:
 
     @property
     def bytes_per_second(self) -> int:
-        """How fast the client may send in the long run; before it has authenticated, a frame a second."""
+        """How fast the client may send in the long run."""
         most = self._house.bytes_per_second
-        return min(most, MAX_BYTES_BEFORE_AUTH) if self.state is State.CONNECTED else most
+        return min(most, STRANGER_BYTES_PER_SECOND) if self.state is State.CONNECTED else most
+
+    @property
+    def limiter(self) -> Limiter:
+        """What the client has used of its budget."""
+        return self._limiter
 
     def receive(self, frame: bytes) -> None:
         """Take a message of valid UTF-8 from the client."""
@@ -185,13 +196,20 @@ class Connection:
             self._house.refused(Limit.MESSAGE_BYTES, self.address)
         self._end_in_turn(End(code, reason))
 
-    def charge(self, crumbs: int) -> None:
-        """Count frames too small to be of use, which cost as much as events; too many at once close the socket."""
+    def charge_frames(self, count: int) -> None:
+        """Count frames that carry no event, each of which costs as much as one."""
         now = self._monotonic()
-        refused = sum(self._limiter.admit(now) is not None for _ in range(crumbs))
-        if refused > CRUMBS_AT_ONCE:
-            self._house.refused(Limit.EVENTS, self.address)
-            self.close(CloseCode.RATE_LIMITED, "Too many tiny frames")
+        for _ in range(count):
+            verdict = self._limiter.admit(now)
+            if verdict is not None:
+                self._refuse(verdict)
+
+    def charge(self, events: float) -> None:
+        """See `Socket`."""
+        is_covered = self._limiter.charge(self._monotonic(), events)
+        if not is_covered and self.state is State.CONNECTED:
+            self._close_as_flooding("Too much before AUTH")
+            raise EventError(ErrorCode.RATE_LIMITED, "This costs too much before AUTH", limit=Limit.EVENTS)
 
     def too_large(self) -> None:
         """Close: the client sends a message that is too long."""
@@ -205,7 +223,7 @@ class Connection:
         self.state = State.AUTHENTICATED
         self.max_bytes = self._house.max_message_bytes
         self._dispatch = self._dispatch_first if "resume" in spoken else self._house.dispatcher.dispatch
-        self._house.let_in(self)
+        self._limiter = self._house.let_in(self)
 
     def renewed(self, identity: Identity) -> None:
         """See `Socket`."""
@@ -263,15 +281,23 @@ class Connection:
 
     def beat(self) -> None:
         """Ask the client for a sign of life, or cut it if none came since it was last asked."""
+        is_draining = self._is_draining()
         if not self._transport.ping():
             return
-        if self.was_heard:
+        if self.was_heard or is_draining:
             self.was_heard = False
+            self._awaits_pong = True
             if "resume" in self.spoken:
                 self._house.pinged(self)
         else:
             self._transport.abort()
             self.closed(CloseCode.ABNORMAL)
+
+    def _is_draining(self) -> bool:
+        """Whether the client still takes what was written to it: a slow download is not a dead line."""
+        before, progress = self._acknowledged, self._transport.progress()
+        self._acknowledged = progress.acknowledged
+        return progress.is_waiting and progress.acknowledged > before
 
     def _dispatch_first(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
         """Dispatch the first frame after authentication, which shows that the client knows it is in."""
@@ -280,13 +306,20 @@ class Connection:
         return self._dispatch(frame, ctx)
 
     def ponged(self) -> None:
-        """Take note that the client answered when it was last asked for a sign of life."""
+        """Take note of a pong. The first one after a ping of ours is free; nobody has asked for the others."""
+        if not self._awaits_pong:
+            self.charge_frames(1)
+            return
+        self._awaits_pong = False
         if "resume" in self.spoken:
             self._house.ponged(self)
 
     async def _finish(self, work: Awaitable[None]) -> None:
         await work
         self._is_busy = False
+        if self._has_ended and self._ending is not None:  # meanwhile: what follows from an end waits for the work
+            await self._part(self._ending)
+            return
         while self._waiting and not self._is_busy:
             self.receive(self._waiting.popleft())
         if self._is_busy:
@@ -294,13 +327,13 @@ class Connection:
         if self._waiting is not None:
             self._waiting = None
             self._transport.resume()
-        if self._has_ended and self._ending is not None:
-            await self._part(self._ending)
-        elif self._ending is not None:
+        if self._ending is not None and not self._has_ended:
             self._end(self._ending)
 
     def _put_off(self, frame: bytes) -> None:
         if self._ending is not None:
+            if self._limiter.admit(self._monotonic()) is not None:
+                self._transport.stop_reading()
             return
         if self._waiting is None:
             self._waiting = deque()
@@ -329,15 +362,28 @@ class Connection:
         await self._house.farewell(self, self._context, end)
         del self._context, self._dispatch
 
-    def _refuse(self, verdict: Verdict, frame: bytes) -> None:
+    def _refuse(self, verdict: Verdict, frame: bytes | None = None) -> None:
+        """Handle no event for now; say so once a second."""
         self._house.refused(Limit.EVENTS, self.address)
         self._house.dispatcher.refused[ErrorCode.RATE_LIMITED] += 1
-        if verdict.is_final:
-            self.close(CloseCode.RATE_LIMITED, "Rate limit exceeded for too long")
-        elif verdict.is_due:
-            retry = RetryAfter(retry_after_ms=int(verdict.retry_after * 1000) + 1)
-            message = "Too many events; wait before you send more"
-            self.send(Error(code=ErrorCode.RATE_LIMITED, message=message, details=retry), ref_of(frame))
+        if self.state is State.CONNECTED:
+            self._close_as_flooding("Too many frames before AUTH")
+        elif verdict.is_final:
+            self._close_as_flooding("Rate limit exceeded for too long")
+        else:
+            self._transport.slow_down(1 / REFUSED_PER_SECOND)
+            if verdict.is_due:
+                self._say_when_to_go_on(verdict, frame)
+
+    def _say_when_to_go_on(self, verdict: Verdict, frame: bytes | None) -> None:
+        retry = RetryAfter(retry_after_ms=int(verdict.retry_after * 1000) + 1)
+        error = Error(code=ErrorCode.RATE_LIMITED, message="Too many events; wait before you send more", details=retry)
+        self.send(error, None if frame is None else ref_of(frame))
+
+    def _close_as_flooding(self, reason: str) -> None:
+        """Close, and read nothing more of what is on its way."""
+        self.close(CloseCode.RATE_LIMITED, reason)
+        self._transport.stop_reading()
 
     def _slow(self) -> None:
         if "notices" in self.spoken:

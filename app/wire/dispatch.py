@@ -123,7 +123,7 @@ class Dispatcher:
         """Do the same for a frame that may well be no good, as a stranger's: it is decoded once, not twice."""
         row = None
         try:
-            envelope = decode_envelope(frame)
+            envelope = decode_envelope(frame, ctx.socket.charge)
             ref_error = _note_ref(envelope.ref, ctx)
             row = self._by_event.get(envelope.event)
             row, message = _read(row, envelope, ref_error, ctx.socket.state)

@@ -19,7 +19,7 @@ except ImportError:  # pragma: no cover - where websockets comes without its ext
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, RESERVED, MASKED = 0x80, 0x70, 0x80
 MAX_CONTROL = 125
-CRUMB_BYTES = 16
+FRAMES_AT_ONCE = 64
 SERVER_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 _WHOLE_TEXT = FIN | TEXT
 _SHORT_HEADERS = tuple(bytes((FIN | TEXT, length)) for length in range(126))
@@ -69,8 +69,8 @@ class _ViolationError(Exception):
 class FrameReader:
     """Reads a client's frames. `limit` is the most bytes that a message may have, and may change at any time.
 
-    `crumbs` counts frames so small that a flood of them would cost much more to read than to send: control frames,
-    fragments and binary messages of a few bytes.
+    A call of `feed` reads some 64 frames at most; the rest stays in `unread` for the next call. `extras` counts the
+    pings and the unfinished fragments of the latest call.
     """
 
     __slots__ = (
@@ -82,9 +82,10 @@ class FrameReader:
         "_message",
         "_opcode",
         "_payload",
-        "crumbs",
+        "extras",
         "is_over",
         "limit",
+        "unread",
     )
 
     def __init__(self, limit: int) -> None:
@@ -97,15 +98,22 @@ class FrameReader:
         self._message: bytearray | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
         self._is_between = True
-        self.crumbs = 0
+        self.extras = 0
+        self.unread = b""
         self.is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Return what the next bytes complete. After a `Close` or a `Violation` nothing comes any more."""
         events: list[Event] = []
+        self.extras = 0
+        if self.unread:
+            data, self.unread = self.unread + data, b""
         if self._is_between:
             data = self._whole_texts(data, events)
         if data and not self.is_over:
+            if len(events) == FRAMES_AT_ONCE:
+                self.unread = data
+                return events
             try:
                 self._pieces(self._head + data, events)
             except _ViolationError as error:
@@ -116,8 +124,8 @@ class FrameReader:
 
     def _whole_texts(self, data: bytes, events: list[Event]) -> bytes:
         """Take the text messages that came whole, as nearly all do; return the rest, for `_pieces`."""
-        position, size, limit = 0, len(data), self.limit
-        while size - position > 8 and data[position] == _WHOLE_TEXT:  # noqa: PLR2004 - the longest header below
+        position, size, limit, room = 0, len(data), self.limit, FRAMES_AT_ONCE
+        while room and size - position > 8 and data[position] == _WHOLE_TEXT:  # noqa: PLR2004 - the longest header below
             length = data[position + 1] - MASKED
             start = position + 6
             if length == 126:  # noqa: PLR2004 - RFC 6455 section 5.2
@@ -134,13 +142,18 @@ class FrameReader:
             if not payload.isascii() and not is_utf8(payload):
                 break
             events.append(payload)
+            room -= 1
             position = end
         return data[position:] if position else data
 
     def _pieces(self, data: bytes, events: list[Event]) -> None:
-        position = 0
+        position, room = 0, FRAMES_AT_ONCE
         while not self.is_over:
             if self._opcode is None:
+                if not room:
+                    self.unread, data, position = data[position:], b"", 0
+                    break
+                room -= 1
                 start = self._begin(data, position)
                 if start == position:
                     break
@@ -174,8 +187,8 @@ class FrameReader:
         if len(header) < at + 4:
             return position
         self._opcode, self._left, self._mask = header[0], length, header[at : at + 4]
-        if length < CRUMB_BYTES:
-            self.crumbs += 1
+        if opcode == PING or not header[0] & FIN:
+            self.extras += 1
         self._payload = bytearray() if opcode >= CLOSE else None
         if opcode in {TEXT, BINARY}:
             self._message, self._decoder = bytearray(), _utf8_decoder() if opcode == TEXT else None

@@ -6,6 +6,8 @@ from itertools import count
 
 from msgspec import Struct
 
+from app.admission.debts import Debts
+from app.admission.strangers import Strangers
 from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
 from app.delivery.resumption import Resumption
@@ -14,7 +16,7 @@ from app.wire.connection import Connection, End
 from app.wire.dispatch import Dispatcher, Logger
 from app.wire.drain import Drain
 from app.wire.expiry import Expiry
-from app.wire.limiter import Rate
+from app.wire.limiter import Limiter, Rate
 from app.wire.refusals import Refusals
 from app.wire.transport import Transport
 from app.wire.waiting import WaitingRoom
@@ -22,6 +24,7 @@ from handlers import departures
 from handlers.ports import Services, State
 from handlers.table import Context
 from schemas.errors import CloseCode, Error, ErrorCode, Limit
+from schemas.prices import STRANGER_EVENTS
 from stores.base import Holder, StoreUnreachableError, User
 
 AUTH_SECONDS = 10.0
@@ -68,6 +71,7 @@ class Gateway:
         self.dispatcher = dispatcher
         self.flusher = flusher
         self.rate = rate
+        self.stranger_rate = Rate(1.0, STRANGER_EVENTS)
         self.outbox_bytes = outbox_bytes
         self.max_message_bytes = max_message_bytes
         self.bytes_per_second = bytes_per_second
@@ -87,6 +91,8 @@ class Gateway:
         self._drain: Drain | None = None
         self._put_off: deque[Farewell] = deque()
         self.crowds = Crowds()
+        self.debts = Debts(monotonic)
+        self.strangers = Strangers(monotonic)
         self.closed = Counter(dict.fromkeys([*map(_closing, CloseCode), OTHER], 0))
         self.refusals = refusals
         self.refused = refusals.note
@@ -105,11 +111,15 @@ class Gateway:
         self._log.debug("socket opened", socket_id=number)
         return connection
 
-    def let_in(self, connection: Connection) -> None:
-        """Take note that a connection has authenticated."""
+    def let_in(self, connection: Connection) -> Limiter:
+        """Take note that a connection has authenticated; return its user's budget, with what it still owes."""
+        user = connection.identity.user
         self._waiting.leave(connection)
         self._expiry.watch(connection)
-        self._log.info("socket authenticated", socket_id=connection.holder.socket, user_id=connection.identity.user.id)
+        self._log.info("socket authenticated", socket_id=connection.holder.socket, user_id=user.id)
+        limiter = Limiter(self.rate)
+        limiter.take_over(self.monotonic(), self.debts.take_over(user))
+        return limiter
 
     def renewed(self, connection: Connection) -> None:
         """Go by the connection's new token, which the client was told is good; tell it if the node is to stop."""
@@ -134,9 +144,17 @@ class Gateway:
         self._waiting.leave(connection)
         if self.connections.pop(connection.holder.socket, None) is not None:
             self.crowds.remove(connection.address)
+            self._settle_up(connection)
         self._expiry.forget(connection.holder.socket)
         if connection.state is State.REGISTERED:
             self._hub.lost(connection.identity.user, connection)
+
+    def _settle_up(self, connection: Connection) -> None:
+        """Put down what a connection that ends still owes."""
+        if connection.state is State.CONNECTED:
+            self.strangers.ended(connection.address)
+        else:
+            self.debts.note(connection.identity.user, connection.limiter.used_until)
 
     async def farewell(self, connection: Connection, context: Context, end: End) -> None:
         """Do what follows from a connection's end."""

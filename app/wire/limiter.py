@@ -1,7 +1,7 @@
-"""Rate limiting of one socket (protocol.md section 4, ERR_5004), by the generic cell rate algorithm.
+"""The budget of one socket (docs/protocol.md section 4, ERR_5004), by the generic cell rate algorithm.
 
-The whole state is one point in time: when the socket would have used up all it sent, at the long-run rate. How far
-that lies ahead is what it has borrowed; it may borrow up to the burst.
+The whole state is one point in time: when the socket will have paid for all it sent, at the long-run rate. How far
+that lies ahead is its debt; events pass while the debt is within the burst. `schemas/prices.py` says what costs what.
 """
 
 from msgspec import Struct
@@ -11,6 +11,7 @@ PATIENCE_SECONDS = 10.0
 PENALTY_SECONDS = 1.0
 PENALTY_SHARE = 0.5
 MARGIN_SECONDS = 0.05
+FIRST_EVENTS = 8
 
 
 class Rate(Struct, frozen=True):
@@ -43,6 +44,11 @@ class Limiter:
         self._refused_since: float | None = None
         self._noticed_at: float | None = None
 
+    @property
+    def used_until(self) -> float:
+        """When all that was sent is paid for, in monotonic seconds."""
+        return self._used_until
+
     def admit(self, now: float) -> Verdict | None:
         """Count one event at `now`, monotonic seconds; None if it passes."""
         ahead = self._used_until - now
@@ -52,12 +58,28 @@ class Limiter:
         self._refused_since = None
         return None
 
+    def charge(self, now: float, events: float) -> bool:
+        """Take the price of this many events; False if that is more than the burst, and what is over became a debt."""
+        self._used_until = max(self._used_until, now) + events * self._interval
+        return self._used_until - now <= self._slack
+
+    def take_over(self, now: float, used_until: float) -> None:
+        """Owe what the user's last socket owed.
+
+        A debt that refused events alone can make still lets a few pass, so that the user can register again.
+        """
+        is_ordinary = used_until - now <= self._slack + PENALTY_SECONDS
+        least = now + self._slack - FIRST_EVENTS * self._interval
+        self._used_until = min(used_until, least) if is_ordinary else used_until
+
     def _refuse(self, now: float, ahead: float) -> Verdict:
         """Return the refusal. More events may be on their way and cost too, so the wait is the longest."""
-        self._used_until = now + min(ahead + PENALTY_SHARE * self._interval, self._slack + PENALTY_SECONDS)
+        penalised = min(ahead + PENALTY_SHARE * self._interval, self._slack + PENALTY_SECONDS)
+        self._used_until = now + max(ahead, penalised)
         if self._refused_since is None:
             self._refused_since = now
         is_due = self._noticed_at is None or now - self._noticed_at >= NOTICE_SECONDS
         if is_due:
             self._noticed_at = now
-        return Verdict(PENALTY_SECONDS + MARGIN_SECONDS, is_due, now - self._refused_since >= PATIENCE_SECONDS)
+        wait = max(PENALTY_SECONDS, ahead - self._slack) + MARGIN_SECONDS
+        return Verdict(wait, is_due, now - self._refused_since >= PATIENCE_SECONDS)

@@ -28,6 +28,7 @@ from app.wire.frames import (
 )
 from app.wire.gateway import Gateway
 from app.wire.handshake import HANDOVER, Handshake
+from app.wire.kernel import Progress, progress
 from schemas.errors import CloseCode
 
 CLOSE_SECONDS = 5.0
@@ -36,7 +37,8 @@ HOPELESS = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.TOO_SLOW})  # nobody 
 WRITE_BUFFER_BYTES = 65_536
 BYTES_BETWEEN_LOOKS = 262_144
 BYTES_A_TURN = 65_536
-CRUMBS_A_READ = 32
+LEAST_PAUSE_SECONDS = 0.004  # timers count in milliseconds: shorter pauses are saved up
+DISCARDED_MESSAGES = 2  # of the largest size: who is still sending one gets to read why it was closed
 
 
 class WebSocketProtocol(asyncio.Protocol):
@@ -50,6 +52,8 @@ class WebSocketProtocol(asyncio.Protocol):
         "_is_held",
         "_is_paused",
         "_look_at",
+        "_pause_seconds",
+        "_pongs",
         "_reader",
         "_received",
         "_received_since",
@@ -71,6 +75,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._received = 0
         self._look_at = MAX_BYTES_BEFORE_AUTH
         self._received_since = 0.0
+        self._pause_seconds = 0.0
+        self._pongs = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over from uvicorn's HTTP protocol."""
@@ -101,10 +107,9 @@ class WebSocketProtocol(asyncio.Protocol):
             return
         connection.was_heard = True
         reader.limit = connection.max_bytes
-        reader.crumbs = 0
         events = reader.feed(data)
-        if reader.crumbs > CRUMBS_A_READ:
-            self._sweep_crumbs(connection, reader)
+        if reader.extras:
+            connection.charge_frames(reader.extras)
         for event in events:
             if type(event) is bytes:
                 connection.receive(event)
@@ -113,8 +118,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._received += len(data)
         if self._received > self._look_at:
             self._look_at_rate(connection.bytes_per_second)
-        if len(data) > BYTES_A_TURN:
-            self._take_turns()
+        if self._pause_seconds or reader.unread or self._pongs or len(data) > BYTES_A_TURN:
+            self._end_read(connection, reader, len(data))
 
     def eof_received(self) -> bool:
         """Close: the client will send no more, so it is gone."""
@@ -126,13 +131,18 @@ class WebSocketProtocol(asyncio.Protocol):
             self._connection.outbox.congest()
 
     def resume_writing(self) -> None:
-        """Write on."""
+        """Write on; the latest ping that came meanwhile is answered first."""
         if self._connection is not None:
+            if self._pongs:
+                self._write_raw(self._pongs)
+                self._pongs = b""
             self._connection.outbox.relieve()
 
     def open(self, gateway: Gateway, address: bytes = b"") -> None:
         """Hand the accepted connection to the gateway, with the salted hash of its address; the handshake is over."""
         self._handshake = None
+        if self._transport.is_closing():
+            return
         self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         self._connection = gateway.open(self, address)
         self._reader = FrameReader(self._connection.max_bytes)
@@ -154,6 +164,8 @@ class WebSocketProtocol(asyncio.Protocol):
         can_answer = self._reader is not None and not self._reader.is_over and code not in HOPELESS
         patience = CLOSE_SECONDS if can_answer else DISCARD_SECONDS
         self._close_timer = asyncio.get_running_loop().call_later(patience, self._transport.abort)
+        if self._connection is not None:
+            self._received, self._look_at = 0, DISCARDED_MESSAGES * self._connection.max_bytes
         self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -173,7 +185,20 @@ class WebSocketProtocol(asyncio.Protocol):
         """See `Transport`."""
         self._is_paused = False
         if not self._is_held:
-            self._transport.resume_reading()
+            self._take_turns()
+
+    def slow_down(self, seconds: float) -> None:
+        """See `Transport`."""
+        self._pause_seconds += seconds
+
+    def stop_reading(self) -> None:
+        """See `Transport`."""
+        if self._reader is not None:
+            self._reader.is_over, self._reader.unread = True, b""
+
+    def progress(self) -> Progress:
+        """See `Transport`."""
+        return progress(self._transport.get_extra_info("socket"))
 
     def ping(self) -> bool:
         """See `Transport`."""
@@ -214,9 +239,8 @@ class WebSocketProtocol(asyncio.Protocol):
         if isinstance(event, Binary):
             connection.receive_binary(event.payload)
         elif isinstance(event, Ping):
-            if not connection.outbox.is_congested:
-                connection.outbox.flush()
-                self._write_raw(control_frame(PONG, event.payload))
+            pong = control_frame(PONG, event.payload)
+            self._pongs = pong if connection.outbox.is_congested else self._pongs + pong
         elif isinstance(event, Pong):
             connection.ponged()
         elif isinstance(event, Violation):
@@ -227,11 +251,22 @@ class WebSocketProtocol(asyncio.Protocol):
             if self._close_timer is not None:
                 self._transport.close()
 
-    def _sweep_crumbs(self, connection: Connection, reader: FrameReader) -> None:
-        """Charge for empty pings and the like; whoever goes too far with them is not even read any more."""
-        connection.charge(reader.crumbs)
-        if not connection.is_open:
-            reader.is_over = True
+    def _end_read(self, connection: Connection, reader: FrameReader, size: int) -> None:
+        """Answer pings, and let the others be read before more of this socket is."""
+        if self._pongs:
+            self._send_pongs(connection)
+        if self._pause_seconds >= LEAST_PAUSE_SECONDS:
+            self._pause_for(self._pause_seconds)
+        elif reader.unread or size > BYTES_A_TURN:
+            self._take_turns()
+
+    def _send_pongs(self, connection: Connection) -> None:
+        """Answer the pings of one read with one write, after what was put down for the client before."""
+        if not connection.outbox.is_congested:
+            connection.outbox.flush()
+        if not connection.outbox.is_congested:
+            self._write_raw(self._pongs)
+            self._pongs = b""
 
     def _take_turns(self) -> None:
         """Let the others be read before more of this socket is; libuv would read on as long as something comes."""
@@ -241,18 +276,32 @@ class WebSocketProtocol(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._read_on)
 
     def _look_at_rate(self, bytes_per_second: int) -> None:
-        """Read no more for a while if bytes come faster than they may: TCP pushes back."""
+        """Read no more for a while if bytes come faster than they may: TCP pushes back. After a close, none."""
+        if self._close_timer is not None:
+            self._is_held = True
+            self._transport.pause_reading()
+            return
         loop = asyncio.get_running_loop()
         self._look_at = min(bytes_per_second, BYTES_BETWEEN_LOOKS)
         now = loop.time()
         ahead = self._received / bytes_per_second - (now - self._received_since)
         self._received, self._received_since = 0, now + max(0.0, ahead)  # what the pause makes good is no credit
-        if ahead > 0 and not self._is_held:
+        self._pause_seconds = max(self._pause_seconds, ahead)
+
+    def _pause_for(self, seconds: float) -> None:
+        """Read no more for so long; what was read already waits, too."""
+        self._pause_seconds = 0.0
+        if not self._is_held:
             self._is_held = True
             self._transport.pause_reading()
-            loop.call_later(ahead, self._read_on)
+            asyncio.get_running_loop().call_later(seconds, self._read_on)
 
     def _read_on(self) -> None:
+        """Go on with what was read and put aside, then with what comes."""
         self._is_held = False
-        if not self._is_paused and not self._transport.is_closing():
+        if self._is_paused or self._transport.is_closing():
+            return
+        if self._reader is not None and self._reader.unread:
+            self.data_received(b"")
+        if not self._is_held and not self._is_paused:
             self._transport.resume_reading()

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from app.wire.kernel import Progress
+
 
 class Transport(Protocol):
     """One open WebSocket. Payloads are whole text messages in UTF-8."""
@@ -24,6 +26,18 @@ class Transport(Protocol):
 
     def resume(self) -> None:
         """Read on."""
+        ...
+
+    def slow_down(self, seconds: float) -> None:
+        """Read this much later: the client sends more than it may."""
+        ...
+
+    def stop_reading(self) -> None:
+        """Discard what still comes, unread."""
+        ...
+
+    def progress(self) -> Progress:
+        """Return how far what was written has come."""
         ...
 
     def ping(self) -> bool:

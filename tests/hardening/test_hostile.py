@@ -19,7 +19,8 @@ SEEDS = (1, 2)
 STATES = ("connected", "authenticated", "registered", "in a session")
 AT_ONCE = 4
 BYTES_BEFORE_AUTH = 40_000
-DOCUMENTED = {1000, 1001, 1005, 1002, 1007, 1009, 4001}
+ATTACKS_BEFORE_AUTH = 8
+DOCUMENTED = {1000, 1001, 1005, 1002, 1007, 1009, 4001, 4029}
 PUSHED = {"PEER_STATUS_UPDATE", "SESSION_UPDATED", "SESSION_ENDED", "CONNECTION_REJECTED", "CONNECTION_CANCELLED"}
 SILENT = {
     "CONNECTION_REQUEST",
@@ -62,6 +63,7 @@ class Attacker:
         self.known = Known(server.keys.token("me", org), server.keys.token("other", org), "partner")
         self._socket: RawSocket | None = None
         self._sent = 0
+        self._attacks = 0
         self._marks = 0
         self.outcomes: Counter[str] = Counter()
 
@@ -78,6 +80,7 @@ class Attacker:
         mark = f'"ref":"mark-{self._marks}"'
         socket.send(attack.wire + frame(FIN | TEXT, f'{{"event":"PING",{mark}}}'.encode()))
         self._sent += len(attack.wire)
+        self._attacks += 1
         answers = []
         while (text := await socket.next_text()) is not None and mark.encode() not in text:
             answers.append(text)
@@ -111,12 +114,12 @@ class Attacker:
 
     def _is_spoiled(self, names: set[str]) -> bool:
         """Whether the socket is no longer in its state, or has sent what a stranger may send in a second."""
-        is_full = self._state == "connected" and self._sent > BYTES_BEFORE_AUTH
-        return is_full or LEAVES_STATE.get(self._state) in names
+        is_full = self._sent > BYTES_BEFORE_AUTH or self._attacks >= ATTACKS_BEFORE_AUTH
+        return (is_full and self._state == "connected") or LEAVES_STATE.get(self._state) in names
 
     async def _enter(self) -> RawSocket:
         socket = self._socket = await RawSocket.connect(self._server.port, loopback(self._number))
-        self._sent = 0
+        self._sent = self._attacks = 0
         if self._state != "connected":
             await _ask(socket, "AUTH", "AUTH_SUCCESS", token=self.known.token, capabilities=["sessions"])
         if self._state in {"registered", "in a session"}:

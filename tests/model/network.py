@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from app.wire.connection import Connection
+from app.wire.kernel import UNKNOWN, Progress
 from schemas.errors import CloseCode
 
 HIGH_WATER = 4096
@@ -118,6 +119,15 @@ class Link:
         self._loop.call_at(
             self._network.moment(self._loop.time() + self._latency), self._end.closed, self, CloseCode.ABNORMAL
         )
+
+    def slow_down(self, seconds: float) -> None:
+        pass
+
+    def stop_reading(self) -> None:
+        pass
+
+    def progress(self) -> Progress:
+        return UNKNOWN
 
     def ping(self) -> bool:
         self._down(self._at_ping)

@@ -32,9 +32,13 @@ def text(event: str, data: str = "{}") -> bytes:
 
 
 @contextmanager
-def raw_socket(server: Server) -> Iterator[socket.socket]:
-    """Open a WebSocket by hand."""
-    with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
+def raw_socket(server: Server, receive_buffer: int = 0) -> Iterator[socket.socket]:
+    """Open a WebSocket by hand, with a receive buffer of so many bytes."""
+    with socket.socket() as sock:
+        sock.settimeout(10)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.connect(("127.0.0.1", server.port))
         key = base64.b64encode(os.urandom(16)).decode()
         sock.sendall(
             f"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -44,23 +48,68 @@ def raw_socket(server: Server) -> Iterator[socket.socket]:
         yield sock
 
 
-@pytest.mark.parametrize(
-    "flood", [masked(9, b"") * 50_000, masked(1, b"{", fin=False) + masked(0, b"", fin=False) * 50_000]
-)
-async def test_crumbs(flood: bytes, servers: dict[str, Server]) -> None:
-    """A flood of empty pings or fragments is closed with 4029 at once, and a neighbour is served."""
+FLOODS = {
+    "empty pings": masked(9, b"") * 50_000,
+    "pings of 16 bytes": masked(9, b"x" * 16) * 20_000,
+    "pings of 125 bytes": masked(9, b"x" * 125) * 10_000,
+    "pongs of 16 bytes": masked(10, b"x" * 16) * 20_000,
+    "empty fragments": masked(1, b"{", fin=False) + masked(0, b"", fin=False) * 50_000,
+    "fragments of 16 bytes": masked(1, b"{", fin=False) + masked(0, b"x" * 16, fin=False) * 20_000,
+    "binary messages": masked(2, b"x" * 16) * 20_000,
+    "texts": masked(1, b"x" * 16) * 20_000,
+    "events that are none": text("NONE") * 10_000,
+    "escaped surrogates": masked(1, b'{"x":"' + rb"\ud83d" * 9_000 + b'"}') * 10,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_a_strangers_flood(flood: bytes, servers: dict[str, Server]) -> None:
+    """A stranger has a handful of frames of any kind: a flood is closed with 4029, and a neighbour is served."""
     server = servers["peersync"]
     async with client(server) as ann:
         await ann.authenticate("ann")
         with raw_socket(server) as stranger:
-            try:
-                stranger.sendall(flood)
-                while (data := stranger.recv(65_536)) and not data.startswith(b"\x88"):
-                    pass
-                assert data[2:4] == struct.pack("!H", 4029)
-            except ConnectionError:
-                pass  # the close frame was overtaken by the kernel's reset: closed all the same
+            assert _close_code(stranger, flood) in {4029, None}
         await ann.expect_quiet()
+
+
+def _close_code(sock: socket.socket, flood: bytes) -> int | None:
+    """Send a flood, and return the code it is closed with; None if the kernel's reset overtook the close frame."""
+    received = b""
+    try:
+        sock.sendall(flood)
+        while chunk := sock.recv(65_536):
+            received += chunk
+    except ConnectionError:
+        pass
+    place = received.find(b"\x88", max(0, len(received) - 100))
+    return None if place < 0 else int.from_bytes(received[place + 2 : place + 4], "big")
+
+
+@pytest.mark.parametrize("frame", [masked(9, b"x" * 16), masked(10, b""), masked(0, b"x", fin=False)])
+async def test_frames_without_an_event_are_charged(frame: bytes, servers: dict[str, Server]) -> None:
+    """Pings, pongs that nobody asked for, and fragments take from the budget of events, whatever their size."""
+    server = servers["peersync"]
+    with raw_socket(server) as sock:
+        token = server.keys.token("dan")
+        begin = masked(1, b"{", fin=False) if frame[0] & 0x0F == 0 else b""
+        sock.sendall(text("AUTH", f'{{"token":"{token}"}}') + begin)
+        received = b""
+        while b"AUTH_SUCCESS" not in received:
+            received += sock.recv(65_536)
+        sock.sendall(frame * 500)
+        while b"ERR_5004" not in received:
+            received += sock.recv(65_536)
+
+
+async def test_every_ping_is_answered(servers: dict[str, Server]) -> None:
+    """Pings that come in one segment are answered each, in order."""
+    with raw_socket(servers["peersync"]) as sock:
+        sock.sendall(b"".join(masked(9, bytes((number,))) for number in range(10)))
+        received = b""
+        while len(received) < 30:
+            received += sock.recv(65_536)
+    assert received == b"".join(bytes((0x8A, 1, number)) for number in range(10))
 
 
 async def test_everything_in_one_segment(servers: dict[str, Server]) -> None:

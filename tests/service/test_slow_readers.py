@@ -1,12 +1,15 @@
 """Receivers that do not read: they cost a bounded sum and are closed, and nobody waits for them."""
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
+import anyio
 import pytest
 
-from tests.support.client import Client, client, pair, until
+from tests.service.test_floods import raw_socket, text
+from tests.support.client import PATIENCE, Client, client, pair, until
 from tests.support.server import Server, serving
 from tests.support.tokens import Keys
 
@@ -24,6 +27,15 @@ def narrow(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         outbox_bytes=OUTBOX_BYTES,
         replay_bytes=262_144,
         session_grace_seconds=60,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def patient(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a server that looks for dead sockets often, and whose outboxes are large."""
+    with serving(
+        keys, tmp_path_factory.mktemp("patient"), ws_heartbeat_interval=700, outbox_bytes=16_777_216
     ) as server:
         yield server
 
@@ -93,3 +105,51 @@ def _metric(server: Server, name: str) -> float:
     match = re.search(rf"^{name} (\S+)$", server.get("/metrics").text, re.MULTILINE)
     assert match
     return float(match[1])
+
+
+async def test_a_slow_download_is_not_a_dead_line(patient: Server) -> None:
+    """A reader that takes little at a time of what waits for it, and sends nothing, is not cut meanwhile."""
+    with raw_socket(patient, receive_buffer=4096) as bob:
+        bob.sendall(text("AUTH", f'{{"token":"{patient.keys.token("bob")}"}}') + text("PEER_REGISTER"))
+        assert _read(bob, b"PEER_REGISTERED")
+        async with client(patient) as ann:
+            await ann.join("ann")
+            await ann.send("CONNECTION_REQUEST", targetId="bob")
+            request = _read(bob, b"CONNECTION_REQUEST_RECEIVED")
+            request_id = request.partition(b'"requestId":"')[2].partition(b'"')[0].decode()
+            bob.sendall(text("CONNECTION_RESPONSE", f'{{"requestId":"{request_id}","accepted":true}}'))
+            session_id = (await ann.until("CONNECTION_ACCEPTED"))["sessionId"]
+            for _ in range(6):
+                await ann.send("SEND_MESSAGE", sessionId=session_id, content="x" * 1_000_000)
+            for _ in range(60):  # four heartbeats
+                await anyio.sleep(0.05)
+                assert bob.recv(10_000)
+            assert await ann.is_heard()
+            bob.sendall(text("PING"))
+            assert _read(bob, b"PONG")
+
+
+def _read(sock: socket.socket, until: bytes) -> bytes:
+    """Return what comes up to these bytes."""
+    received = b""
+    while until not in received[-70_000:]:
+        chunk = sock.recv(65_536)
+        assert chunk, "the server closed"
+        received += chunk
+    return received
+
+
+async def test_a_ping_is_answered_once_there_is_room(patient: Server) -> None:
+    """The latest ping of a reader that is behind is answered as soon as it has caught up, before what still waits."""
+    async with client(patient) as ann, client(patient) as bob:
+        session_id = await pair(ann, bob)
+        bob.websocket.transport.pause_reading()
+        for _ in range(6):
+            await ann.send("SEND_MESSAGE", sessionId=session_id, content="x" * 1_000_000)
+        assert await ann.is_heard()
+        _ = await bob.websocket.ping(b"earlier")
+        latest = await bob.websocket.ping(b"latest")
+        assert await ann.is_heard()
+        bob.websocket.transport.resume_reading()
+        with anyio.fail_after(PATIENCE):
+            await latest

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from app.wire.kernel import UNKNOWN, Progress
 from handlers import auth, connections, peers
 from handlers.ports import (
     AuditDetail,
@@ -207,6 +208,7 @@ class RecordingSocket:
         self.spoken = VERSION_1
         self.sent: list[ServerEvent] = []
         self.closed: CloseCode | None = None
+        self.charged = 0.0
         self.context: Context | None = None
         self._calls = calls
         self._identity: Identity | None = None
@@ -235,6 +237,9 @@ class RecordingSocket:
 
     def close(self, code: CloseCode, reason: str) -> None:
         self.closed = code
+
+    def charge(self, events: float) -> None:
+        self.charged += events
 
     def clear(self) -> None:
         """Forget what was sent."""
@@ -363,6 +368,7 @@ class RecordingTransport:
     def __init__(self) -> None:
         self.writes: list[list[bytes]] = []
         self.waiting = 0
+        self.is_deaf = False
         self.on_write: Callable[[], object] = lambda: None
 
     def write(self, payloads: list[bytes]) -> None:
@@ -380,6 +386,15 @@ class RecordingTransport:
 
     def resume(self) -> None:
         pass
+
+    def slow_down(self, seconds: float) -> None:
+        pass
+
+    def stop_reading(self) -> None:
+        self.is_deaf = True
+
+    def progress(self) -> Progress:
+        return UNKNOWN
 
     def ping(self) -> bool:
         return True

@@ -1,5 +1,6 @@
 """An echo server over our WebSocket protocol, for the Autobahn cases: `python -m tests.support.echo PORT`."""
 
+import asyncio
 import sys
 from typing import Any
 
@@ -42,8 +43,8 @@ class EchoConnection:
         self.is_open = True
 
     def receive(self, frame: bytes) -> None:
-        """Echo text."""
-        self.transport.write([frame])
+        """Echo text, once all that was read is taken, as an outbox does."""
+        asyncio.get_running_loop().call_soon(self.transport.write, [frame])
 
     def ponged(self) -> None:
         """Take no note of pongs."""
@@ -57,18 +58,18 @@ class EchoConnection:
             head = bytes((FIN | BINARY, 126)) + length.to_bytes(2, "big")
         else:
             head = bytes((FIN | BINARY, 127)) + length.to_bytes(8, "big")
-        self.transport._write_raw(head + frame)
+        asyncio.get_running_loop().call_soon(self.transport._write_raw, head + frame)
 
-    def charge(self, crumbs: int) -> None:
-        """Mind no crumbs."""
+    def charge_frames(self, count: int) -> None:
+        """Charge nothing."""
 
     def violated(self, code: int, reason: str) -> None:
         """Close."""
-        self.transport.close(code, reason)
+        asyncio.get_running_loop().call_soon(self.transport.close, code, reason)
 
     def closed(self, code: int) -> None:
         """Answer a close."""
-        self.transport.close(code, "")
+        asyncio.get_running_loop().call_soon(self.transport.close, code, "")
 
     def close(self, code: int, reason: str) -> None:
         """Close."""

@@ -70,3 +70,41 @@ def test_never_more_than_the_rate(pauses: list[float]) -> None:
         now += pause
         passed += limiter.admit(now) is None
     assert passed <= RATE.burst + now * RATE.per_second + 1e-6
+
+
+def test_a_price(limiter: Limiter) -> None:
+    """A price is taken from the same budget as events."""
+    assert limiter.charge(100.0, 10)
+    assert [limiter.admit(100.0) is None for _ in range(7)] == [True] * 6 + [False]
+
+
+def test_a_price_beyond_the_burst(limiter: Limiter) -> None:
+    """What the burst does not cover is a debt: events are refused until it is paid, which the refusal says."""
+    assert not limiter.charge(100.0, 15 + 40)
+    verdict = limiter.admit(100.0)
+    assert verdict is not None
+    assert verdict.retry_after == pytest.approx(5.05)
+    assert limiter.admit(104.9) is not None
+    assert limiter.admit(105.1) is None
+
+
+def test_a_refusal_never_lowers_a_debt(limiter: Limiter) -> None:
+    """Whoever goes on sending into a debt pays it no sooner."""
+    limiter.charge(100.0, 15 + 80)
+    for _ in range(100):
+        limiter.admit(100.0)
+    assert limiter.used_until == pytest.approx(100 + 95 / 8)
+
+
+def test_an_ordinary_debt_lets_a_user_register_again(limiter: Limiter) -> None:
+    """A new socket owes what the last one owed, but for a few events, unless that is more than events alone can owe."""
+    spent(limiter)
+    again = Limiter(RATE)
+    again.take_over(100.0, limiter.used_until)
+    assert [again.admit(100.0) is None for _ in range(10)] == [True] * 9 + [False]
+    deep = Limiter(RATE)
+    deep.take_over(100.0, 200.0)
+    assert deep.admit(100.0) is not None
+    fresh = Limiter(RATE)
+    fresh.take_over(100.0, 0.0)
+    assert [fresh.admit(100.0) is None for _ in range(17)] == [True] * 16 + [False]

@@ -12,8 +12,8 @@ from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import Settings
 from app.tables import load_routes
-from app.wire.connection import MAX_BYTES_BEFORE_AUTH
 from app.wire.protocol import WebSocketProtocol
+from schemas.prices import STRANGER_BYTES_PER_SECOND
 from stores.memory import MemoryStores
 from tests.app.wire.test_hot_path import MASK, Server, Wire
 from tests.support.tokens import Keys
@@ -78,4 +78,4 @@ async def test_the_pause_is_no_credit(runtime: Runtime, monkeypatch: pytest.Monk
             now += seconds
             work()
         await asyncio.sleep(0)
-    assert 20 * len(frame) / MAX_BYTES_BEFORE_AUTH == pytest.approx(now - 1000.0, abs=1)
+    assert 20 * len(frame) / STRANGER_BYTES_PER_SECOND == pytest.approx(now - 1000.0, abs=1)
