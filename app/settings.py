@@ -1,4 +1,4 @@
-"""Settings: read once from the environment and `.env`, checked, frozen (protocol.md section 7)."""
+"""Settings: read once from the environment and `.env`, checked, frozen (docs/protocol.md section 7)."""
 
 import os
 import re
@@ -107,7 +107,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     @property
     def bind_host(self) -> str:
         """The address to listen on: loopback in development, all interfaces in production, unless `HOST` says."""
-        return self.host or ("127.0.0.1" if self.app_env == "development" else "0.0.0.0")  # noqa: S104 - protocol.md section 7
+        return self.host or ("127.0.0.1" if self.app_env == "development" else "0.0.0.0")  # noqa: S104 - docs/protocol.md section 7
 
     @property
     def is_loopback(self) -> bool:
@@ -141,7 +141,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
 
     @property
     def hands_out_dev_tokens(self) -> bool:
-        """Whether `POST /api/v1/auth/dev-token` exists (protocol.md section 6)."""
+        """Whether `POST /api/v1/auth/dev-token` exists (docs/protocol.md section 6)."""
         if self.dev_tokens == "auto":
             return self.is_private
         return self.dev_tokens == "on"

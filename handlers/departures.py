@@ -1,4 +1,4 @@
-"""What happens when a socket goes: leaving for good, or dropping out for now (protocol.md section 3)."""
+"""What happens when a socket goes: leaving for good, or dropping out for now (docs/protocol.md section 3)."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Who is in which session: changes that are safe beside others, and telling of them (protocol.md section 8)."""
+"""Who is in which session: changes that are safe beside others, and telling of them (docs/protocol.md section 8)."""
 
 from collections.abc import Callable
 from typing import TypeVar

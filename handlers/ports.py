@@ -13,7 +13,7 @@ from stores.base import Holder, Peer, Revocation, Stores, User
 
 
 class State(IntEnum):
-    """How far a socket has come (protocol.md section 2)."""
+    """How far a socket has come (docs/protocol.md section 2)."""
 
     CONNECTED = 0
     AUTHENTICATED = 1

@@ -1,4 +1,4 @@
-"""Sessions of more than two: inviting, leaving, and what a host may do (protocol.md section 8)."""
+"""Sessions of more than two: inviting, leaving, and what a host may do (docs/protocol.md section 8)."""
 
 from msgspec.structs import replace
 from schemas.connections import ConnectionPending

@@ -1,4 +1,4 @@
-"""What a socket speaks beyond version 1 (protocol.md section 8)."""
+"""What a socket speaks beyond version 1 (docs/protocol.md section 8)."""
 
 from collections.abc import Iterable
 from typing import Literal, get_args

@@ -1,4 +1,4 @@
-"""Error codes and close codes, each in one place (protocol.md sections 4 and 5)."""
+"""Error codes and close codes, each in one place (docs/protocol.md sections 4 and 5)."""
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
@@ -11,7 +11,7 @@ from schemas.examples import Example
 
 
 class ErrorCode(StrEnum):
-    """Why something was refused. An error closes the socket only where protocol.md section 5 says so."""
+    """Why something was refused. An error closes the socket only where docs/protocol.md section 5 says so."""
 
     TOKEN_MISSING = "ERR_1001"
     TOKEN_INVALID = "ERR_1002"
@@ -61,7 +61,7 @@ MEANING: Mapping[ErrorCode, str] = {
 
 
 class CloseCode(IntEnum):
-    """Why a socket was closed; what a client should do about it is in protocol.md section 5."""
+    """Why a socket was closed; what a client should do about it is in docs/protocol.md section 5."""
 
     NORMAL = 1000
     GOING_AWAY = 1001

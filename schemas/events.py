@@ -48,7 +48,7 @@ class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Frame(Struct, frozen=True):
-    """A server's frame, keys in this order (protocol.md section 1)."""
+    """A server's frame, keys in this order (docs/protocol.md section 1)."""
 
     event: str
     data: Any

@@ -1,4 +1,4 @@
-"""Types of fields, with their limits (protocol.md sections 3 and 4)."""
+"""Types of fields, with their limits (docs/protocol.md sections 3 and 4)."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Notices: what a client is told ahead of time, if it asked for that (protocol.md section 8)."""
+"""Notices: what a client is told ahead of time, if it asked for that (docs/protocol.md section 8)."""
 
 from typing import ClassVar, Literal
 

@@ -32,7 +32,7 @@ class Letter(NamedTuple):
 
 
 class Inbox:
-    """What one user receives and is owed (protocol.md section 8).
+    """What one user receives and is owed (docs/protocol.md section 8).
 
     A life begins with an `AUTH` that is not recovered; what was owed in the one before is void. `tick` gives the time,
     which goes up with each call.

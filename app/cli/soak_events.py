@@ -15,7 +15,7 @@ KEPT = frozenset(
         "MESSAGE_RECEIVED",
     }
 )
-"""The events that tell of something that happened (protocol.md section 8)."""
+"""The events that tell of something that happened (docs/protocol.md section 8)."""
 
 
 class Named(Struct, frozen=True, gc=False):

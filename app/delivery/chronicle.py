@@ -1,4 +1,4 @@
-"""Chronicle: what changed in an org, for peers who resume and may have missed some of it (protocol.md section 8).
+"""Chronicle: what changed in an org, for peers who resume and may have missed some of it (docs/protocol.md section 8).
 
 Presence is state, not history: nobody keeps it for a peer that is away. The latest change of each peer is noted here
 once for all, under a serial number, and each peer that speaks `resume` remembers up to which number it was told.

@@ -1,4 +1,4 @@
-"""Mail: what is kept for users, bounded per user and in all (protocol.md sections 3 and 8).
+"""Mail: what is kept for users, bounded per user and in all (docs/protocol.md sections 3 and 8).
 
 For a user of version 1 a mailbox is there while it is away. For one who speaks `resume` it is there always: each event
 gets its number in it, and stays until the client has said that it was handled.

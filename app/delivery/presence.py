@@ -1,4 +1,4 @@
-"""Presence: telling peers of each other, joined over a short window (protocol.md section 3, "Presence that scales").
+"""Presence: telling peers of each other, joined in a short window (docs/protocol.md section 3, "Presence that scales").
 
 A change is noted, and a moment later all that changed goes out together: to everybody while the org is small, else to
 those who can be waiting for it. Within a window the latest status of a peer wins, and coming and going cancel out.

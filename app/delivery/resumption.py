@@ -1,4 +1,4 @@
-"""Resumption: going on over a new socket where a user's last one left off (protocol.md section 8)."""
+"""Resumption: going on over a new socket where a user's last one left off (docs/protocol.md section 8)."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Authentication over REST (protocol.md section 6)."""
+"""Authentication over REST (docs/protocol.md section 6)."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Probes and metrics (protocol.md section 6)."""
+"""Probes and metrics (docs/protocol.md section 6)."""
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request

@@ -2,7 +2,8 @@
 
 Knows no event name and no framework. A good frame is decoded in one pass, by a union of all events that the `event`
 member tells apart. Whatever that refuses is looked at again, step by step, to find the error that comes first in the
-order of protocol.md section 1: JSON, event, state, data, rights (size, UTF-8 and rate are checked where frames arrive).
+order of docs/protocol.md section 1: JSON, event, state, data, rights (size, UTF-8 and rate are checked where frames
+arrive).
 """
 
 from asyncio import CancelledError, current_task

@@ -1,4 +1,4 @@
-"""The door: who may open a socket, decided at the upgrade (protocol.md section 7)."""
+"""The door: who may open a socket, decided at the upgrade (docs/protocol.md section 7)."""
 
 from collections.abc import Collection, Mapping
 from http import HTTPStatus

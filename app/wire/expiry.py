@@ -1,4 +1,4 @@
-"""Tokens that run out: whose socket is closed when, and who is told a minute ahead (protocol.md section 8)."""
+"""Tokens that run out: whose socket is closed when, and who is told a minute ahead (docs/protocol.md section 8)."""
 
 from collections.abc import Mapping
 from heapq import heapify, heappop, heappush

@@ -1,4 +1,4 @@
-"""Failed authentications by address (protocol.md section 7, AUTH_FAILURES_PER_MINUTE), so that nobody can guess on."""
+"""Failed authentications by address, against guessing (docs/protocol.md section 7, AUTH_FAILURES_PER_MINUTE)."""
 
 from collections import OrderedDict
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Settings (protocol.md section 7)."""
+"""Settings (docs/protocol.md section 7)."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Users on several nodes: what each of them sees is as if there were one (protocol.md)."""
+"""Users on several nodes: what each of them sees is as if there were one (docs/protocol.md)."""
 
 import json
 from collections.abc import Iterable

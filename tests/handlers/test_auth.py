@@ -1,4 +1,4 @@
-"""AUTH (protocol.md sections 3 and 8)."""
+"""AUTH (docs/protocol.md sections 3 and 8)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""CONNECTION_REQUEST and CONNECTION_RESPONSE (protocol.md sections 3 and 4)."""
+"""CONNECTION_REQUEST and CONNECTION_RESPONSE (docs/protocol.md sections 3 and 4)."""
 
 import pytest
 

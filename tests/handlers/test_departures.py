@@ -1,4 +1,4 @@
-"""Leaving and dropping out (protocol.md section 3)."""
+"""Leaving and dropping out (docs/protocol.md section 3)."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""PING (protocol.md section 3)."""
+"""PING (docs/protocol.md section 3)."""
 
 from handlers import heartbeat
 from schemas.auth import Ping, Pong

@@ -1,4 +1,4 @@
-"""SEND_MESSAGE (protocol.md section 3)."""
+"""SEND_MESSAGE (docs/protocol.md section 3)."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""PEER_REGISTER, PEER_STATUS and DISCOVER_PEERS (protocol.md sections 3 and 8)."""
+"""PEER_REGISTER, PEER_STATUS and DISCOVER_PEERS (docs/protocol.md sections 3 and 8)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Sessions of more than two (protocol.md section 8, "sessions")."""
+"""Sessions of more than two (docs/protocol.md section 8, "sessions")."""
 
 from collections.abc import Awaitable, Callable
 

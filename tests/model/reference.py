@@ -1,4 +1,4 @@
-"""The reference: what protocol.md says of users, requests, sessions and what is kept for whom, as plainly as can be.
+"""The reference: what docs/protocol.md says of users, requests, sessions and what is kept for whom, as plain as can be.
 
 It is told of each frame as it arrives at the server, of each socket lost, and of each tick, and says what is to happen.
 It knows one happening at a time, no sockets' bytes, no presence windows, no stores.

@@ -1,4 +1,4 @@
-"""Authentication over socket and REST alike (protocol.md sections 2, 3 and 6)."""
+"""Authentication over socket and REST alike (docs/protocol.md sections 2, 3 and 6)."""
 
 import httpx2
 import pytest

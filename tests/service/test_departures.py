@@ -1,4 +1,4 @@
-"""Superseding, leaving and dropping over the wire (protocol.md section 3)."""
+"""Superseding, leaving and dropping over the wire (docs/protocol.md section 3)."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Stopping: sockets are told, served and closed little by little, over a real process (protocol.md section 8)."""
+"""Stopping: sockets are told, served and closed little by little, over a real process (docs/protocol.md section 8)."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Every row of the error table that version 1 can reach over the wire (protocol.md section 4)."""
+"""Every row of the error table that version 1 can reach over the wire (docs/protocol.md section 4)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

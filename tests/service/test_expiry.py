@@ -1,4 +1,4 @@
-"""Tokens that run out or are renewed, over the wire (protocol.md section 8)."""
+"""Tokens that run out or are renewed, over the wire (docs/protocol.md section 8)."""
 
 import pytest
 

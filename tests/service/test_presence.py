@@ -1,4 +1,4 @@
-"""Status, metadata, hiding and paging over the wire, beside sockets of version 1 (protocol.md section 8)."""
+"""Status, metadata, hiding and paging over the wire, beside sockets of version 1 (docs/protocol.md section 8)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Probes, metrics and errors over HTTP (protocol.md section 6)."""
+"""Probes, metrics and errors over HTTP (docs/protocol.md section 6)."""
 
 from pathlib import Path
 

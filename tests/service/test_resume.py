@@ -1,4 +1,4 @@
-"""Resuming after a drop, over the wire (protocol.md section 8)."""
+"""Resuming after a drop, over the wire (docs/protocol.md section 8)."""
 
 import json
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""Sessions of more than two over the wire, one participant speaking version 1 (protocol.md section 8)."""
+"""Sessions of more than two over the wire, one participant speaking version 1 (docs/protocol.md section 8)."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Whether and when to come back after a connection has ended (protocol section 5)."""
+"""Whether and when to come back after a connection has ended (docs/protocol.md section 5)."""
 
 from collections.abc import Callable, Mapping
 from random import SystemRandom

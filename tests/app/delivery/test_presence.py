@@ -1,4 +1,4 @@
-"""Presence and the hub: who is told what, and when (protocol.md section 3, "Presence that scales")."""
+"""Presence and the hub: who is told what, and when (docs/protocol.md section 3, "Presence that scales")."""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""JSON of the wire (protocol.md sections 1 and 4)."""
+"""JSON of the wire (docs/protocol.md sections 1 and 4)."""
 
 import json
 from contextlib import suppress

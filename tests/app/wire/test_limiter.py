@@ -1,4 +1,4 @@
-"""The rate limit of one socket (protocol.md section 4, ERR_5004)."""
+"""The rate limit of one socket (docs/protocol.md section 4, ERR_5004)."""
 
 import pytest
 from hypothesis import given

@@ -43,5 +43,5 @@ def test_the_systems_chance() -> None:
 
 
 def test_final_closes() -> None:
-    """As protocol section 5 has them; 4001 is not among them, since another token may help."""
+    """As docs/protocol.md section 5 has them; 4001 is not among them, since another token may help."""
     assert set(FINAL) == {1000, 1002, 1007, 1009, 4002}
