@@ -28,13 +28,22 @@ BRIEF, LONG = 0.1, 6.0
 LIVES = range(int(os.environ.get("MODEL_EXAMPLES", "100")))
 """Always the same few, or as many as are asked for."""
 
-DEATH_LIVES = LIVES if "MODEL_EXAMPLES" in os.environ else range(12, 100)
-CUT_LIVES = LIVES if "MODEL_EXAMPLES" in os.environ else range(80)
-EMPTY_LIVES = LIVES if "MODEL_EXAMPLES" in os.environ else range(40)
-"""Of many more with deaths one in a hundred fails, as do one in seventy with cuts, and one in thirty-five if the store
-is emptied as well: an event comes twice or late, where she leaves a node that could not write yet what she has from it,
-and that one is cut off or dies. One in a thousand of those with cuts loses something.
-"""
+
+class CameTwiceError(AssertionError):
+    """A message comes twice: its receiver left a node that had not written yet what it gave her."""
+
+
+class StartedOverError(AssertionError):
+    """She is not recovered: she left a node that had not written yet the token it gave her, or could not get in."""
+
+
+FAILURES: dict[str, dict[type[AssertionError], set[int]]] = {
+    "lives": {StartedOverError: {29, 55}},
+    "deaths": {CameTwiceError: {11}, StartedOverError: {12, 15, 59}},
+    "cuts": {StartedOverError: {3, 41, 46, 49, 56, 58, 59, 67, 70, 79}},
+    "emptied": {CameTwiceError: {51}},
+}
+"""Which of the first hundred lives of each kind fail, and how. docs/reliability.md has how many do among more."""
 
 
 class Said(ServerEvent, frozen=True):
@@ -138,7 +147,8 @@ class Client:
             self._enter(frame["token"], is_recovered=frame["recovered"])
             return
         said = frame["data"]["sender"], frame["data"]["number"]
-        assert said not in self.got, f"{said} came twice"
+        if said in self.got:
+            raise CameTwiceError(f"{said} came twice")
         assert frame["offset"] == self.offset + 1
         via = self.life.first_over[said]
         before = [number for sender, number in self.got if self.life.first_over[sender, number] == via]
@@ -388,34 +398,50 @@ def live(seed: int, *, deaths: float = 0, cuts: float = 0, empties: float = 0) -
 
 
 def check(life: Life) -> None:
-    """Every message that was acknowledged has arrived, and every one that can be sent again was acknowledged."""
+    """Every message that was acknowledged has arrived, and every one that can be sent again was acknowledged.
+
+    Unless the store loses what it has, she goes on over each new socket, and never has to start over.
+    """
     for talker in life.talkers + life.silent:
         for words in talker.said:
             if words.is_known and (words.sender, words.number) not in life.excused:
                 assert (words.sender, words.number) in life.client.got, f"{words.sender} {words.number} is lost"
         assert not talker.is_waiting
     assert all(not node.relay.waiting for node in life.nodes)
+    if life.starts > 1 and not life.empties:
+        raise StartedOverError(f"she was not recovered, {life.starts - 1} times")
 
 
-@pytest.mark.parametrize("seed", LIVES)
+def seeds(kind: str) -> list[pytest.ParameterSet]:
+    """Return the seeds of all lives, each that is known to fail marked: to pass, or to fail otherwise, is a failure."""
+    known = {seed: error for error, failing in FAILURES[kind].items() for seed in failing}
+    return [
+        pytest.param(seed, marks=pytest.mark.xfail(raises=known[seed], strict=True, reason=str(known[seed].__doc__)))
+        if seed in known
+        else pytest.param(seed)
+        for seed in LIVES
+    ]
+
+
+@pytest.mark.parametrize("seed", seeds("lives"))
 def test_lives(seed: int) -> None:
     """She goes from node to node, and so do those who send to her."""
     live(seed)
 
 
-@pytest.mark.parametrize("seed", DEATH_LIVES)
+@pytest.mark.parametrize("seed", seeds("deaths"))
 def test_deaths(seed: int) -> None:
     """Nodes die, too."""
     live(seed, deaths=DEATHS)
 
 
-@pytest.mark.parametrize("seed", CUT_LIVES)
+@pytest.mark.parametrize("seed", seeds("cuts"))
 def test_cuts(seed: int) -> None:
     """Nodes are cut off from the store, are taken for gone, and come back."""
     live(seed, cuts=CUTS)
 
 
-@pytest.mark.parametrize("seed", EMPTY_LIVES)
+@pytest.mark.parametrize("seed", seeds("emptied"))
 def test_emptied(seed: int) -> None:
     """The store loses everything, too, now and then while a node is cut off."""
     live(seed, cuts=CUTS, empties=CUTS)
