@@ -23,4 +23,5 @@ async def test_strays(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, stores = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings)), MemoryStores()
     async with running(plan, stores):
         await stores.sessions.put(Session("ses_1", ANN, {ANN: "host", BOB: "guest"}))
+        assert stores.directory.session("ses_1") is not None
         await until(lambda: stores.directory.session("ses_1") is None)

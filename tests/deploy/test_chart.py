@@ -213,10 +213,10 @@ async def test_nodes(library: Helm) -> None:
 @pytest.mark.parametrize("name", VALUES)
 async def test_restricted(library: Helm, name: str) -> None:
     """No container is root, can become it, or can write to its own files; none has a token of the cluster's."""
-    for manifest in (await rendered(library, name)).manifests:
-        if manifest["kind"] not in {"Deployment", "StatefulSet"}:
-            continue
-        pod = manifest["spec"]["template"]["spec"]
+    manifests = (await rendered(library, name)).manifests
+    pods = [each["spec"]["template"]["spec"] for each in manifests if each["kind"] in {"Deployment", "StatefulSet"}]
+    assert pods
+    for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

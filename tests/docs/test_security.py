@@ -24,7 +24,9 @@ def test_settings_exist() -> None:
 
 def test_values_are_good() -> None:
     """A setting shown with a value may have it."""
-    for name, value in (pair.split("=") for pair in NAMED if re.fullmatch(r"[A-Z_]+=\S+", pair)):
+    pairs = [pair.split("=") for pair in NAMED if re.fullmatch(r"[A-Z_]+=\S+", pair)]
+    assert pairs
+    for name, value in pairs:
         msgspec.convert({name: value}, Settings, strict=False)
 
 

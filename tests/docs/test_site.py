@@ -66,7 +66,9 @@ def test_pages_load_what_is_there(site: Path) -> None:
     for page in site.rglob("*.html"):
         if page.name == "404.html":  # which a host shows at any path
             continue
-        for each in Loads(page).loaded:
+        loaded = Loads(page).loaded
+        assert loaded, f"{page} loads nothing: not even the style sheet is seen"
+        for each in loaded:
             parts = urlsplit(each)
             assert (parts.scheme, parts.netloc) in {("", ""), ("data", "")}, f"{page} loads {each}"
             assert parts.scheme or (page.parent / parts.path).is_file(), f"{page} loads {each}"
@@ -77,7 +79,9 @@ def test_links_within_the_site_lead_somewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         if page.name == "404.html":
             continue
-        for each in Loads(page).linked:
+        linked = Loads(page).linked
+        assert linked, f"{page} links nowhere"
+        for each in linked:
             parts = urlsplit(each)
             if not parts.scheme and parts.path:
                 assert (page.parent / parts.path).is_file(), f"{page} links to {each}"
@@ -85,7 +89,9 @@ def test_links_within_the_site_lead_somewhere(site: Path) -> None:
 
 def test_styles_load_nothing_from_elsewhere(site: Path) -> None:
     """No style sheet imports or fetches from another host."""
-    for sheet in site.rglob("*.css"):
+    sheets = list(site.rglob("*.css"))
+    assert sheets
+    for sheet in sheets:
         text = NAMESPACES.sub("", sheet.read_text())
         assert re.findall(r"(?:@import\s*|url\()[\"']?(?:https?:)?//[^)\"']*", text) == [], sheet
 
@@ -118,7 +124,7 @@ def test_search_works_from_files(site: Path) -> None:
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no Chromium")
 def test_a_browser_finds_pages_without_a_host(site: Path, tmp_path: Path) -> None:
     """A browser that reaches no host searches the site from its files."""
     assert CHROMIUM is not None

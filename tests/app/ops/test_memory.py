@@ -1,5 +1,10 @@
 """Giving memory back after a peak."""
 
+import ctypes
+from types import SimpleNamespace
+
+import pytest
+
 from app.ops.memory import WORTHWHILE_BYTES, Trimmer, malloc_trim
 
 
@@ -26,6 +31,24 @@ def test_after_a_peak() -> None:
         assert trims == expected, held
 
 
-def test_trim() -> None:
-    """Trimming works wherever this runs, or does nothing."""
+def test_trim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Glibc is asked to give back all that it can."""
+    asked: list[int] = []
+    libc = SimpleNamespace(malloc_trim=asked.append)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: libc)
     malloc_trim()
+    assert asked == [0]
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
+def test_nothing_to_trim_with(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no such function, or no such library, nothing happens."""
+
+    def fail(_: object) -> object:
+        asked.append(error)
+        raise error
+
+    asked: list[object] = []
+    monkeypatch.setattr(ctypes, "CDLL", fail)
+    malloc_trim()
+    assert asked == [error]
