@@ -111,7 +111,9 @@ class Runtime:
         )
         endpoints: dict[int, Connection] = {}
         self.cluster = cluster(stores.bus, sources.monotonic)
-        self.presence = Presence(stores.directory, settings.presence_everyone, has_nodes=self.cluster is not None)
+        self.presence = Presence(
+            stores.directory, settings.presence_everyone, sources.monotonic, has_nodes=self.cluster is not None
+        )
         self.mail = Mail(
             events=settings.replay_events,
             size=settings.replay_bytes,

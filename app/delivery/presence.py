@@ -2,10 +2,14 @@
 
 A change is noted, and a moment later all that changed goes out together: to everybody while the org is small, else to
 those who can be waiting for it. Within a window the latest status of a peer wins, and coming and going cancel out.
+
+What a peer changes about itself goes out four times a second at most, and less often the more bytes it takes to tell
+everybody: a profile pays for its size (`schemas/prices.py`).
 """
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -19,6 +23,7 @@ from app.wire.codec import encode
 from schemas.capabilities import VERSION_1, VERSION_1_1, Spoken
 from schemas.fields import ConnectionMode
 from schemas.peers import PeerStatusUpdate
+from schemas.prices import BROADCAST_BYTES_PER_SECOND, BROADCASTS_PER_SECOND
 from stores.base import Directory, Peer, User
 
 WINDOW_SECONDS = 0.03
@@ -46,7 +51,8 @@ class Change(Struct, eq=False):
 
     `before` is what was known of it (None: it was not there), `began` and `at` count the first and the latest change,
     `bounced` says whether it was gone for a moment, `told` who has heard what early, `concerned` who waits for news of
-    it, also in a large org; `updates` holds the encoded event per connection mode, with metadata and without.
+    it, also in a large org; `updates` holds the encoded event per connection mode, with metadata and without; `size`
+    counts the bytes that it took to tell of it.
     """
 
     before: Peer | None
@@ -57,6 +63,7 @@ class Change(Struct, eq=False):
     updates: dict[tuple[ConnectionMode, bool], bytes]
     concerned: set[User]
     bounced: bool = False
+    size: int = 0
 
     def is_news_to(self, link: Link) -> bool:
         """Whether a socket does not know of this yet; coming and going within the window cancel out."""
@@ -91,10 +98,14 @@ class Change(Struct, eq=False):
 class Presence:
     """The registered sockets, the changes of the current window, and who is told of them."""
 
-    def __init__(self, directory: Directory, everyone: int, *, has_nodes: bool = False) -> None:
+    def __init__(
+        self, directory: Directory, everyone: int, monotonic: Callable[[], float], *, has_nodes: bool = False
+    ) -> None:
         self._directory = directory
         self._everyone = everyone
         self._has_nodes = has_nodes
+        self._monotonic = monotonic
+        self._quiet_until: dict[User, float] = {}
         self._registered: Counter[str | None] = Counter()
         self._watched: dict[User, tuple[User, ...]] = {}
         self._watchers: dict[User, set[User]] = {}
@@ -118,6 +129,7 @@ class Presence:
             "presence_pending": len(self.pending),
             "presence_known": len(self._known),
             "presence_watched": len(self._watched),
+            "presence_quiet": len(self._quiet_until),
             "presence_sights": sum(len(chronicle.sights) for chronicle in self._chronicles.values()),
         }
 
@@ -226,16 +238,15 @@ class Presence:
     async def run(self) -> None:
         """Send what is pending, window by window, until cancelled."""
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
+            await self._await_news()
             await anyio.sleep(WINDOW_SECONDS)
             await self.flush()
 
     async def flush(self) -> None:
-        """Send what is pending, in slices between which everything else goes on."""
-        until = self._changes
+        """Send what is pending and due, in slices between which everything else goes on."""
+        until, due = self._changes, self._due()
         told = 0
-        for link, changes in self._rounds():
+        for link, changes in self._rounds(due):
             for change in changes:
                 self._tell(link, change)
             if link.sight is not None and link.box is not None:
@@ -244,21 +255,48 @@ class Presence:
             if told >= SLICE_UPDATES:
                 told = 0
                 await checkpoint()
-        for user, change in list(self.pending.items()):
+        for change in due:
             if change.at <= until:
-                self._conclude(user, change)
+                self._conclude(change.now.user, change)
+        self._forget_quiet()
+
+    async def _await_news(self) -> None:
+        """Wait for a change, until one that was put off is due, or until all who have to be quiet can be forgotten."""
+        now = self._monotonic()
+        due = [self._quiet_until.get(user, now) for user in self.pending]
+        wake_at = min(due, default=max(self._quiet_until.values(), default=math.inf))
+        with anyio.move_on_after(max(0.0, wake_at - now)):
+            await self._news.wait()
+        self._news = anyio.Event()
+
+    def _due(self) -> list[Change]:
+        """Return the changes to tell of now. That a peer is gone is told at once, whatever it changed before."""
+        now = self._monotonic()
+        quiet_until = self._quiet_until
+        return [
+            change
+            for user, change in self.pending.items()
+            if change.now.lapses_at is not None or quiet_until.get(user, now) <= now
+        ]
+
+    def _forget_quiet(self) -> None:
+        """Forget the peers that may tell of a change again."""
+        now = self._monotonic()
+        self._quiet_until = {user: until for user, until in self._quiet_until.items() if until > now}
 
     def _conclude(self, user: User, change: Change) -> None:
         del self.pending[user]
+        wait = max(1 / BROADCASTS_PER_SECOND, change.size / BROADCAST_BYTES_PER_SECOND)
+        self._quiet_until[user] = self._monotonic() + wait
         if change.now.status == "offline":
             self._known.pop(user, None)
         else:
             self._known[user] = change.now
 
-    def _rounds(self) -> list[tuple[Link, list[Change]]]:
+    def _rounds(self, due: list[Change]) -> list[tuple[Link, list[Change]]]:
         """Return each socket with the changes it may be told of, so that each is written to once."""
         by_org: dict[str | None, list[Change]] = {}
-        for change in self.pending.values():
+        for change in due:
             by_org.setdefault(change.now.user.org, []).append(change)
         rounds: list[tuple[Link, list[Change]]] = []
         for org, changes in by_org.items():
@@ -282,7 +320,9 @@ class Presence:
         if change.is_news_to(link):
             change.told[link.user] = change.now
             self.updates += 1
-            link.outbox.put_presence(change.now.user, change.update(link))
+            update = change.update(link)
+            change.size += len(update)
+            link.outbox.put_presence(change.now.user, update)
 
     def _is_known(self, user: User) -> bool:
         """Whether others were told, or soon are, that the peer is there."""

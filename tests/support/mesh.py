@@ -422,7 +422,7 @@ class Node:
         assert made is not None
         self.relay, self.ledger = made.relay, made.ledger
         directory, endpoints = self.replica.directory, cast("dict[int, Endpoint]", self.endpoints)
-        self.presence = Presence(directory, 10, has_nodes=True)
+        self.presence = Presence(directory, 10, monotonic, has_nodes=True)
         self.mail = Mail(events=PLENTY, size=PLENTY, total_size=PLENTY, on_overflow=lambda _: None)
         ids = CountingIds()
         self.resumption = Resumption(endpoints, self.mail, self.presence, lambda of: ids(f"{name} {of}"), cluster=made)

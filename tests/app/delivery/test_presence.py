@@ -58,7 +58,8 @@ class Town:
         stores = MemoryStores()
         self.turns = Turns()
         self.flusher = Flusher(self.turns.call_soon, self.turns.call_later, 1 << 30)
-        self.presence = Presence(stores.directory, everyone)
+        self.time = 1000.0
+        self.presence = Presence(stores.directory, everyone, lambda: self.time)
         self.mail = Mail(events=10, size=10_000, total_size=10_000, on_overflow=lambda _: None)
         self.sockets: dict[int, HubSocket] = {}
         resumption = Resumption(self.sockets, self.mail, self.presence, CountingIds())
@@ -87,8 +88,9 @@ class Town:
         self.hub.lost(seat.user, socket)
         await how(seat)
 
-    async def settle(self) -> None:
-        """End the window, and the turn."""
+    async def settle(self, seconds: float = 10) -> None:
+        """End the window, and the turn, so long after the last one."""
+        self.time += seconds
         await self.presence.flush()
         self.turns.end()
 
@@ -161,6 +163,63 @@ async def test_the_latest_wins(town: Town) -> None:
     await register(bob, display_name="B2")
     await town.settle()
     assert [data["profile"]["displayName"] for _, data in town.frames(ann)] == ["B2"]
+
+
+async def test_a_peer_that_keeps_changing(town: Town) -> None:
+    """What a peer changes about itself goes out four times a second at most, the latest winning; nobody else waits."""
+    ann, bob, cid = await town.join("ann", "bob", "cid")
+    heard = []
+    await town.settle()
+    for step in range(40):  # two seconds
+        await register(bob, display_name=f"B{step}")
+        await town.settle(0.05)
+        heard += [data["profile"]["displayName"] for _, data in town.frames(ann)]
+    assert len(heard) in {7, 8}
+    assert heard[0] == "B0"
+    await register(cid)
+    await town.settle(0)
+    assert town.heard(ann) == [("cid", "online")]
+    await town.settle(0.25)
+    assert [data["profile"]["displayName"] for _, data in town.frames(ann)] == ["B39"]
+
+
+async def test_a_large_profile_is_told_less_often(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more bytes it takes to tell everybody, the longer a peer waits until its next change goes out."""
+    monkeypatch.setattr("app.delivery.presence.BROADCAST_BYTES_PER_SECOND", 1000)
+    ann, bob, _ = await town.join("ann", "bob", "cid")
+    await register(bob, display_name="B" * 128)
+    await town.settle()
+    ((_, data),) = town.frames(ann)
+    update = json.dumps({"event": "PEER_STATUS_UPDATE", "data": data}, separators=(",", ":"))
+    seconds = 2 * len(update) / 1000  # two peers are told
+    await register(bob)
+    await town.settle(seconds - 0.01)
+    assert town.heard(ann) == []
+    await town.settle(0.02)
+    assert town.heard(ann) == [("bob", "online")]
+
+
+async def test_leaving_is_told_at_once(town: Town) -> None:
+    """A peer that has changed a moment before is still told as gone at once."""
+    ann, bob = await town.join("ann", "bob")
+    await register(bob, display_name="B1")
+    await town.settle()
+    await register(bob, display_name="B2")
+    await town.end(bob)
+    await town.settle(0)
+    assert town.heard(ann) == [("bob", "online"), ("bob", "offline")]
+
+
+async def test_an_event_brings_what_was_put_off(town: Town) -> None:
+    """Whoever gets an event that names a peer is told first of the change that others have to wait for."""
+    ann, bob = await town.join("ann", "bob")
+    await register(bob, display_name="B1")
+    await town.settle()
+    await register(bob, display_name="B2")
+    await town.settle(0)
+    assert town.heard(ann) == [("bob", "online")]
+    await connections.request(ConnectionRequest("ann"), bob)
+    assert town.heard(ann) == [("bob", "online"), ("CONNECTION_REQUEST_RECEIVED", "")]
 
 
 async def test_coming_and_going(town: Town) -> None:
