@@ -30,12 +30,26 @@ _LEVEL_SYNONYMS = {
 MEMORY = "memory://"
 STORE_URLS = "memory://, redis://HOST:PORT/0, rediss://HOST:PORT/0 or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/0"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-_DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)?")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,9})\s*([a-z]*)", re.IGNORECASE)
+_UNITS = {  # those that the original's `ms` knows
+    **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
+    **dict.fromkeys(("w", "week", "weeks"), 604_800),
+    **dict.fromkeys(("y", "yr", "yrs", "year", "years"), 31_557_600),
+}
 
 
 class SettingsError(Exception):
     """A setting that cannot be used; the text is one line that names the variable, its value and what it may be."""
+
+
+class Duration(Struct, frozen=True):
+    """A time as it was written, and in seconds."""
+
+    written: str
+    seconds: int
 
 
 class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
@@ -59,7 +73,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     jwt_jwks_cooldown_seconds: Annotated[float, Meta(ge=1, le=3600)] = 30
     jwt_issuer: Annotated[str, Meta(min_length=1)] = "peersync-dev-connect"
     jwt_audience: Annotated[str, Meta(min_length=1)] = "peersync-clients"
-    jwt_expiration: Count = 3600
+    jwt_expiration: Duration = Duration("1h", 3600)
     token_leeway_seconds: Seconds = 5
     token_expiry: Literal["auto", "close", "ignore"] = "auto"  # noqa: S105 - no password
     dev_tokens: Literal["auto", "on", "off"] = "auto"
@@ -182,7 +196,7 @@ def _normalise(name: str, value: str) -> object:
     if name == "LOG_LEVEL":
         return _LEVEL_SYNONYMS.get(value.lower(), value.lower())
     if name == "JWT_EXPIRATION":
-        return parse_duration(name, value)
+        return Duration(value, parse_duration(name, value))
     if name == "PLUGINS":
         return _parts(value)
     if name == "ALLOWED_ORIGINS":
@@ -205,11 +219,12 @@ def _networks(name: str, value: str) -> tuple[str, ...]:
 
 
 def parse_duration(name: str, value: str) -> int:
-    """Return seconds of `3600`, `90s`, `30m`, `1h` or `7d`; raises `SettingsError`."""
+    """Return seconds of `3600`, `90s`, `30m`, `1h`, `7d` or `2 weeks`; raises `SettingsError`."""
     match = _DURATION.fullmatch(value)
-    if match is None or int(match[1]) == 0:
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None or int(match[1]) == 0:
         raise SettingsError(f"{name} is {value!r}; it may be a time such as 90s, 30m, 1h or 7d")
-    return int(match[1]) * _UNITS[match[2] or "s"]
+    return int(match[1]) * unit
 
 
 def _convert(values: dict[str, str]) -> Settings:

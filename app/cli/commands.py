@@ -144,7 +144,7 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Print an access token for USER, signed with the private key. Needs no server."""
     settings = read_settings()
-    seconds = parse_duration("--ttl", ttl) if ttl else settings.jwt_expiration
+    seconds = parse_duration("--ttl", ttl) if ttl else settings.jwt_expiration.seconds
     token = _dev_token(settings, User(user, org), seconds, name=name, email=email, roles=roles, scope=scope)
     body = {"token": token, "expiresIn": seconds, "userId": user}
     click.echo(msgspec.json.encode(body).decode() if as_json else token)
@@ -182,7 +182,7 @@ def peer(  # noqa: PLR0917 - click passes them by name
     profile = {"displayName": name, "ide": ide, "role": role}
 
     def make_token() -> str:
-        return _dev_token(settings, User(user), settings.jwt_expiration, name=name)
+        return _dev_token(settings, User(user), settings.jwt_expiration.seconds, name=name)
 
     helper = Helper(_words("--agent", agent), agent_seconds, yes) if agent else None
     run(address(url, settings), user, profile, token or make_token, helper)

@@ -14,16 +14,16 @@ from app.rest.answers import json, json_error
 from app.rest.asked import body_of, identify, runtime_of
 from app.settings import SettingsError
 from schemas.errors import ErrorCode
-from schemas.fields import DisplayName, Id
+from schemas.fields import DISPLAY_NAME_MAX, Id
 from stores.base import User
 
 
 class TokenRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Whom a development token is to name."""
+    """Whom a development token names. Without a display name it is the id; an empty text counts as absent."""
 
     user_id: Id
-    email: Annotated[str, Meta(min_length=1, max_length=320)]
-    display_name: DisplayName
+    email: Annotated[str, Meta(max_length=320)] | None = None
+    display_name: Annotated[str, Meta(max_length=DISPLAY_NAME_MAX)] | None = None
     roles: list[str] | None = None
 
 
@@ -61,12 +61,12 @@ async def make_dev_token(request: Request) -> Response:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         now=runtime.services.clock.now(),
-        ttl=settings.jwt_expiration,
-        name=wanted.display_name,
-        email=wanted.email,
+        ttl=settings.jwt_expiration.seconds,
+        name=wanted.display_name or wanted.user_id,
+        email=wanted.email or None,
         roles=wanted.roles,
     )
-    return json({"token": sign(key, claims), "expiresIn": settings.jwt_expiration})
+    return json({"token": sign(key, claims), "expiresIn": settings.jwt_expiration.written})
 
 
 def jwk(key: RSAKey) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """What REST answers, for the contract; the names of fields are those on the wire."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from schemas.errors import ErrorCode
 from schemas.fields import Ide, Role, Status
@@ -62,10 +62,10 @@ class Bearer(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=Tr
 
 
 class Token(Struct, frozen=True, rename="camel"):
-    """An access token, good for `expires_in` seconds."""
+    """An access token, and for how long it is good: the setting `JWT_EXPIRATION` as it was written."""
 
     token: str
-    expires_in: int
+    expires_in: Annotated[str, Meta(examples=["1h"])]
 
 
 class OverviewCounts(Struct, frozen=True):

@@ -47,6 +47,7 @@ UNFIT = "The body does not fit (`ERR_9003`)"
 ENDPOINTS = (
     _probe("/health/live", health.live, IS_LIVE),
     _probe("/health/ready", health.ready, IS_READY),
+    _probe("/health", health.live, IS_LIVE),
     _probe("/api/v1/health", health.live, IS_LIVE),
     _probe("/api/v1/health/ready", health.ready, IS_READY),
     _probe("/metrics", health.metrics, {200: Answer("Prometheus text", media_type="text/plain")}),

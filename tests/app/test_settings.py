@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.settings import Settings, SettingsError, parse_duration, read_settings, without_secrets
+from app.settings import Duration, Settings, SettingsError, parse_duration, read_settings, without_secrets
 
 ORIGINAL_ENV = """\
 # Server
@@ -61,7 +61,7 @@ def test_original_env(tmp_path: Path) -> None:
         jwt_private_key_path=Path("my keys/private.pem"),
         jwt_issuer="me",
         jwt_audience="you",
-        jwt_expiration=7 * 86400,
+        jwt_expiration=Duration("7d", 7 * 86400),
         ws_path="/socket",
         ws_heartbeat_interval=15000,
         cors_origin="*",
@@ -111,7 +111,20 @@ def test_levels(given: str, level: str) -> None:
     assert read_settings({"LOG_LEVEL": given}, None).log_level == level
 
 
-@pytest.mark.parametrize(("given", "seconds"), [("90", 90), ("90s", 90), ("30 m", 1800), ("1h", 3600), ("7d", 604800)])
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("30 m", 1800),
+        ("1h", 3600),
+        ("7d", 604800),
+        ("12 Hours", 43200),
+        ("2 days", 172800),
+        ("1w", 604800),
+        ("1y", 31557600),
+    ],
+)
 def test_durations(given: str, seconds: int) -> None:
     """Times have units; without one they are seconds."""
     assert parse_duration("X", given) == seconds
@@ -167,6 +180,7 @@ BAD_VALUES = [
     ("JWT_EXPIRATION", "soon", "a time such as 90s, 30m, 1h or 7d"),
     ("JWT_EXPIRATION", "0", "a time such as"),
     ("JWT_EXPIRATION", "-1h", "a time such as"),
+    ("JWT_EXPIRATION", "1 fortnight", "a time such as"),
     ("JWT_JWKS_COOLDOWN_SECONDS", "0.5", "a number from 1 to 3600"),
     ("TOKEN_LEEWAY_SECONDS", "-1", "a number from 0 to 31536000"),
     ("TOKEN_LEEWAY_SECONDS", "nan", "a number from 0 to 31536000"),

@@ -1,11 +1,16 @@
 """Authentication over socket and REST alike (docs/protocol.md sections 2, 3 and 6)."""
 
+import json
+from base64 import urlsafe_b64decode
+from pathlib import Path
+
 import httpx2
 import pytest
 
 from app.auth.tokens import sign
 from tests.support.client import client
-from tests.support.server import Server
+from tests.support.server import Server, serving
+from tests.support.tokens import Keys
 
 
 @pytest.mark.parametrize(
@@ -84,8 +89,32 @@ def test_dev_token(server: Server) -> None:
     """In development on loopback a token is handed out, and works."""
     body = {"userId": "dev", "email": "dev@example.com", "displayName": "Dev", "roles": ["developer"]}
     response = httpx2.post(f"{server.http}/api/v1/auth/dev-token", json=body)
-    assert (response.status_code, response.json()["expiresIn"]) == (200, 3600)
+    assert (response.status_code, response.json()["expiresIn"]) == (200, "1h")
     assert _verify(server, response.json()["token"]).json() == body
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"userId": "dev"}, {"displayName": "dev"}),
+        ({"userId": "dev", "email": "", "displayName": ""}, {"displayName": "dev"}),
+        ({"userId": "dev", "email": None, "displayName": None, "roles": None}, {"displayName": "dev"}),
+        ({"userId": "dev", "email": "d@example.com", "more": 1}, {"displayName": "dev", "email": "d@example.com"}),
+    ],
+)
+def test_dev_token_for_little(body: dict[str, object], named: dict[str, str], server: Server) -> None:
+    """Only the id is needed; what else is absent, null or empty is left out, or has a default."""
+    response = httpx2.post(f"{server.http}/api/v1/auth/dev-token", json=body)
+    assert response.status_code == 200
+    assert _verify(server, response.json()["token"]).json() == {"userId": "dev", "roles": [], **named}
+
+
+def test_dev_token_says_its_life_as_the_setting_does(keys: Keys, tmp_path: Path) -> None:
+    """`expiresIn` is JWT_EXPIRATION as it was written, which need not be a number; the token lives for so long."""
+    with serving(keys, tmp_path, jwt_expiration="2 days") as server:
+        answer = httpx2.post(f"{server.http}/api/v1/auth/dev-token", json={"userId": "dev"}).json()
+    claims = json.loads(urlsafe_b64decode(answer["token"].split(".")[1] + "=="))
+    assert (answer["expiresIn"], claims["exp"] - claims["iat"]) == ("2 days", 2 * 86400)
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b'{"userId":5}', b"\xff", b"[" * 60_000])

@@ -10,7 +10,7 @@ from tests.support.server import Server, serving
 from tests.support.tokens import Keys
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/api/v1/health", "/api/v1/health/ready"])
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/api/v1/health", "/api/v1/health/ready"])
 def test_probes(path: str, server: Server) -> None:
     """Every probe of a healthy server answers 200."""
     assert httpx2.get(server.http + path).status_code == 200
