@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import get_args
 
 from msgspec.structs import replace
-from schemas.fields import ConnectionMode, Status
+from schemas.capabilities import VERSION_1_1
+from schemas.errors import ErrorCode, EventError
+from schemas.fields import ConnectionMode, Ide, Role, Status
 from schemas.peers import DiscoverPeers, PeerEntry, PeerRegister, PeerRegistered, PeersList, PeerStatus, Profile
 from stores.base import Peer
 
@@ -18,6 +21,7 @@ table = HandlerTable()
 @table.on("PEER_REGISTER", needs=State.AUTHENTICATED, answers=(PeerRegistered,))
 async def register(message: PeerRegister, ctx: Context) -> None:
     """Join the directory, or replace the profile there; what was kept for the user follows the answer."""
+    _check_listed("PEER_REGISTER", message, ctx)
     profile = Profile(
         display_name=message.display_name or ctx.socket.identity.display_name,
         role=message.role or "guest",
@@ -58,6 +62,7 @@ async def set_status(message: PeerStatus, ctx: Context) -> None:
 @table.on("DISCOVER_PEERS")
 def discover(message: DiscoverPeers, ctx: Context) -> PeersList:
     """List who is there and matches every filter given; with a cursor to go on from if pages are asked for."""
+    _check_listed("DISCOVER_PEERS", message, ctx)
     page = ctx.limits.directory_page
     matching = _matching(message, ctx)
     peers = list(islice(matching, min(message.limit or page, page)))
@@ -66,6 +71,19 @@ def discover(message: DiscoverPeers, ctx: Context) -> PeersList:
     if (message.limit or message.cursor) and next(matching, None) is not None:
         cursor = f"{ctx.directory.place(peers[-1].user):x}"
     return PeersList(peers=[_entry(peer, ctx) for peer in peers], next_cursor=cursor)
+
+
+def _check_listed(event: str, message: PeerRegister | DiscoverPeers, ctx: Context) -> None:
+    """Hold a socket that sent `capabilities` to the lists; plugins of version 1 call editors and roles as they like."""
+    if VERSION_1_1 not in ctx.socket.spoken:
+        return
+    for field, value, kind in (("ide", message.ide, Ide), ("role", message.role, Role)):
+        listed = get_args(kind)
+        if value is not None and value not in listed:
+            allowed = ", ".join(listed)
+            raise EventError(
+                ErrorCode.INVALID_DATA, f"{event}: {field}: {value!r} is not listed; allowed are {allowed}"
+            )
 
 
 def _status(before: Peer | None) -> Status:

@@ -1,6 +1,6 @@
 """Types of fields, with their limits (docs/protocol.md sections 3 and 4)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
@@ -8,6 +8,26 @@ DISPLAY_NAME_MAX = 128
 ID_MAX = 256
 KEY_MAX = 4096
 LIST_MAX = 64
+TEXT_MAX = 64
+LISTED = "x-listed"
+"""The keyword for the values that a text should have, in schemas of what clients send."""
+_NO_CONTROLS = r"^(?![\s\S]*[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069])"
+
+
+def _listed(values: object) -> Meta:
+    """Return the limits of a text that should be one of a `Literal`'s values; clients of version 1 send others, too."""
+    return Meta(
+        min_length=1,
+        max_length=TEXT_MAX,
+        pattern=_NO_CONTROLS,
+        description=f"Without `capabilities` also any other text of 1 to {TEXT_MAX} characters, no control characters.",
+        extra_json_schema={LISTED: list(get_args(values))},
+    )
+
+
+def _shown(values: object) -> Meta:
+    return Meta(description=f"One of {', '.join(get_args(values))}, or any text of a client of version 1.")
+
 
 Id = Annotated[str, Meta(min_length=1, max_length=ID_MAX)]
 Ids = Annotated[list[Id], Meta(max_length=LIST_MAX)]
@@ -15,6 +35,10 @@ Label = Annotated[str, Meta(max_length=ID_MAX)]
 DisplayName = Annotated[str, Meta(min_length=1, max_length=DISPLAY_NAME_MAX)]
 Ide = Literal["vscode", "cursor", "jetbrains", "vim", "neovim", "emacs", "sublime", "other"]
 Role = Literal["host", "guest", "observer"]
+ChosenIde = Annotated[str, _listed(Ide)]
+ChosenRole = Annotated[str, _listed(Role)]
+AnyIde = Annotated[str, _shown(Ide)]
+AnyRole = Annotated[str, _shown(Role)]
 InvitedRole = Literal["guest", "observer"]
 Status = Literal["online", "away", "busy", "offline"]
 ChosenStatus = Literal["online", "away", "busy"]

@@ -9,17 +9,19 @@ from schemas.capabilities import VERSION_1_1, Spoken
 from schemas.events import ClientEvent, ServerEvent
 from schemas.examples import ANN, ANN_PROFILE, BOB, Example
 from schemas.fields import (
+    AnyIde,
+    AnyRole,
+    ChosenIde,
+    ChosenRole,
     ChosenStatus,
     ConnectionMode,
     Cursor,
     DisplayName,
-    Ide,
     Label,
     Labels,
     Limit,
     Part,
     PublicKey,
-    Role,
     Status,
     Visibility,
 )
@@ -40,8 +42,8 @@ class Profile(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What a peer shows of itself; its metadata only to sockets of version 1.1, and only if it gave some."""
 
     display_name: str
-    role: Role
-    ide: Ide
+    role: AnyRole
+    ide: AnyIde
     metadata: Metadata | None = None
 
     def shown_to(self, spoken: Spoken) -> "Profile":
@@ -79,8 +81,8 @@ class PeerRegister(ClientEvent, frozen=True):
 
     example: ClassVar[Example] = {"displayName": "Ann", "ide": "neovim", "role": "host"}
     display_name: DisplayName | None = None
-    ide: Ide | None = None
-    role: Role | None = None
+    ide: ChosenIde | None = None
+    role: ChosenRole | None = None
     metadata: Metadata | None = None
     visibility: Visibility | None = None
 
@@ -114,8 +116,8 @@ class DiscoverPeers(ClientEvent, frozen=True):
     """
 
     example: ClassVar[Example] = {"ide": "vscode", "limit": 50}
-    role: Role | None = None
-    ide: Ide | None = None
+    role: ChosenRole | None = None
+    ide: ChosenIde | None = None
     lan_only: bool | None = None
     status: ChosenStatus | None = None
     query: Part | None = None

@@ -1,6 +1,7 @@
 """Access tokens: RS256 and nothing else (RFC 7519, RFC 8725 section 3.1)."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -16,8 +17,8 @@ from stores.base import Revocations, User
 
 ALGORITHM = "RS256"
 MAX_TIME = 10**12  # beyond it, and for NaN, a time is no time
-_BEARER = "bearer "
 _SPACE = " \t\r\n"
+_BEARER = re.compile(rf"[{_SPACE}]*bearer[{_SPACE}]+", re.IGNORECASE)
 _REFUSED = (JoseError, ValueError, TypeError, KeyError, RecursionError)
 
 
@@ -133,8 +134,8 @@ def _without_bearer(token: object) -> str:
         raise EventError(ErrorCode.TOKEN_MISSING, "An access token is required: data.token")
     if not isinstance(token, str):
         raise _invalid("it is no string")
-    bare = token[len(_BEARER) :] if token[: len(_BEARER)].lower() == _BEARER else token
-    bare = bare.strip(_SPACE)
+    prefix = _BEARER.match(token)
+    bare = token[prefix.end() if prefix else 0 :].strip(_SPACE)
     if not bare:
         raise EventError(ErrorCode.TOKEN_MISSING, "An access token is required: data.token")
     return bare

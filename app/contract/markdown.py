@@ -9,6 +9,7 @@ from app.contract.asyncapi import terms
 from app.contract.events import Event
 from app.contract.samples import sample
 from app.contract.shapes import COMPONENT, Schema, Shapes
+from schemas.fields import LISTED
 
 HEAD = """\
 # Events
@@ -75,6 +76,8 @@ def _type(schema: Schema) -> str:
         return ", ".join(f"`{value}`" for value in schema["enum"] if value is not None)
     if "anyOf" in schema:
         return " or ".join(_type(option) for option in schema["anyOf"] if option.get("type") != "null")
+    if LISTED in schema:
+        return ", ".join(f"`{value}`" for value in schema[LISTED])
     kinds = [kind for kind in _kinds(schema) if kind != "null"]
     if kinds == ["array"]:
         return f"list of {_type(schema.get('items', {}))}"
@@ -97,4 +100,6 @@ LIMITS = {
 
 
 def _limits(schema: Schema) -> str:
+    if LISTED in schema:
+        return ""
     return "; ".join(text.format(schema[name]) for name, text in LIMITS.items() if name in schema)

@@ -10,6 +10,7 @@ import msgspec
 
 from app.contract.events import Event
 from app.contract.shapes import COMPONENT, Schema, Shapes
+from schemas.fields import LISTED
 
 BY_HAND = frozenset({"AUTH", "CONNECTION_RESPONSE", "SEND_MESSAGE"})
 WIDTH = 120
@@ -71,6 +72,8 @@ class _Names:
             return _literal(schema["enum"])
         if "anyOf" in schema:
             return " | ".join(dict.fromkeys(self.kind(option) for option in schema["anyOf"]))
+        if LISTED in schema:
+            return _literal([*schema[LISTED], *([None] if "null" in schema["type"] else [])])
         kinds = schema.get("type", [])
         return " | ".join(self._bare(kind, schema) for kind in (kinds if isinstance(kinds, list) else [kinds])) or "Any"
 

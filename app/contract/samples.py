@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from app.contract.events import Event
 from app.contract.shapes import Schema, Shapes
+from schemas.fields import LISTED
 
 
 def sample(event: Event, shapes: Shapes) -> dict[str, Any] | None:
@@ -28,7 +29,7 @@ def _fits(data: object, struct: type[Struct]) -> bool:
 
 def _made_up(schema: Schema, shapes: Shapes) -> object:
     schema = shapes.components.resolved(schema)
-    for name in ("examples", "enum", "anyOf"):
+    for name in ("examples", "enum", LISTED, "anyOf"):
         if name in schema:
             first = schema[name][0]
             return _made_up(first, shapes) if name == "anyOf" else first

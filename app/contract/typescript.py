@@ -10,6 +10,7 @@ from app.contract.shapes import COMPONENT, Schema, Shapes
 from schemas.capabilities import CAPABILITIES
 from schemas.errors import AFTER_CLOSE, MEANING, CloseCode, ErrorCode
 from schemas.events import Ok
+from schemas.fields import LISTED
 
 Code = TypeVar("Code", bound=Enum)
 HEAD = "// Written by `bin/schema` from the handler table: change the structs and the handlers, not this file.\n"
@@ -105,6 +106,8 @@ def _type(schema: Schema) -> str:
         return _union(schema["enum"])
     if "anyOf" in schema:
         return " | ".join(_type(option) for option in schema["anyOf"])
+    if LISTED in schema:
+        return _union([*schema[LISTED], *([None] if "null" in schema["type"] else [])])
     kinds = schema.get("type", [])
     return " | ".join(_kind(kind, schema) for kind in (kinds if isinstance(kinds, list) else [kinds])) or "unknown"
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from schemas.errors import ErrorCode
-from schemas.fields import Ide, Role, Status
+from schemas.fields import AnyIde, AnyRole, Role, Status
 
 
 class Live(Struct, frozen=True):
@@ -87,8 +87,8 @@ class SeenPeer(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=
     id: str
     org: str | None = None
     display_name: str
-    ide: Ide
-    role: Role
+    ide: AnyIde
+    role: AnyRole
     status: Status
     hidden: bool
     connected: bool

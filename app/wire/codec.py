@@ -1,7 +1,7 @@
 """JSON of the wire: decoding a client's frames, encoding the server's."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from handlers.table import Route
 from schemas.errors import ErrorCode, EventError
 from schemas.events import NO_REF, ClientEvent, Envelope, Frame, ServerEvent
+from schemas.fields import LISTED
 from schemas.prices import SURROGATES_PER_EVENT
 
 _LONGEST_ECHO = 200
@@ -177,5 +178,13 @@ def _allowed(message: type[ClientEvent], field: str) -> str:
     if info is None:
         return ""
     kind: Any = msgspec.inspect.type_info(info.type)
-    choices = [value for part in getattr(kind, "types", (kind,)) for value in getattr(part, "values", ())]
+    choices = [value for part in getattr(kind, "types", (kind,)) for value in _listed(part)]
     return f"; allowed are {', '.join(map(str, choices))}" if choices else ""
+
+
+def _listed(kind: object) -> Iterable[object]:
+    """Return the values of a type that lists some."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return (kind.extra_json_schema or {}).get(LISTED, ())
+    values: Iterable[object] = getattr(kind, "values", ())
+    return values

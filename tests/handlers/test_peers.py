@@ -4,6 +4,7 @@ import pytest
 
 from handlers import departures, peers
 from handlers.ports import State
+from schemas.errors import ErrorCode, EventError
 from schemas.peers import (
     DiscoverPeers,
     Metadata,
@@ -47,6 +48,33 @@ async def test_registration(world: World, message: PeerRegister, profile: Profil
         ("announce", peer),
     ]
     assert seat.socket.state is State.REGISTERED
+
+
+async def test_version_1_calls_roles_and_editors_as_it_likes(world: World) -> None:
+    """Any text is kept as it came, and found by those who speak version 1; a session's roles are of the list."""
+    ann = await world.join("ann", PeerRegister(role="fullstack", ide="VS Code"))
+    bob = await world.join("bob")
+    assert world.peer(ANN).profile == Profile(display_name="Name ann", role="fullstack", ide="VS Code")
+    assert found(bob, DiscoverPeers(role="fullstack")) == found(bob, DiscoverPeers(ide="VS Code")) == ["ann"]
+    assert found(bob, DiscoverPeers(role="Fullstack")) == []
+    session = world.directory.session(await world.pair(ann, bob))
+    assert session is not None
+    assert session.participants == {ANN: "host", BOB: "guest"}
+
+
+@pytest.mark.parametrize("capabilities", [[], ["sessions"], ["unknown"]])
+@pytest.mark.parametrize(("field", "listed"), [("role", "host, guest, observer"), ("ide", "vscode, cursor, jetbrains")])
+async def test_version_1_1_is_held_to_the_lists(world: World, capabilities: list[str], field: str, listed: str) -> None:
+    """A socket that sent `capabilities` is told what is allowed, and stays as it was; it sees what others registered."""
+    await world.join("cat", PeerRegister(role="fullstack", ide="VS Code"))
+    seat = await world.enter("ann", capabilities=capabilities)
+    with pytest.raises(EventError, match=f"PEER_REGISTER: {field}: .*; allowed are {listed}") as refused:
+        await peers.register(PeerRegister(**{field: "fullstack"}), seat)
+    assert (refused.value.code, world.directory.peer(ANN)) == (ErrorCode.INVALID_DATA, None)
+    await peers.register(PeerRegister(role="host", ide="vim"), seat)
+    with pytest.raises(EventError, match=f"DISCOVER_PEERS: {field}: "):
+        peers.discover(DiscoverPeers(**{field: "fullstack"}), seat)
+    assert [entry.profile.role for entry in peers.discover(DiscoverPeers(), seat).peers] == ["fullstack"]
 
 
 async def test_registering_again(world: World) -> None:

@@ -137,7 +137,7 @@ ROWS: list[tuple[str, ErrorCode, Provoke]] = [
     ("wrong type", ErrorCode.INVALID_DATA, _data("CONNECTION_REQUEST", targetId=7)),
     ("empty id", ErrorCode.INVALID_DATA, _data("CONNECTION_REQUEST", targetId="")),
     ("too long", ErrorCode.INVALID_DATA, _data("CONNECTION_REQUEST", targetId="x" * 257)),
-    ("outside its list", ErrorCode.INVALID_DATA, _data("PEER_REGISTER", ide="ed")),
+    ("outside its list", ErrorCode.INVALID_DATA, _data("PEER_STATUS", status="asleep")),
     ("accepted no boolean", ErrorCode.INVALID_DATA, _data("CONNECTION_RESPONSE", requestId="r", accepted="yes")),
     ("no content", ErrorCode.INVALID_DATA, _data("SEND_MESSAGE", sessionId="s")),
     ("data no object", ErrorCode.INVALID_DATA, _raw('{"event":"PING","data":5}')),

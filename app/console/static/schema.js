@@ -104,6 +104,7 @@ export function choices(schema, document) {
   const found = present(schema, document);
   if ("const" in found) return [found.const];
   if (found.enum) return found.enum.filter((each) => each !== null);
+  if (found["x-listed"]) return found["x-listed"];
   return [found.type].flat().includes("boolean") ? [true, false] : [];
 }
 
@@ -112,7 +113,7 @@ export function kindOf(schema, document) {
   const found = present(schema, document);
   const types = [found.type ?? []].flat().filter((type) => type !== "null");
   if ("const" in found) return quoted(found.const);
-  if (found.enum) return "one of";
+  if (found.enum || found["x-listed"]) return "one of";
   if (types[0] === "array") return `list of ${present(found.items ?? {}, document).type ?? "value"}s`;
   const most = found.maxLength ? ` ≤ ${found.maxLength}` : "";
   const least = found.minimum !== undefined ? ` ≥ ${found.minimum}` : "";

@@ -116,8 +116,8 @@ class Profile(TypedDict):
     """What a peer shows of itself; its metadata only to sockets of version 1.1, and only if it gave some."""
 
     displayName: str
-    role: Literal["guest", "host", "observer"]
-    ide: Literal["cursor", "emacs", "jetbrains", "neovim", "other", "sublime", "vim", "vscode"]
+    role: str
+    ide: str
     metadata: NotRequired[Metadata]
 
 
@@ -343,8 +343,8 @@ class PeerRegisterData(TypedDict):
     """Joins the directory, or replaces the profile there; who is hidden can be reached by its id only."""
 
     displayName: NotRequired[str | None]
-    ide: NotRequired[Literal["cursor", "emacs", "jetbrains", "neovim", "other", "sublime", "vim", "vscode"] | None]
-    role: NotRequired[Literal["guest", "host", "observer"] | None]
+    ide: NotRequired[Literal["vscode", "cursor", "jetbrains", "vim", "neovim", "emacs", "sublime", "other"] | None]
+    role: NotRequired[Literal["host", "guest", "observer"] | None]
     metadata: NotRequired[MetadataInput | None]
     visibility: NotRequired[Literal["everyone", "hidden"] | None]
 
@@ -372,8 +372,8 @@ class DiscoverPeersData(TypedDict):
     `limit` and `cursor` ask for a page at a time; a page has `DIRECTORY_PAGE` peers at most.
     """
 
-    role: NotRequired[Literal["guest", "host", "observer"] | None]
-    ide: NotRequired[Literal["cursor", "emacs", "jetbrains", "neovim", "other", "sublime", "vim", "vscode"] | None]
+    role: NotRequired[Literal["host", "guest", "observer"] | None]
+    ide: NotRequired[Literal["vscode", "cursor", "jetbrains", "vim", "neovim", "emacs", "sublime", "other"] | None]
     lanOnly: NotRequired[bool | None]
     status: NotRequired[Literal["away", "busy", "online"] | None]
     query: NotRequired[str | None]

@@ -144,8 +144,10 @@ export interface PeerCard {
 /** What a peer shows of itself; its metadata only to sockets of version 1.1, and only if it gave some. */
 export interface Profile {
   displayName: string;
-  role: "guest" | "host" | "observer";
-  ide: "cursor" | "emacs" | "jetbrains" | "neovim" | "other" | "sublime" | "vim" | "vscode";
+  /** One of host, guest, observer, or any text of a client of version 1. */
+  role: string;
+  /** One of vscode, cursor, jetbrains, vim, neovim, emacs, sublime, other, or any text of a client of version 1. */
+  ide: string;
   metadata?: Metadata;
 }
 
@@ -341,8 +343,10 @@ export interface Ping {
 /** Joins the directory, or replaces the profile there; who is hidden can be reached by its id only. */
 export interface PeerRegister {
   displayName?: string | null;
-  ide?: "cursor" | "emacs" | "jetbrains" | "neovim" | "other" | "sublime" | "vim" | "vscode" | null;
-  role?: "guest" | "host" | "observer" | null;
+  /** Without `capabilities` also any other text of 1 to 64 characters, no control characters. */
+  ide?: "vscode" | "cursor" | "jetbrains" | "vim" | "neovim" | "emacs" | "sublime" | "other" | null;
+  /** Without `capabilities` also any other text of 1 to 64 characters, no control characters. */
+  role?: "host" | "guest" | "observer" | null;
   metadata?: MetadataInput | null;
   visibility?: "everyone" | "hidden" | null;
 }
@@ -368,8 +372,10 @@ export interface PeerStatus {
  * `limit` and `cursor` ask for a page at a time; a page has `DIRECTORY_PAGE` peers at most.
  */
 export interface DiscoverPeers {
-  role?: "guest" | "host" | "observer" | null;
-  ide?: "cursor" | "emacs" | "jetbrains" | "neovim" | "other" | "sublime" | "vim" | "vscode" | null;
+  /** Without `capabilities` also any other text of 1 to 64 characters, no control characters. */
+  role?: "host" | "guest" | "observer" | null;
+  /** Without `capabilities` also any other text of 1 to 64 characters, no control characters. */
+  ide?: "vscode" | "cursor" | "jetbrains" | "vim" | "neovim" | "emacs" | "sublime" | "other" | null;
   lanOnly?: boolean | null;
   status?: "away" | "busy" | "online" | null;
   query?: string | null;

@@ -127,7 +127,9 @@ async def test_what_a_name_may_be(forge: Forge, claims: dict[str, object], name:
     assert (identity.display_name, identity.email, identity.roles) == (name, None, ())
 
 
-@pytest.mark.parametrize("prefix", ["", "Bearer ", "bearer ", "Bearer   ", "\t"])
+@pytest.mark.parametrize(
+    "prefix", ["", "Bearer ", "bearer ", "Bearer   ", "\t", " Bearer ", "BEARER\t", "\r\nBearer\n"]
+)
 async def test_prefix(forge: Forge, prefix: str) -> None:
     """A leading `Bearer ` and space around are tolerated."""
     assert (await forge.verifier.verify(f"{prefix}{forge.token()} ")).user == ANN

@@ -38,6 +38,7 @@ def test_events_of_plugins() -> None:
         ({}, "unknown"),
         ({"const": 5}, "5"),
         ({"enum": ["a", None]}, '"a" | null'),
+        ({"type": ["string", "null"], "x-listed": ["a", "b"]}, '"a" | "b" | null'),
         ({"type": ["integer", "null"]}, "number | null"),
         ({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "boolean"}]}}, "Array<string | boolean>"),
         ({"type": "object"}, "Record<string, unknown>"),
