@@ -72,12 +72,11 @@ def _type(schema: Schema) -> str:
         return f"[{name}](#{name.lower()})"
     if "const" in schema:
         return f"`{schema['const']}`"
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"] if value is not None)
+    values = schema.get("enum", schema.get(LISTED))
+    if values is not None:
+        return ", ".join(f"`{value}`" for value in values if value is not None)
     if "anyOf" in schema:
         return " or ".join(_type(option) for option in schema["anyOf"] if option.get("type") != "null")
-    if LISTED in schema:
-        return ", ".join(f"`{value}`" for value in schema[LISTED])
     kinds = [kind for kind in _kinds(schema) if kind != "null"]
     if kinds == ["array"]:
         return f"list of {_type(schema.get('items', {}))}"

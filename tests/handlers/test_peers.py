@@ -65,7 +65,7 @@ async def test_version_1_calls_roles_and_editors_as_it_likes(world: World) -> No
 @pytest.mark.parametrize("capabilities", [[], ["sessions"], ["unknown"]])
 @pytest.mark.parametrize(("field", "listed"), [("role", "host, guest, observer"), ("ide", "vscode, cursor, jetbrains")])
 async def test_version_1_1_is_held_to_the_lists(world: World, capabilities: list[str], field: str, listed: str) -> None:
-    """A socket that sent `capabilities` is told what is allowed, and stays as it was; it sees what others registered."""
+    """A socket that sent `capabilities` is told what is allowed; it sees what others registered with."""
     await world.join("cat", PeerRegister(role="fullstack", ide="VS Code"))
     seat = await world.enter("ann", capabilities=capabilities)
     with pytest.raises(EventError, match=f"PEER_REGISTER: {field}: .*; allowed are {listed}") as refused:
