@@ -159,6 +159,7 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
 @click.option("--token", help="An access token; one is made with the private key if not given.")
 @click.option("--agent", help="A command that answers requests (`/ai`) of others: from its input to its output.")
 @click.option("--agent-seconds", type=click.FloatRange(0.1), default=120, show_default=True, help="Its time limit.")
+@click.option("--agent-env", multiple=True, help="An environment variable that it gets, too; may be repeated.")
 @click.option("--yes", is_flag=True, help="Let the agent answer without asking you.")
 def peer(  # noqa: PLR0917 - click passes them by name
     user: str,
@@ -169,6 +170,7 @@ def peer(  # noqa: PLR0917 - click passes them by name
     token: str | None,
     agent: str | None,
     agent_seconds: float,
+    agent_env: tuple[str, ...],
     *,
     yes: bool,
 ) -> None:
@@ -184,7 +186,7 @@ def peer(  # noqa: PLR0917 - click passes them by name
     def make_token() -> str:
         return _dev_token(settings, User(user), settings.jwt_expiration.seconds, name=name)
 
-    helper = Helper(_words("--agent", agent), agent_seconds, yes) if agent else None
+    helper = Helper(_words("--agent", agent), agent_seconds, yes, agent_env) if agent else None
     run(address(url, settings), user, profile, token or make_token, helper)
 
 

@@ -25,9 +25,9 @@ import peersync
 from app import VERSION
 from app.cli.address import Address
 from app.cli.peer_absence import Absence
-from app.cli.peer_agent import Agent
-from app.cli.peer_commands import COMMANDS, Turn, frame, response, typed
-from app.cli.peer_lines import Conversation, Job, printable, read_frame
+from app.cli.peer_agent import MAX_WAITING, Agent
+from app.cli.peer_commands import COMMANDS, Turn, frame, response, turned_away, typed
+from app.cli.peer_lines import Conversation, Job, printable, read_frame, read_message
 from peersync.events import MessageAckData, PeerRegisterData
 from peersync.tokens import TokenSource
 from schemas.auth import AuthSuccess, Pong
@@ -40,11 +40,15 @@ NO_SUCH_PATH = 404
 
 
 class Helper(NamedTuple):
-    """The agent beside a person: its command, its time limit in seconds, and whether it runs without being told to."""
+    """The agent beside a person: its command, its time limit in seconds, and whether it runs without being told to.
+
+    `passed` names environment variables that it gets besides the usual ones.
+    """
 
     command: tuple[str, ...]
     seconds: float
     is_trusted: bool
+    passed: tuple[str, ...] = ()
 
 
 def run(
@@ -87,7 +91,9 @@ class Peer:
             open_socket=partial(peersync.open_socket, proxy=None, ssl=tls),
         )
         self._conversation = Conversation(user, has_agent=helper is not None)
-        self._agent = None if helper is None else Agent(helper.command, helper.seconds, _show, self._reply)
+        self._agent = (
+            None if helper is None else Agent(helper.command, helper.seconds, _show, self._reply, helper.passed)
+        )
         self._is_trusted = helper is not None and helper.is_trusted
         self._absence = Absence(time.monotonic)
         self._has_begun = anyio.Event()
@@ -156,12 +162,20 @@ class Peer:
 
     def _offer_jobs(self, event: ServerEvent | None) -> None:
         """Give a request that just came to the agent, or ask the person whether to."""
-        if self._agent is None or not isinstance(event, AddressedMessage) or event.type != "ai-request":
+        jobs = self._conversation.jobs
+        if not isinstance(event, AddressedMessage) or not jobs or not read_message(event).is_request:
             return
         if self._is_trusted:
-            self._agent.take(self._conversation.jobs.pop())
+            self._hand_over(jobs.pop())
+        elif len(jobs) > MAX_WAITING:
+            self._do(turned_away(self._conversation, jobs.pop()))
         else:
             _show("/run lets your agent answer, /skip refuses")
+
+    def _hand_over(self, job: Job) -> None:
+        """Give the agent a job, unless too many wait for it."""
+        if self._agent is not None and not self._agent.take(job):
+            self._do(turned_away(self._conversation, job))
 
     async def _reply(self, job: Job, content: str) -> None:
         self._do(response(self._conversation, job, content))
@@ -181,8 +195,8 @@ class Peer:
     def _take(self, line: str) -> bool:
         """Do what was typed; returns whether to go on."""
         turn = typed(self._conversation, line)
-        if turn.job is not None and self._agent is not None:
-            self._agent.take(turn.job)
+        if turn.job is not None:
+            self._hand_over(turn.job)
         self._do(turn)
         return not turn.quits
 
@@ -202,7 +216,7 @@ class Peer:
         try:
             event: ServerEvent = msgspec.convert(await answer, MessageAck)
         except peersync.RefusedError as refused:
-            event = Error(code=ErrorCode(refused.code), message=refused.message)
+            event = Error(code=cast(ErrorCode, refused.code), message=refused.message)  # or one of a plugin's
         except peersync.ClosedError:
             return
         _show(self._conversation.tell(event))

@@ -1,12 +1,11 @@
 """An agent at a peer's side: a command that answers the requests of others, one after the other."""
 
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
@@ -15,6 +14,18 @@ from app.cli.peer_lines import Job
 
 PROGRESS_SECONDS = 10.0
 MAX_OUTPUT_BYTES = 262_144
+MAX_WAITING = 100
+PASSED_ON = frozenset(
+    (
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "TZ", "TMPDIR", "TMP", "TEMP"),
+        *("LANG", "LANGUAGE", "TERM", "COLORTERM", "NO_COLOR"),
+        *("PYTHONIOENCODING", "PYTHONUNBUFFERED", "PYTHONUTF8"),
+        *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"),
+        *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "APPDATA", "LOCALAPPDATA"),
+        *("USERNAME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH"),
+    )
+)
+"""The environment variables that a command gets, besides those whose names begin with `LC_`."""
 _Reply = Callable[[Job, str], Awaitable[None]]
 
 
@@ -22,19 +33,32 @@ class Agent:
     """Runs the command for each job, with the request on its standard input, and replies with what it prints.
 
     The reply is JSON: a string, or `{"error": …}` if the command failed or took more than `seconds`. The command gets
-    the environment variables `PEERSYNC_FROM`, `PEERSYNC_SESSION` and `PEERSYNC_CORRELATION_ID`.
+    the environment variables `PEERSYNC_FROM`, `PEERSYNC_SESSION` and `PEERSYNC_CORRELATION_ID`, and of this process's
+    own only those of `PASSED_ON` and those that `passed` names: the rest may hold secrets.
     """
 
-    def __init__(self, command: Sequence[str], seconds: float, show: Callable[[str], None], reply: _Reply) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        seconds: float,
+        show: Callable[[str], None],
+        reply: _Reply,
+        passed: Collection[str] = (),
+    ) -> None:
         self._command = command
         self._seconds = seconds
+        self._passed = passed
         self._show = show
         self._reply = reply
-        self._send, self._jobs = anyio.create_memory_object_stream[Job](math.inf)
+        self._send, self._jobs = anyio.create_memory_object_stream[Job](MAX_WAITING)
 
-    def take(self, job: Job) -> None:
-        """Do this job after those before it."""
-        self._send.send_nowait(job)
+    def take(self, job: Job) -> bool:
+        """Do this job after those before it; returns False if too many wait."""
+        try:
+            self._send.send_nowait(job)
+        except anyio.WouldBlock:
+            return False
+        return True
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -50,10 +74,10 @@ class Agent:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_environment(job)},
+                env={**_passed_on(os.environ, self._passed), **_environment(job)},
                 start_new_session=True,  # so that what it starts ends with it, and Ctrl-C is ours alone
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter for what no environment can hold
             return _failure(f"the agent cannot be run: {error}")
         try:
             return await self._attend(process, job)
@@ -81,11 +105,25 @@ class Agent:
             self._show(f"the agent is at work for {seconds:.0f} of {self._seconds:g} seconds")
 
 
-def _environment(job: Job) -> dict[str, str]:
+def _passed_on(environ: Mapping[str, str], more: Collection[str]) -> dict[str, str]:
     return {
+        name: value
+        for name, value in environ.items()
+        if name.upper() in PASSED_ON or name.startswith("LC_") or name in more
+    }
+
+
+def _environment(job: Job) -> dict[str, str]:
+    """Return what a command is told of a job. Others choose these texts: what no environment can hold is replaced."""
+    told = {
         "PEERSYNC_FROM": job.sender,
         "PEERSYNC_SESSION": job.session_id,
         "PEERSYNC_CORRELATION_ID": job.correlation_id or "",
+    }
+    encoding = sys.getfilesystemencoding()
+    return {
+        name: text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(encoding, "replace").decode(encoding)
+        for name, text in told.items()
     }
 
 

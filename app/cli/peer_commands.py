@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
-from app.cli.peer_lines import Conversation, Job, Session, content_text
+from app.cli.peer_content import CHAT, ENVELOPED_REQUEST, REQUEST, RESPONSE, content_text, enveloped
+from app.cli.peer_lines import Conversation, Job, Session
 from peersync.events import SendMessageData
 from peersync.frames import Json, encode
 from schemas.fields import ChosenStatus, InvitedRole
@@ -56,7 +57,7 @@ def frame(event: str, *, ref: str | None = None, **data: object) -> str:
 
 
 def _say(conversation: Conversation, text: str) -> Turn:
-    return _send(conversation, {"content": text, "type": "chat"})
+    return _send(conversation, {"content": text, "type": CHAT})
 
 
 def _say_json(conversation: Conversation, text: str) -> Turn:
@@ -74,16 +75,32 @@ def _send(conversation: Conversation, what: Mapping[str, Any], to: str = "") -> 
     return _send_in(conversation, conversation.current, what, to)
 
 
-def _send_in(conversation: Conversation, session: Session, what: Mapping[str, Any], to: str = "") -> Turn:
-    """Send to the others in a session, or those that `what` names; just a frame if the server does not acknowledge."""
+def _send_in(
+    conversation: Conversation, session: Session, what: Mapping[str, Any], to: str = "", *, has_envelope: bool = False
+) -> Turn:
+    """Send to the others in a session, or those that `what` names; just a frame if the server does not acknowledge.
+
+    A text goes in an envelope if that is asked for, or if somebody whom it goes to speaks so.
+    """
     conversation.last_sent_to = session
     whom = f" to {to or session.peer}" if to or len(conversation.sessions) > 1 else ""
     content = what["content"]
     shown = (f"{conversation.user}{whom}: {content_text(content.text) if isinstance(content, Json) else content}",)
+    is_read_so = not conversation.enveloping.isdisjoint(what.get("to", session.others))
+    if isinstance(content, str) and (has_envelope or is_read_so):
+        what = _enveloped(conversation, what)
     message: Any = {"sessionId": session.id, **what}
     if "acks" not in conversation.capabilities:
         return Turn(frame("SEND_MESSAGE", **message), lines=shown)
     return Turn(message=message, lines=shown)
+
+
+def _enveloped(conversation: Conversation, what: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Put a text in an envelope; a request is known by one id within and without."""
+    is_request = what["type"] == REQUEST
+    kind = ENVELOPED_REQUEST if is_request else what["type"]
+    message_id = what["correlationId"] if is_request else conversation.new_id()
+    return {**what, "content": enveloped(what["content"], kind, message_id), "type": kind}
 
 
 def _say_to(conversation: Conversation, text: str) -> Turn:
@@ -91,11 +108,11 @@ def _say_to(conversation: Conversation, text: str) -> Turn:
     if not said:
         return _local("say what to whom? /to NAME[,NAME] TEXT")
     to = [_peer_called(conversation, name) for name in names.split(",")]
-    return _send(conversation, {"content": said, "type": "chat", "to": to}, ", ".join(to))
+    return _send(conversation, {"content": said, "type": CHAT, "to": to}, ", ".join(to))
 
 
 def _ask_agents(conversation: Conversation, text: str) -> Turn:
-    what = {"content": text, "type": "ai-request", "correlationId": conversation.new_id()}
+    what = {"content": text, "type": REQUEST, "correlationId": conversation.new_id()}
     return _send(conversation, what)
 
 
@@ -106,8 +123,18 @@ def _run(conversation: Conversation, name: str) -> Turn:
 
 def _skip(conversation: Conversation, name: str) -> Turn:
     job = _job_of(conversation, name)
-    refusal = json.dumps({"error": f"{conversation.user} does not want the agent to answer that"})
-    return response(conversation, job, refusal) if job else _local("no request waits for the agent")
+    if job is None:
+        return _local("no request waits for the agent")
+    return _turn_away(conversation, job, f"{conversation.user} does not want the agent to answer that")
+
+
+def turned_away(conversation: Conversation, job: Job) -> Turn:
+    """Return what refuses a request to the agent because too many wait."""
+    return _turn_away(conversation, job, "too many requests wait for the agent")
+
+
+def _turn_away(conversation: Conversation, job: Job, why: str) -> Turn:
+    return response(conversation, job, json.dumps({"error": why}))
 
 
 def _job_of(conversation: Conversation, name: str) -> Job | None:
@@ -124,8 +151,15 @@ def response(conversation: Conversation, job: Job, content: str) -> Turn:
     if session is None:
         return _local(f"the session with {job.sender} is over: nothing was sent")
     correlation = {"correlationId": job.correlation_id} if job.correlation_id else {}
-    what = {"content": Json(content), "type": "ai-response", "to": [job.sender], **correlation}
-    return _send_in(conversation, session, what, job.sender)
+    said = _in_words(content) if job.has_envelope else Json(content)
+    what = {"content": said, "type": RESPONSE, "to": [job.sender], **correlation}
+    return _send_in(conversation, session, what, job.sender, has_envelope=job.has_envelope)
+
+
+def _in_words(content: str) -> str:
+    """Return a response to the agent as a text: what it says, or that it failed."""
+    answer = json.loads(content)
+    return answer if isinstance(answer, str) else f"Error: {answer['error']}"
 
 
 def _send_raw(_: Conversation, text: str) -> Turn:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
+from app.cli.peer_content import CHAT, Said, read
 from schemas.auth import AuthFailed, AuthSuccess, Pong
 from schemas.connections import (
     ConnectionAccepted,
@@ -25,8 +26,10 @@ from schemas.notices import ServerNotice
 from schemas.peers import PeerEntry, PeerRegistered, PeersList, PeerStatusUpdate, Profile
 from schemas.sessions import Participant, SessionCreated, SessionEnded, Sessions, SessionUpdated
 
-_ZERO_WIDTH_JOINER = "\u200d"  # it makes one emoji of several
+_ZERO_WIDTH_JOINER = "\u200d"
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_BLANKS = set("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")  # letters that show nothing
+_JOINED = {"So", "Sk", "Mn"}  # emoji, their skins, and what chooses their form
 _KINDS: dict[str, type[ServerEvent]] = {
     kind.event: kind
     for kind in (
@@ -47,20 +50,29 @@ _CHANGES = {
 
 
 class Session(msgspec.Struct):
-    """A session; `number` is what a person calls it by, `peer` names the others."""
+    """A session; `number` is what a person calls it by, `others` are the ids of the others."""
 
     number: int
     id: str
-    peer: str
+    others: tuple[str, ...]
+
+    @property
+    def peer(self) -> str:
+        """The others, for people."""
+        return ", ".join(self.others)
 
 
 class Job(NamedTuple):
-    """A request to this peer's agent: `content` is a text as it was sent, or other JSON."""
+    """A request to this peer's agent: `content` is a text as it was sent, or other JSON.
+
+    `has_envelope` says in which shape it came (see `peer_content`), and the answer goes.
+    """
 
     session_id: str
     sender: str
     correlation_id: str | None
     content: str
+    has_envelope: bool = False
 
 
 class Conversation:
@@ -77,6 +89,8 @@ class Conversation:
         self.peers: dict[str, Profile] = {}
         self.requests: dict[str, str] = {}
         self.sessions: dict[str, Session] = {}
+        self.enveloping: set[str] = set()
+        """Those whose last message had an envelope."""
         self.current: Session | None = None
         self.last_sent_to: Session | None = None
         self._numbers = count(1)
@@ -164,7 +178,7 @@ class Conversation:
     def _(self, event: ConnectionAccepted | SessionCreated) -> str:
         if isinstance(event, ConnectionAccepted):
             self.asked.pop(event.request_id, None)
-        self.current = session = self._session(event.session_id, event.peer.id)
+        self.current = session = self._session(event.session_id, (event.peer.id,))
         return f"connected with {session.peer}" + (f" (session {session.number})" if session.number > 1 else "")
 
     @tell.register
@@ -175,7 +189,7 @@ class Conversation:
     @tell.register
     def _(self, event: SessionUpdated) -> str:
         session = self._session(event.session_id, self._others(event.participants))
-        session.peer = self._others(event.participants) or session.peer
+        session.others = self._others(event.participants) or session.others
         if event.change.kind == "joined" and len(event.participants) == 2:  # noqa: PLR2004 - "connected with" said so
             return ""
         if event.change.id == self.user and event.change.kind in {"dropped", "returned"}:
@@ -213,24 +227,26 @@ class Conversation:
 
     @tell.register
     def _(self, event: AddressedMessage) -> str:
-        session = self._session(event.session_id, event.sender)
+        session = self._session(event.session_id, (event.sender,))
+        said = read_message(event)
+        (self.enveloping.add if said.has_envelope else self.enveloping.discard)(event.sender)
+        if self.has_agent and said.is_request:
+            correlation_id = event.correlation_id or said.message_id
+            self.jobs.append(Job(event.session_id, event.sender, correlation_id, said.text, said.has_envelope))
         where = "" if session == self.current else f" (session {session.number})"
-        kind = "" if event.type in {None, "chat"} else f" [{event.type}]"
+        kind = "" if said.kind in {None, CHAT} else f" [{said.kind}]"
         kind += "" if event.to is None else f" (to {', '.join(event.to)})"
-        text = content_text(bytes(event.content).decode())
-        if self.has_agent and event.type == "ai-request":
-            self.jobs.append(Job(event.session_id, event.sender, event.correlation_id, text))
-        return f"{event.sender}{where}{kind}: {text}"
+        return f"{event.sender}{where}{kind}: {said.text}"
 
-    def _session(self, session_id: str, peer: str) -> Session:
+    def _session(self, session_id: str, others: tuple[str, ...]) -> Session:
         """Return a session; one that this process did not see begin goes on from an earlier one."""
-        session = self.sessions.get(session_id) or Session(next(self._numbers), session_id, peer)
+        session = self.sessions.get(session_id) or Session(next(self._numbers), session_id, others)
         self.sessions[session_id] = session
         self.current = self.current or session
         return session
 
-    def _others(self, participants: list[Participant]) -> str:
-        return ", ".join(participant.id for participant in participants if participant.id != self.user)
+    def _others(self, participants: list[Participant]) -> tuple[str, ...]:
+        return tuple(participant.id for participant in participants if participant.id != self.user)
 
     def forget(self, session_id: str) -> Session | None:
         """Take a session for over, and talk in the one before it; returns it if it was known."""
@@ -252,22 +268,17 @@ def read_frame(frame: str) -> ServerEvent | None:
         return None
 
 
-def content_text(content: str) -> str:
-    """Return a message's content for people: a string as it is, other JSON compactly, its numbers as they were sent.
-
-    Raises `ValueError` or `RecursionError` for what is not JSON.
-    """
-    if content.lstrip().startswith('"'):
-        return str(json.loads(content))
-    try:
-        return msgspec.json.format(content, indent=-1)
-    except msgspec.DecodeError:
-        return json.dumps(json.loads(content), ensure_ascii=False, separators=(",", ":"))
+def read_message(event: AddressedMessage) -> Said:
+    """Return what a message says."""
+    return read(bytes(event.content).decode(errors="replace"), event.type)
 
 
 def printable(text: str) -> str:
-    r"""Return text that does nothing to a terminal: control and formatting characters become escapes such as `\n`."""
-    return "".join(char.encode("unicode_escape").decode() if _is_unprintable(char) else char for char in text)
+    r"""Return text that does nothing to a terminal, and hides nothing from a reader.
+
+    Control and formatting characters become escapes such as `\n`; one that makes one emoji of several is kept.
+    """
+    return "".join(_escaped(char) if _is_unprintable(text, at) else char for at, char in enumerate(text))
 
 
 def _decode(text: bytes) -> ServerEvent | None:
@@ -276,8 +287,16 @@ def _decode(text: bytes) -> ServerEvent | None:
     return None if kind is None else msgspec.json.decode(frame.data, type=kind)
 
 
-def _is_unprintable(char: str) -> bool:
-    return unicodedata.category(char) in _UNPRINTABLE and char != _ZERO_WIDTH_JOINER
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def _is_unprintable(text: str, at: int) -> bool:
+    char = text[at]
+    if char == _ZERO_WIDTH_JOINER:
+        around = text[max(0, at - 1) : at] + text[at + 1 : at + 2]
+        return len(around) < 2 or any(unicodedata.category(each) not in _JOINED for each in around)  # noqa: PLR2004
+    return unicodedata.category(char) in _UNPRINTABLE or char in _BLANKS
 
 
 def _described(user: str, profile: Profile, *more: str) -> str:

@@ -1,7 +1,7 @@
 """JSON of the wire: decoding a client's frames, encoding the server's."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -182,9 +182,8 @@ def _allowed(message: type[ClientEvent], field: str) -> str:
     return f"; allowed are {', '.join(map(str, choices))}" if choices else ""
 
 
-def _listed(kind: object) -> Iterable[object]:
+def _listed(kind: object) -> list[object]:
     """Return the values of a type that lists some."""
     if isinstance(kind, msgspec.inspect.Metadata):
-        return (kind.extra_json_schema or {}).get(LISTED, ())
-    values: Iterable[object] = getattr(kind, "values", ())
-    return values
+        return list((kind.extra_json_schema or {}).get(LISTED, ()))
+    return list(getattr(kind, "values", ()))

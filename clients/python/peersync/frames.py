@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_MANY_DIGITS = 640  # the least that Python may be told to refuse
+
 
 @dataclass(frozen=True)
 class Json:
@@ -38,11 +40,22 @@ def encode(event: str, data: Mapping[str, object] | None = None, ref: str | None
 def decode(text: str, kinds: Mapping[str, type[Event]]) -> Event:
     """Return what a frame says, as an object of the class that its event has in `kinds`."""
     try:
-        frame = json.loads(text)
+        frame = _decoded(text)
         name = frame["event"]
         return kinds.get(name, Event)(name, frame.get("data"), frame.get("offset"), frame.get("ref"), text)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return Event("", None, None, None, text)
+
+
+def _decoded(text: str) -> dict[str, Any]:
+    """Return what JSON says; an integer of more digits than Python reads becomes a float, as all do in JavaScript."""
+    try:
+        frame: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        frame = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < _MANY_DIGITS else float(digits))
+    return frame
 
 
 def _json(value: object) -> str:

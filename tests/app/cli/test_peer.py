@@ -20,7 +20,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from websockets.asyncio.server import ServerConnection, serve
 
 from app.cli.peer_commands import COMMANDS, Turn, typed
-from app.cli.peer_lines import Conversation, content_text, printable, read_frame
+from app.cli.peer_content import content_text
+from app.cli.peer_lines import Conversation, printable, read_frame
 from peersync import Json
 from tests.support.server import PATH, Server, free_port, serving
 from tests.support.tokens import Keys
@@ -276,10 +277,15 @@ def test_numbers_are_shown_as_they_were_sent() -> None:
         ("one\r\ntwo\x9b", "one\\r\\ntwo\\x9b"),
         ("left\u202eright\u2028", "left\\u202eright\\u2028"),
         ("half \ud83d", "half \\ud83d"),
+        ("\0\x7f\x85", "\\x00\\x7f\\x85"),
+        ("an\u200dn \u200d", "an\\u200dn \\u200d"),
+        ("a\u200bn\u200cn\ufeff\u2066\u061c\u00ad", "a\\u200bn\\u200cn\\ufeff\\u2066\\u061c\\xad"),
+        ("ann\u3164\u2800\U000e0041", "ann\\u3164\\u2800\\U000e0041"),
+        ("\u2764\ufe0f\u200d\U0001f525", "\u2764\ufe0f\u200d\U0001f525"),
     ],
 )
 def test_nothing_from_the_network_steers_the_terminal(text: str, shown: str) -> None:
-    """Control characters, line ends and direction marks are shown as escapes."""
+    """Control characters, line ends, direction marks and what is not seen are shown as escapes."""
     assert printable(text) == shown
 
 

@@ -2,17 +2,17 @@
 
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
-from app.cli.peer_agent import MAX_OUTPUT_BYTES, Agent
+from app.cli.peer_agent import MAX_OUTPUT_BYTES, MAX_WAITING, Agent
 from app.cli.peer_lines import Job
 from tests.app.cli.test_peer import PeerProcess, running
-from tests.support.client import until
+from tests.support.client import Client, client, until
 from tests.support.server import Server, serving
 from tests.support.tokens import Keys
 
@@ -23,13 +23,23 @@ SHOUT = "import sys; print(sys.stdin.read().upper())"
 class Desk:
     """An agent, what it told of, and its replies."""
 
-    def __init__(self, program: str, seconds: float = 20, interpreter: str = sys.executable) -> None:
+    def __init__(
+        self, program: str, seconds: float = 20, interpreter: str = sys.executable, passed: Sequence[str] = ()
+    ) -> None:
         self.told: list[str] = []
         self._replies, self.replies = anyio.create_memory_object_stream[tuple[Job, object]](10)
-        self.agent = Agent((interpreter, "-c", program), seconds, self.told.append, self.reply)
+        self.agent = Agent((interpreter, "-c", program), seconds, self.told.append, self.reply, passed)
 
     async def reply(self, job: Job, content: str) -> None:
         await self._replies.send((job, json.loads(content)))
+
+    async def end(self) -> None:
+        """Let the agent begin, and end at once."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.agent.run)
+            group.cancel_scope.cancel()
+        self._replies.close()
+        self.replies.close()
 
     async def answers(self, *jobs: Job) -> list[object]:
         """Have the agent do these jobs; return its replies."""
@@ -57,10 +67,44 @@ async def test_it_knows_who_asks() -> None:
     assert await Desk(program).answers(JOB, JOB._replace(correlation_id=None)) == ["bob ses_1 cor_1", "bob ses_1"]
 
 
+NASTY = ["\0", "a\0b", "half \ud83d", "\x1b[2J\n", "\u202e", "é" * 300, "x" * 300_000]
+
+
+@pytest.mark.parametrize("text", NASTY, ids=ascii)
+@pytest.mark.parametrize("field", ["session_id", "sender", "correlation_id", "content"])
+async def test_it_outlives_whatever_others_send(field: str, text: str) -> None:
+    """Texts that no environment can hold are told as far as they can be, or the reply says that it cannot run."""
+    reply, after = await Desk("print('done')").answers(JOB._replace(**{field: text}), JOB)
+    assert after == "done"
+    assert reply == "done" or (len(text) > 100_000 and "cannot be run" in str(reply))
+
+
+async def test_what_an_environment_cannot_hold_is_replaced() -> None:
+    program = "import os; print(ascii(os.environ['PEERSYNC_CORRELATION_ID']))"
+    jobs = JOB._replace(correlation_id="a\0b"), JOB._replace(correlation_id="half \ud83d")
+    assert await Desk(program).answers(*jobs) == [r"'a\ufffdb'", "'half ?'"]
+
+
+async def test_it_does_not_get_what_may_be_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the environment it has what programs need to run, and what it was given by name."""
+    for name in ("PEERSYNC_TOKEN", "JWT_PRIVATE_KEY", "API_KEY", "AWS_SECRET", "LC_TIME", "HOME", "TERM"):
+        monkeypatch.setenv(name, "x")
+    program = "import os; print(*sorted(name for name, value in os.environ.items() if value == 'x'))"
+    assert await Desk(program).answers(JOB) == ["HOME LC_TIME TERM"]
+    assert await Desk(program, passed=["API_KEY", "NONE"]).answers(JOB) == ["API_KEY HOME LC_TIME TERM"]
+
+
+async def test_requests_do_not_pile_up() -> None:
+    """Beyond a bound those who ask are sent away."""
+    desk = Desk("")
+    assert [desk.agent.take(JOB) for _ in range(MAX_WAITING + 1)] == [True] * MAX_WAITING + [False]
+    await desk.end()
+
+
 @pytest.mark.parametrize(
     ("program", "error"),
     [
-        ("print('so far'); raise SystemExit('no idea')", "the agent ended with 1: no idea"),
+        ("print('so far', flush=True); raise SystemExit('no idea')", "the agent ended with 1: no idea"),
         ("raise SystemExit(3)", "the agent ended with 3: without a word"),
     ],
 )
@@ -150,3 +194,77 @@ async def test_an_agent_that_cannot_be_is_one_line(keys: Keys, alone: Server) ->
     async with running(keys, alone.url, "ann", "--agent", "no-such-agent --really") as ann:
         await ann.reads("Error: --agent no-such-agent --really: there is no such command")
         await ann.exits(1)
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        ({"content": "hello", "type": "ai-request"}, "HELLO"),
+        ({"content": "hello", "type": "ai-prompt"}, "HELLO"),
+        (
+            {"content": {"messageId": "m1", "content": "hello", "type": "ai-prompt"}},
+            {"content": "HELLO", "type": "ai-response"},
+        ),
+        (
+            {"content": {"messageId": "m1", "content": "hello", "type": "ai-prompt"}, "type": "ai-prompt"},
+            {"content": "HELLO", "type": "ai-response"},
+        ),
+        (
+            {"content": {"messageId": "m1", "content": "hello", "type": "chat"}, "type": "ai-request"},
+            {"content": "HELLO", "type": "ai-response"},
+        ),
+    ],
+)
+async def test_it_answers_in_the_shape_that_it_was_asked_in(
+    keys: Keys, alone: Server, data: dict[str, object], answer: object
+) -> None:
+    """By either name for a request; an envelope's answer has one of its own."""
+    async with asked(keys, alone) as (ann, session_id):
+        await ann.send("SEND_MESSAGE", sessionId=session_id, correlationId="cor_1", **data)
+        received = await ann.until("MESSAGE_RECEIVED")
+    if isinstance(answer, dict):
+        assert received["content"].pop("messageId")
+    assert (received["content"], received["type"], received["correlationId"]) == (answer, "ai-response", "cor_1")
+
+
+async def test_nothing_that_others_send_ends_it(keys: Keys, alone: Server) -> None:
+    """Whatever stands in a message, it is told, or answered, and the next one is answered."""
+    contents = [
+        '"\\u0000"',
+        "1e999",
+        "9" * 5000,
+        '"half \\ud83d"',
+        '["\\ud83d",' + "9" * 5000 + "]",
+        "[" * 300 + "]" * 300,
+    ]
+    contents += [
+        '{"messageId":"\\u0000","content":"\\ud83d","type":5}',
+        '{"messageId":"","content":[1],"type":"\\u001b[2J"}',
+    ]
+    kinds = ['"ai-request"', '"ai-prompt"', '"\\u0000"', '"\\ud83d"', '"\\u001b]0;x\\u0007"', '""', "null"]
+    ids = ['"\\u0000"', '"a\\u0000b"', '"\\ud83d"', '""', "null", json.dumps("é" * 256)]
+    async with asked(keys, alone) as (ann, session_id):
+        for number in range(max(map(len, (contents, kinds, ids)))):
+            content, kind, id_ = (each[number % len(each)] for each in (contents, kinds, ids))
+            data = f'"sessionId":"{session_id}","content":{content},"type":{kind},"correlationId":{id_}'
+            await ann.raw(f'{{"event":"SEND_MESSAGE","data":{{{data}}}}}')
+        for id_ in ids:
+            data = f'"sessionId":"{session_id}","content":"still?","type":"ai-request","correlationId":{id_}'
+            await ann.raw(f'{{"event":"SEND_MESSAGE","data":{{{data}}}}}')
+        await ann.send("SEND_MESSAGE", sessionId=session_id, content="last", type="ai-request", correlationId="last")
+        while (received := await ann.until("MESSAGE_RECEIVED")).get("correlationId") != "last":
+            pass
+    assert received["content"] == "LAST"
+
+
+@asynccontextmanager
+async def asked(keys: Keys, server: Server) -> AsyncIterator[tuple[Client, str]]:
+    """Have ann, of any other program, in a session with bob, whose agent shouts without asking him."""
+    agent = f"{sys.executable} -c '{SHOUT}'"
+    async with client(server) as ann, running(keys, server.url, "bob", "--agent", agent, "--yes") as bob:
+        await ann.join("ann")
+        await bob.reads_on("online: ann (Name ann, other)")
+        await ann.send("CONNECTION_REQUEST", targetId="bob")
+        await bob.reads_on("ann asks to connect: /accept or /refuse")
+        await bob.type("/accept")
+        yield ann, (await ann.until("CONNECTION_ACCEPTED"))["sessionId"]

@@ -36,3 +36,9 @@ def test_an_event_of_a_plugin() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "1", "null", "{}", '{"event":[]}', "[" * 100_000])
 def test_what_is_no_event(text: str) -> None:
     assert decode(text, KINDS) == Event("", None, None, None, text)
+
+
+def test_numbers_of_any_size() -> None:
+    """A number that Python does not read hides neither the event nor its offset."""
+    event = decode(f'{{"event":"MESSAGE_RECEIVED","data":{{"content":{"9" * 5000}}},"offset":7}}', KINDS)
+    assert (event.name, event.offset, event.data["content"]) == ("MESSAGE_RECEIVED", 7, float("inf"))
