@@ -171,6 +171,42 @@ environment variable PEERSYNC_TOKEN counts."
         (t (let ((json-null :null) (json-false :false))
              (json-encode content)))))
 
+;;;; The two shapes of a message
+
+;; Extensions written for the original server put what they say in an
+;; envelope, (messageId content type), and cannot read anything else.
+
+(defvar peersync--enveloping nil
+  "The ids of those whose last message had an envelope.")
+
+(defun peersync--has-envelope (content)
+  "Return whether CONTENT, any JSON value, is an envelope."
+  (and (consp content)
+       (stringp (alist-get 'messageId content))
+       (assq 'content content)
+       t))
+
+(defun peersync--said (content type)
+  "Return CONTENT and TYPE of a message without its envelope, as a list.
+The type of an envelope counts if the message has none or is chat."
+  (if (not (peersync--has-envelope content))
+      (list content type)
+    (let ((inner (alist-get 'type content)))
+      (list (alist-get 'content content)
+            (if (and (stringp inner) (member type '(nil "chat"))) inner type)))))
+
+(defun peersync--in-words (content)
+  "Return CONTENT, a text or code, as a text."
+  (if (stringp content)
+      content
+    (format "%s:%d\n```%s\n%s\n```" (alist-get 'file content) (alist-get 'line content)
+            (alist-get 'language content) (alist-get 'text content))))
+
+(defun peersync--enveloped (content)
+  "Return CONTENT, a text or code, as a reader of envelopes takes it."
+  (let ((id (md5 (format "%s %s %s" (current-time) (emacs-pid) (random)))))
+    `((messageId . ,(concat "msg_" id)) (content . ,(peersync--in-words content)) (type . "chat"))))
+
 (defun peersync--show-message (name content &optional type)
   "Show CONTENT, a message of TYPE from NAME."
   (let ((kind (if (member type '(nil "chat" "code")) "" (format " [%s]" type))))
@@ -554,8 +590,13 @@ It is between half and all of a time that doubles with each failed attempt."
 
 (defun peersync--on-message (data)
   "Show the message in DATA."
-  (peersync--show-message (peersync--name (alist-get 'from data))
-                          (alist-get 'content data) (alist-get 'type data)))
+  (let ((from (alist-get 'from data))
+        (content (alist-get 'content data)))
+    (setq peersync--enveloping (remove from peersync--enveloping))
+    (when (peersync--has-envelope content)
+      (push from peersync--enveloping))
+    (apply #'peersync--show-message (peersync--name from)
+           (peersync--said content (alist-get 'type data)))))
 
 (defun peersync--on-error (data)
   "Tell of the refusal in DATA, and come back if we are not let in for now."
@@ -628,8 +669,13 @@ server would take it for a lost connection."
   (peersync--answer peer :false))
 
 (defun peersync--deliver (session type content)
-  "Send CONTENT, a message of TYPE, to SESSION, and show it."
-  (peersync--send "SEND_MESSAGE" `((sessionId . ,(car session)) (type . ,type) (content . ,content)))
+  "Send CONTENT, a message of TYPE, to SESSION, and show it.
+It goes in an envelope if somebody there reads nothing else."
+  (let ((is-enveloped (seq-intersection (peersync--others session) peersync--enveloping)))
+    (peersync--send "SEND_MESSAGE"
+                    `((sessionId . ,(car session))
+                      (type . ,(if is-enveloped "chat" type))
+                      (content . ,(if is-enveloped (peersync--enveloped content) content)))))
   (peersync--show-message "You" content))
 
 (defun peersync--file ()

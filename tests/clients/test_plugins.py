@@ -103,6 +103,26 @@ async def test_any_content(kinds: Kinds, server: Server, tmp_path: Path) -> None
 
 
 @each_plugin
+async def test_an_extension_of_the_original(kinds: Kinds, server: Server, tmp_path: Path) -> None:
+    """What it puts in an envelope is read; what it is sent has one, since it cannot read anything else."""
+    async with connected(kinds, server, tmp_path) as editor, client(server) as peer:
+        session = await in_session(peer, editor)
+        await peer.send("SEND_MESSAGE", sessionId=session, content="plainly", type="ai-prompt")
+        await shows(editor, "[ai-prompt]: plainly")
+        await editor.send("one\ntwo")
+        assert (await peer.until("MESSAGE_RECEIVED"))["content"]["text"] == "one\ntwo"
+        content = {"messageId": "msg_1", "content": "why so?", "type": "ai-prompt"}
+        await peer.send("SEND_MESSAGE", sessionId=session, content=content)
+        await shows(editor, "[ai-prompt]: why so?")
+        assert "msg_1" not in await editor.shown()
+        await editor.send("one\ntwo")
+        received = await peer.until("MESSAGE_RECEIVED")
+        assert received["content"].pop("messageId").startswith("msg_")
+        assert (received["type"], received["content"]["type"]) == ("chat", "chat")
+        assert "\none\ntwo\n```" in received["content"]["content"]
+
+
+@each_plugin
 async def test_large_selection(kinds: Kinds, server: Server, tmp_path: Path) -> None:
     """A selection of several frames' size arrives whole."""
     lines = "\n".join(f"line {number} of äöü" for number in range(4000))

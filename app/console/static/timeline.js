@@ -1,4 +1,5 @@
 // The timeline: the frames of both peers in the order of time, each in its peer's lane. Bounded.
+import { opened } from "./content.js";
 import { byId, make } from "./dom.js";
 import { inWords } from "./latency.js";
 import { Rover } from "./rover.js";
@@ -135,7 +136,7 @@ const SELF_TOLD = new Set(["content", "code", "message"]);
 /** Says in one line what a frame holds, the telling first and ids last; a token is left out. */
 function summary({ data }) {
   if (data === undefined || data === null || typeof data !== "object") return "";
-  const fields = Object.entries(data).filter(([name]) => name !== "token");
+  const fields = Object.entries(opened(data)).filter(([name]) => name !== "token");
   const rank = ([name]) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + name.endsWith("Id"));
   const parts = fields.sort((one, other) => rank(one) - rank(other)).map(([name, value]) => (SELF_TOLD.has(name) ? brief(value) : `${name} ${brief(value)}`));
   return parts.join(" · ").slice(0, 200);

@@ -131,3 +131,23 @@ def test_latency(page: Page) -> None:
       return [refused.kind, refused.ms, ...crossings, latency.received(a, arrived, 70)];
     """
     assert run(page, "latency", body, None) == ["answer", 5, 20, 20, None, None]
+
+
+@pytest.mark.parametrize(
+    ("data", "opened"),
+    [
+        ({"content": "hi", "type": "chat"}, {"content": "hi", "type": "chat"}),
+        ({"content": {"messageId": "m", "content": "hi", "type": "ai-prompt"}}, {"content": "hi", "type": "ai-prompt"}),
+        ({"content": {"messageId": "m", "content": [1]}, "type": "chat"}, {"content": [1], "type": "chat"}),
+        (
+            {"content": {"messageId": "m", "content": "hi", "type": "chat"}, "type": "ai-request"},
+            {"content": "hi", "type": "ai-request"},
+        ),
+        ({"content": {"messageId": 1, "content": "hi"}}, {"content": {"messageId": 1, "content": "hi"}}),
+        ({"content": None}, {"content": None}),
+        ({"peers": []}, {"peers": []}),
+    ],
+)
+def test_envelopes_are_opened(data: object, opened: object, page: Page) -> None:
+    """What an extension of the original says is seen without its envelope."""
+    assert run(page, "content", "return it.opened(given);", data) == opened

@@ -1,5 +1,6 @@
 --- One user's connection to a server: who is there, who asks, which sessions there are. Comes back after a drop.
 local comeback = require("peersync.comeback")
+local content = require("peersync.content")
 local websocket = require("peersync.websocket")
 local uv = vim.uv or vim.loop
 
@@ -14,13 +15,14 @@ Client.__index = Client
 
 --- Return a client that is not connected yet.
 --- `options`: `url`, `profile` (PEER_REGISTER's data), and `token`, a function that is given what to call with the
---- token, or with nil and what is wrong. `on`: `tell(text)`, `message(data)`, `changed()`.
+--- token, or with nil and what is wrong. `on`: `tell(text)`, `message(from, content, kind)`, `changed()`.
 function M.new(options, on)
   return setmetatable({
     status = "offline",
     peers = {},
     requests = {},
     sessions = {},
+    _enveloping = {},
     _options = options,
     _on = on,
     _attempt = 0,
@@ -68,6 +70,17 @@ function Client:send(event, data)
   end
   self._on.tell("Not connected: :PeerSync connect")
   return false
+end
+
+--- Send code or a text to a session; in an envelope if somebody there reads nothing else.
+function Client:say(session, kind, said)
+  for _, id in ipairs(self:others(session)) do
+    if self._enveloping[id] then
+      said, kind = content.enveloped(said)
+      break
+    end
+  end
+  return self:send("SEND_MESSAGE", { sessionId = session.id, type = kind, content = said })
 end
 
 --- Return how a user is called.
@@ -351,7 +364,9 @@ M.handlers = {
   end,
 
   MESSAGE_RECEIVED = function(self, data)
-    self._on.message(data)
+    local said, kind, has_envelope = content.read(data)
+    self._enveloping[data.from] = has_envelope or nil
+    self._on.message(data.from, said, kind)
   end,
 
   ERROR = function(self, data)

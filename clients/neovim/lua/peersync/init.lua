@@ -15,9 +15,9 @@ local function say(text)
   view.say({ os.date("%H:%M ") .. (text:gsub("%c", " ")) })
 end
 
-local function shown(data)
-  local name = os.date("%H:%M ") .. client:name(data.from)
-  view.say(view.message_lines(name, data.content, data.type))
+local function shown(from, content, kind)
+  local name = os.date("%H:%M ") .. client:name(from)
+  view.say(view.message_lines(name, content, kind))
 end
 
 local function changed()
@@ -124,7 +124,7 @@ function M.send_lines(first, last, peer)
   local text = table.concat(lines, "\n")
   local content = { language = vim.bo.filetype, file = file_name(), line = first, text = text }
   in_session(peer, function(session)
-    if client:send("SEND_MESSAGE", { sessionId = session.id, type = "code", content = content }) then
+    if client:say(session, "code", content) then
       view.say(view.message_lines(os.date("%H:%M ") .. "You", content))
     end
   end)
@@ -133,7 +133,7 @@ end
 --- Send a line of chat to the session with `peer`, or to the only session.
 function M.say(text, peer)
   in_session(peer, function(session)
-    if client:send("SEND_MESSAGE", { sessionId = session.id, type = "chat", content = text }) then
+    if client:say(session, "chat", text) then
       view.say(view.message_lines(os.date("%H:%M ") .. "You", text))
     end
   end)
