@@ -1,9 +1,11 @@
 """Authentication and the heartbeat."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Raw, Struct, field
 
+from schemas.capabilities import Capability
 from schemas.errors import ErrorCode
 from schemas.events import ClientEvent, ServerEvent
 from schemas.examples import Example
@@ -91,6 +93,7 @@ class Ping(ClientEvent, frozen=True):
     """Asks for a sign of life; `offset` is that of the last event handled, so that the server can let go of those."""
 
     example: ClassVar[Example] = {}
+    fields_of: ClassVar[Mapping[str, Capability]] = {"offset": "resume"}
     offset: Offset | None = None
 
 

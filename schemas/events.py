@@ -1,5 +1,6 @@
 """The envelope, and the two kinds of event that travel in it."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from msgspec import Raw, Struct
@@ -22,10 +23,12 @@ class Envelope(Struct):
 class ClientEvent(Struct, frozen=True, rename="camel"):
     """`data` of an event that a client sends: checked by decoding, never by its constructor.
 
-    `example` is shown in the contract; without one, one is made up.
+    `example` is shown in the contract; without one, one is made up. `fields_of` names, as on the wire, fields that mean
+    something only to sockets with a capability; from any other such a field is ignored, whatever is in it.
     """
 
     example: ClassVar[Example | None] = None
+    fields_of: ClassVar[Mapping[str, Capability]] = {}
 
 
 class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):

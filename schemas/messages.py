@@ -1,5 +1,6 @@
 """Messages within a session."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from msgspec import Raw, field
@@ -23,6 +24,7 @@ class SendMessage(ClientEvent, frozen=True):
         "type": "ai-request",
         "correlationId": "cor_1",
     }
+    fields_of: ClassVar[Mapping[str, Capability]] = {"messageId": "acks"}
     session_id: Id
     content: Raw
     type: Label | None = None

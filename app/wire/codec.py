@@ -1,7 +1,7 @@
 """JSON of the wire: decoding a client's frames, encoding the server's."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ _LONE_SURROGATE = re.compile(  # one pattern that begins with a literal: the sea
 )
 _STAND_INS = tuple((rb"\u" + pair[:1], rb"\u" + pair[1:]) for pair in b"eE cC bB aA fF 01 23 45 67 89".split())
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -88,16 +89,25 @@ def check_ref(ref: Raw) -> Raw | None:
     raise EventError(ErrorCode.INVALID_DATA, f"ref: it may be a string or an integer, of {_LONGEST_REF} bytes at most")
 
 
-def decode_data(route: Route, decoder: "msgspec.json.Decoder[ClientEvent]", data: Raw) -> ClientEvent:
-    """Return the event's struct; raises `EventError` `ERR_9003` naming the field that does not fit."""
+def decode_data(
+    route: Route, decoder: "msgspec.json.Decoder[ClientEvent]", data: Raw, ignored: Collection[str] = ()
+) -> ClientEvent:
+    """Return the event's struct; raises `EventError` `ERR_9003` naming the field that does not fit.
+
+    The `ignored` fields are left out if they do not fit.
+    """
     raw = bytes(data)
     try:
         return decoder.decode(_EMPTY if raw == _NULL else data)
     except msgspec.ValidationError as error:
+        if ignored:
+            return decode_data(route, decoder, _without_members(raw, ignored))
         raise EventError(ErrorCode.INVALID_DATA, _complaint(route, error)) from None
     except RecursionError:
         raise _not_a_message(_TOO_DEEP) from None
     except msgspec.DecodeError:
+        if any(name.encode() in raw for name in ignored):
+            return decode_data(route, decoder, _without_members(raw, ignored))
         event = decode_data(route, decoder, Raw(_well_formed(raw)))
         return _with_raw_fields_as_sent(event, decoder, raw)
 
@@ -153,6 +163,27 @@ def _original(raw: Raw, stand_in: tuple[bytes, bytes]) -> Raw:
     if raw is NO_REF:
         return raw
     return Raw(bytes(raw).replace(stand_in[0], rb"\ud").replace(stand_in[1], rb"\uD"))
+
+
+def _without_members(raw: bytes, names: Collection[str]) -> Raw:
+    """Return a JSON object without some of its members, the others as they were written; anything else as it is."""
+    try:
+        members = _members(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return Raw(raw)
+    kept = (b"%b:%b" % (_encode(name), bytes(value)) for name, value in members.items() if name not in names)
+    return Raw(b"{%b}" % b",".join(kept))
+
+
+def _members(raw: bytes) -> dict[str, Raw]:
+    try:
+        return _decode_members(raw)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        stand_in = _stand_in(raw)
+        members = _decode_members(_substitute(raw, stand_in))
+        return {name: _original(value, stand_in) for name, value in members.items()}
 
 
 def _not_a_message(why: str) -> EventError:

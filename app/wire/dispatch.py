@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from app.ops.histogram import Histogram
 from app.wire.codec import check_ref, decode_data, decode_envelope
-from handlers.ports import State
+from handlers.ports import Socket, State
 from handlers.table import Context, Route
 from schemas.errors import Error, ErrorCode, EventError, Limit
 from schemas.events import NO_REF, ClientEvent, Envelope, Ok
@@ -127,7 +127,7 @@ class Dispatcher:
             envelope = decode_envelope(frame, ctx.socket.charge)
             ref_error = _note_ref(envelope.ref, ctx)
             row = self._by_event.get(envelope.event)
-            row, message = _read(row, envelope, ref_error, ctx.socket.state)
+            row, message = _read(row, envelope, ref_error, ctx.socket)
         except EventError as refusal:
             if row is not None:
                 row.refused += 1
@@ -200,8 +200,9 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _read(row: Row | None, envelope: Envelope, ref_error: EventError | None, state: State) -> tuple[Row, ClientEvent]:
+def _read(row: Row | None, envelope: Envelope, ref_error: EventError | None, socket: Socket) -> tuple[Row, ClientEvent]:
     """Return the event and its row, or raise the first of the errors that it has."""
+    state = socket.state
     if state is State.CONNECTED and (row is None or row.needs > state):
         raise EventError(ErrorCode.NOT_AUTHENTICATED, "Must authenticate first: send AUTH")
     if row is None:
@@ -210,7 +211,9 @@ def _read(row: Row | None, envelope: Envelope, ref_error: EventError | None, sta
         raise EventError(ErrorCode.NOT_REGISTERED, "Must register first: send PEER_REGISTER")
     if ref_error is not None:
         raise ref_error
-    return row, decode_data(row.route, row.decoder, envelope.data)
+    needs = row.route.message.fields_of
+    ignored = [name for name, capability in needs.items() if capability not in socket.spoken]
+    return row, decode_data(row.route, row.decoder, envelope.data, ignored)
 
 
 def _note_ref(ref: Raw, ctx: Context) -> EventError | None:

@@ -181,6 +181,31 @@ async def test_generations_meet(server: Server) -> None:
             assert seen == {user: role for user, role in roles.items() if user != name}
 
 
+@pytest.mark.parametrize("message_id", [1706700000000, "", "x" * 300, {"id": 1}, "m1"])
+@pytest.mark.parametrize("content", ['"half \\ud83d"', '{"n": 1.10, "n":2}'])
+async def test_a_field_that_later_got_a_meaning(message_id: object, content: str, server: Server) -> None:
+    """A `messageId` of any kind means nothing to version 1; the content is still passed on byte for byte."""
+    async with online(server, SEED, "bob") as bob, online(server, SEED, "ann") as ann:
+        await bob.expect("PEER_STATUS_UPDATE")
+        session_id = await meet(SEED, ann, bob)
+        data = f'"messageId":{json.dumps(message_id)},"sessionId":"{session_id}","content":{content}'
+        await ann.raw(f'{{"event":"SEND_MESSAGE","data":{{{data}}}}}')
+        assert f'"content":{content},"timestamp"' in await bob.receive()
+        await ann.raw('{"event":"PING","data":{"offset":"x"}}')
+        await ann.expect("PONG")
+
+
+async def test_the_same_field_once_it_has_one(server: Server) -> None:
+    """A socket that asked for `acks` is told that its `messageId` does not fit."""
+    async with client(server) as ann:
+        await ann.send("AUTH", token=sign_in(server, "ann"), capabilities=["acks"])
+        await ann.expect("AUTH_SUCCESS")
+        await ann.send("PEER_REGISTER")
+        await ann.expect("PEER_REGISTERED")
+        await ann.send("SEND_MESSAGE", sessionId="ses_1", content=1, messageId=5)
+        assert "messageId" in (await ann.expect("ERROR"))["message"]
+
+
 @pytest.mark.parametrize(
     ("event", "data"),
     [
