@@ -1,5 +1,7 @@
 """PEER_REGISTER, PEER_STATUS and DISCOVER_PEERS (docs/protocol.md sections 3 and 8)."""
 
+from typing import Any
+
 import pytest
 
 from handlers import departures, peers
@@ -68,12 +70,13 @@ async def test_version_1_1_is_held_to_the_lists(world: World, capabilities: list
     """A socket that sent `capabilities` is told what is allowed; it sees what others registered with."""
     await world.join("cat", PeerRegister(role="fullstack", ide="VS Code"))
     seat = await world.enter("ann", capabilities=capabilities)
+    wrong: dict[str, Any] = {field: "fullstack"}
     with pytest.raises(EventError, match=f"PEER_REGISTER: {field}: .*; allowed are {listed}") as refused:
-        await peers.register(PeerRegister(**{field: "fullstack"}), seat)
+        await peers.register(PeerRegister(**wrong), seat)
     assert (refused.value.code, world.directory.peer(ANN)) == (ErrorCode.INVALID_DATA, None)
     await peers.register(PeerRegister(role="host", ide="vim"), seat)
     with pytest.raises(EventError, match=f"DISCOVER_PEERS: {field}: "):
-        peers.discover(DiscoverPeers(**{field: "fullstack"}), seat)
+        peers.discover(DiscoverPeers(**wrong), seat)
     assert [entry.profile.role for entry in peers.discover(DiscoverPeers(), seat).peers] == ["fullstack"]
 
 

@@ -74,7 +74,8 @@ NASTY = ["\0", "a\0b", "half \ud83d", "\x1b[2J\n", "\u202e", "é" * 300, "x" * 3
 @pytest.mark.parametrize("field", ["session_id", "sender", "correlation_id", "content"])
 async def test_it_outlives_whatever_others_send(field: str, text: str) -> None:
     """Texts that no environment can hold are told as far as they can be, or the reply says that it cannot run."""
-    reply, after = await Desk("print('done')").answers(JOB._replace(**{field: text}), JOB)
+    job = Job(**{**JOB._asdict(), field: text})
+    reply, after = await Desk("print('done')").answers(job, JOB)
     assert after == "done"
     assert reply == "done" or (len(text) > 100_000 and "cannot be run" in str(reply))
 
