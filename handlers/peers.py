@@ -1,6 +1,6 @@
 """Registration, status and discovery."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import get_args
 
@@ -9,10 +9,12 @@ from schemas.capabilities import VERSION_1_1
 from schemas.errors import ErrorCode, EventError
 from schemas.fields import ConnectionMode, Ide, Role, Status
 from schemas.peers import DiscoverPeers, PeerEntry, PeerRegister, PeerRegistered, PeersList, PeerStatus, Profile
+from schemas.prices import PEERS_PER_EVENT, SEARCHED_PER_EVENT
 from stores.base import Peer
 
 from handlers import membership
 from handlers.ports import State
+from handlers.profiles import check_metadata, size_of
 from handlers.table import Context, HandlerTable
 
 table = HandlerTable()
@@ -22,6 +24,7 @@ table = HandlerTable()
 async def register(message: PeerRegister, ctx: Context) -> None:
     """Join the directory, or replace the profile there; what was kept for the user follows the answer."""
     _check_listed("PEER_REGISTER", message, ctx)
+    check_metadata(message.metadata)
     profile = Profile(
         display_name=message.display_name or ctx.socket.identity.display_name,
         role=message.role or "guest",
@@ -61,16 +64,33 @@ async def set_status(message: PeerStatus, ctx: Context) -> None:
 
 @table.on("DISCOVER_PEERS")
 def discover(message: DiscoverPeers, ctx: Context) -> PeersList:
-    """List who is there and matches every filter given; with a cursor to go on from if pages are asked for."""
+    """List who is there and matches every filter given; with a cursor to go on from if pages are asked for.
+
+    A list with more metadata than a message may have is cut there, and has a cursor, too.
+    """
     _check_listed("DISCOVER_PEERS", message, ctx)
-    page = ctx.limits.directory_page
-    matching = _matching(message, ctx)
-    peers = list(islice(matching, min(message.limit or page, page)))
+    there, page = len(ctx.directory.peers(ctx.user.org)), ctx.limits.directory_page
+    most = min(message.limit or page, page)
+    ctx.socket.charge(there // SEARCHED_PER_EVENT + min(most, there) // PEERS_PER_EVENT)
+    matching = list(islice(_matching(message, ctx), most + 1))
+    peers = list(_within(ctx.limits.message_bytes, matching[:most], ctx))
     ctx.delivery.listed(ctx.user, [peer.user for peer in peers])
-    cursor = None
-    if (message.limit or message.cursor) and next(matching, None) is not None:
-        cursor = f"{ctx.directory.place(peers[-1].user):x}"
+    is_cut, is_paged = len(peers) < min(most, len(matching)), bool(message.limit or message.cursor)
+    has_more = is_cut or (is_paged and len(matching) > most)
+    cursor = f"{ctx.directory.place(peers[-1].user):x}" if has_more else None
     return PeersList(peers=[_entry(peer, ctx) for peer in peers], next_cursor=cursor)
+
+
+def _within(most_bytes: int, peers: Iterable[Peer], ctx: Context) -> Iterator[Peer]:
+    """Return the first peers whose metadata, if the asker sees it, has so many bytes together; at least one."""
+    size = 0
+    for peer in peers:
+        metadata = peer.profile.metadata
+        if metadata is not None and VERSION_1_1 in ctx.socket.spoken:
+            size += size_of(metadata)
+            if size > most_bytes:
+                return
+        yield peer
 
 
 def _check_listed(event: str, message: PeerRegister | DiscoverPeers, ctx: Context) -> None:

@@ -7,6 +7,7 @@ from msgspec import Meta
 DISPLAY_NAME_MAX = 128
 ID_MAX = 256
 KEY_MAX = 4096
+METADATA_MAX = 2048
 LIST_MAX = 64
 TEXT_MAX = 64
 LISTED = "x-listed"

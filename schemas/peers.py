@@ -28,7 +28,10 @@ from schemas.fields import (
 
 
 class Metadata(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What a peer may tell of its editor and itself, for other clients; the server makes no use of it."""
+    """What a peer tells of its editor and itself, for other clients; the server makes no use of it.
+
+    All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+    """
 
     ide_version: Label | None = None
     extension_version: Label | None = None

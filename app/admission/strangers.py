@@ -3,17 +3,18 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-FREE = 100
-PER_SECOND = 10.0
-LONGEST_WAIT_SECONDS = 2.0
+from schemas.prices import LATEST_SECONDS, STRANGER_SOCKETS, STRANGER_SOCKETS_PER_SECOND
+
 MAX_ADDRESSES = 10_000
+_INTERVAL = 1 / STRANGER_SOCKETS_PER_SECOND
+_SAVED = STRANGER_SOCKETS * _INTERVAL
 
 
 class Strangers:
     """How many sockets of each address ended before they authenticated, as a debt that is paid off with time.
 
-    `FREE` of them cost nothing, and one more is free every `1 / PER_SECOND` seconds. Beyond that, the address's sockets
-    are let in late, never refused: people who share an attacker's address wait for two seconds at most.
+    The first hundred cost nothing, and ten more are free every second. Beyond that, the address's sockets are let in
+    late, never refused: people who share an attacker's address wait for two seconds at most.
     """
 
     def __init__(self, monotonic: Callable[[], float], max_addresses: int = MAX_ADDRESSES) -> None:
@@ -28,15 +29,15 @@ class Strangers:
     def ended(self, address: bytes) -> None:
         """Count a socket that ended without having authenticated."""
         now = self._monotonic()
-        longest = now + FREE / PER_SECOND + LONGEST_WAIT_SECONDS
-        self._paid_at[address] = min(max(now, self._paid_at.get(address, now)) + 1 / PER_SECOND, longest)
+        paid_at = max(now, self._paid_at.get(address, now)) + _INTERVAL
+        self._paid_at[address] = min(paid_at, now + _SAVED + LATEST_SECONDS)
         self._paid_at.move_to_end(address)
         if len(self._paid_at) > self._max_addresses:
             self._paid_at.popitem(last=False)
 
     def wait(self, address: bytes) -> float:
         """Return for how many seconds the next socket of this address waits to be let in."""
-        return max(0.0, self._paid_at.get(address, 0.0) - self._monotonic() - FREE / PER_SECOND)
+        return max(0.0, self._paid_at.get(address, 0.0) - self._monotonic() - _SAVED)
 
     def forget(self) -> None:
         """Forget addresses that owe nothing, beginning with those that have been quiet for the longest time."""

@@ -24,7 +24,7 @@ from handlers import departures
 from handlers.ports import Services, State
 from handlers.table import Context
 from schemas.errors import CloseCode, Error, ErrorCode, Limit
-from schemas.prices import STRANGER_EVENTS
+from schemas.prices import STRANGER_EVENTS, STRANGER_EVENTS_PER_SECOND
 from stores.base import Holder, StoreUnreachableError, User
 
 AUTH_SECONDS = 10.0
@@ -71,7 +71,7 @@ class Gateway:
         self.dispatcher = dispatcher
         self.flusher = flusher
         self.rate = rate
-        self.stranger_rate = Rate(1.0, STRANGER_EVENTS)
+        self.stranger_rate = Rate(STRANGER_EVENTS_PER_SECOND, STRANGER_EVENTS)
         self.outbox_bytes = outbox_bytes
         self.max_message_bytes = max_message_bytes
         self.bytes_per_second = bytes_per_second

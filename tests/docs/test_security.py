@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from app.settings import Settings
+from schemas.prices import PRICES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "SECURITY.md").read_text()
@@ -35,6 +36,13 @@ def test_files_exist() -> None:
     paths = {name for name in NAMED if re.fullmatch(r"[a-z]+/[\w./-]+|Dockerfile", name)}
     assert len(paths) > 40
     assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_the_price_list_is_the_codes() -> None:
+    """The table of prices has the rows of the code, in order."""
+    section = PAGE.split("## What everything costs")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \|$", section, re.MULTILINE)
+    assert rows[1:] == [(price.what, price.price, price.budget) for price in PRICES]
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.split("\n")[0])

@@ -6,6 +6,7 @@ import pytest
 
 from handlers import departures, peers
 from handlers.ports import State
+from schemas.capabilities import spoken
 from schemas.errors import ErrorCode, EventError
 from schemas.peers import (
     DiscoverPeers,
@@ -17,6 +18,7 @@ from schemas.peers import (
     PeerStatus,
     Profile,
 )
+from schemas.prices import PEERS_PER_EVENT
 from tests.support.doubles import ANN, BOB, CAT, Seat, World
 
 DEFAULT = Profile(display_name="Name ann", role="guest", ide="other")
@@ -247,3 +249,33 @@ async def test_a_page() -> None:
     assert found(seats[0]) == ["bob", "cat"]
     assert found(seats[3], DiscoverPeers(ide="vim")) == ["ann", "bob"]
     assert world.peer(BOB).status == "online"
+
+
+async def test_a_list_has_its_price() -> None:
+    """A list costs more the more peers are searched for it, and stand in it; a page costs less."""
+    world = World()
+    for number in range(PEERS_PER_EVENT * 4 - 1):
+        await world.join(f"peer-{number}")
+    ann = await world.join("ann")
+    found(ann)
+    assert ann.socket.charged == 4
+    found(ann, DiscoverPeers(limit=PEERS_PER_EVENT))
+    assert ann.socket.charged == 5
+
+
+async def test_a_list_with_much_metadata_is_cut() -> None:
+    """Who sees metadata gets no more of it at once than a message may have, and a cursor to go on from."""
+    world = World(message_bytes=10_000)
+    metadata = Metadata(public_key="x" * 3000)
+    for number in range(8):
+        await world.join(f"peer-{number}", PeerRegister(metadata=metadata))
+    ann, old = await world.join("ann"), await world.join("old")
+    ann.socket.spoken = spoken([])
+    answer = peers.discover(DiscoverPeers(), ann)
+    assert [entry.id for entry in answer.peers] == ["peer-0", "peer-1", "peer-2"]
+    seen = [entry.id for entry in answer.peers]
+    while answer.next_cursor is not None:
+        answer = peers.discover(DiscoverPeers(cursor=answer.next_cursor), ann)
+        seen += [entry.id for entry in answer.peers]
+    assert seen == [*(f"peer-{number}" for number in range(8)), "old"]
+    assert peers.discover(DiscoverPeers(), old).next_cursor is None

@@ -122,7 +122,10 @@ class Profile(TypedDict):
 
 
 class Metadata(TypedDict):
-    """What a peer may tell of its editor and itself, for other clients; the server makes no use of it."""
+    """What a peer tells of its editor and itself, for other clients; the server makes no use of it.
+
+    All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+    """
 
     ideVersion: NotRequired[str]
     extensionVersion: NotRequired[str]
@@ -350,7 +353,10 @@ class PeerRegisterData(TypedDict):
 
 
 class MetadataInput(TypedDict):
-    """What a peer may tell of its editor and itself, for other clients; the server makes no use of it."""
+    """What a peer tells of its editor and itself, for other clients; the server makes no use of it.
+
+    All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+    """
 
     ideVersion: NotRequired[str | None]
     extensionVersion: NotRequired[str | None]
@@ -655,6 +661,8 @@ class Requests(ABC):
 
         What the server does: List who is there and matches every filter given; with a cursor to go on from if pages are
         asked for.
+
+        A list with more metadata than a message may have is cut there, and has a cursor, too.
         """
         return cast(PeersListData, await self.request("DISCOVER_PEERS", data))
 

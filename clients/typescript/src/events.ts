@@ -151,7 +151,11 @@ export interface Profile {
   metadata?: Metadata;
 }
 
-/** What a peer may tell of its editor and itself, for other clients; the server makes no use of it. */
+/**
+ * What a peer tells of its editor and itself, for other clients; the server makes no use of it.
+ *
+ * All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+ */
 export interface Metadata {
   ideVersion?: string;
   extensionVersion?: string;
@@ -351,7 +355,11 @@ export interface PeerRegister {
   visibility?: "everyone" | "hidden" | null;
 }
 
-/** What a peer may tell of its editor and itself, for other clients; the server makes no use of it. */
+/**
+ * What a peer tells of its editor and itself, for other clients; the server makes no use of it.
+ *
+ * All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+ */
 export interface MetadataInput {
   ideVersion?: string | null;
   extensionVersion?: string | null;

@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.admission.strangers import FREE, LONGEST_WAIT_SECONDS, PER_SECOND, Strangers
+from app.admission.strangers import Strangers
+from schemas.prices import LATEST_SECONDS, STRANGER_SOCKETS, STRANGER_SOCKETS_PER_SECOND
 
 HERE, THERE = b"here", b"there"
 
@@ -18,11 +19,11 @@ class Watch:
 def test_the_first_are_free() -> None:
     """An address pays nothing for its first sockets, then waits longer with each; others never wait."""
     watch = Watch()
-    for _ in range(FREE):
+    for _ in range(STRANGER_SOCKETS):
         watch.strangers.ended(HERE)
     assert watch.strangers.wait(HERE) == pytest.approx(0, abs=1e-6)
     watch.strangers.ended(HERE)
-    assert watch.strangers.wait(HERE) == pytest.approx(1 / PER_SECOND)
+    assert watch.strangers.wait(HERE) == pytest.approx(1 / STRANGER_SOCKETS_PER_SECOND)
     assert watch.strangers.wait(THERE) == 0
 
 
@@ -31,8 +32,8 @@ def test_nobody_waits_for_long() -> None:
     watch = Watch()
     for _ in range(10_000):
         watch.strangers.ended(HERE)
-    assert watch.strangers.wait(HERE) == pytest.approx(LONGEST_WAIT_SECONDS)
-    watch.time += LONGEST_WAIT_SECONDS
+    assert watch.strangers.wait(HERE) == pytest.approx(LATEST_SECONDS)
+    watch.time += LATEST_SECONDS
     assert watch.strangers.wait(HERE) == pytest.approx(0, abs=1e-6)
 
 
@@ -42,7 +43,7 @@ def test_forgotten_when_paid() -> None:
     watch.strangers.ended(HERE)
     watch.strangers.forget()
     assert len(watch.strangers) == 1
-    watch.time += 1 / PER_SECOND
+    watch.time += 1 / STRANGER_SOCKETS_PER_SECOND
     watch.strangers.forget()
     assert len(watch.strangers) == 0
 
