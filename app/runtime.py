@@ -101,6 +101,7 @@ class Runtime:
         watched = WatchedStores(stores, self.store_watch)
         self.loop_lag = Histogram()
         self.failures = AuthFailures(settings.auth_failures_per_minute, self.refusals, sources.monotonic)
+        self.http_failures = AuthFailures(settings.auth_failures_per_minute, self.refusals, sources.monotonic)
         tokens = TokenVerifier(
             self.keys,
             watched.revocations,
@@ -171,7 +172,7 @@ class Runtime:
                 mail=self.mail,
                 flusher=self.flusher,
                 presence=self.presence,
-                failures=self.failures,
+                failures=(self.failures, self.http_failures),
                 stores=self.store_watch,
                 audit=self.audit,
                 loop_lag=self.loop_lag,
@@ -205,6 +206,7 @@ class Runtime:
         self.gateway.sweep()
         self.lobby.sweep()
         self.failures.forget()
+        self.http_failures.forget()
         self.gateway.debts.forget()
         self.gateway.strangers.forget()
         self._trimmer.look()
@@ -286,7 +288,7 @@ class Runtime:
             "addresses": len(self.gateway.crowds),
             "unauthenticated": self.gateway.waiting(),
             "http": len(self.lobby),
-            "auth_failures": len(self.failures),
+            "auth_failures": len(self.failures) + len(self.http_failures),
             "debts": len(self.gateway.debts),
             "strangers": len(self.gateway.strangers),
             "expiries": self.gateway.expiries(),

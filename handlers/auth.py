@@ -5,7 +5,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from schemas.auth import Auth, AuthFailed, AuthSuccess, Resumption, Server, SocketLimits
 from schemas.capabilities import CAPABILITIES, VERSION_1_1, Spoken, spoken
-from schemas.errors import CloseCode, Error, ErrorCode, EventError, RetryAfter
+from schemas.errors import CloseCode, Error, ErrorCode, EventError
 from stores.base import Peer, StoreUnreachableError, User
 
 from handlers import membership
@@ -23,15 +23,10 @@ table = HandlerTable()
 )
 async def authenticate(message: Auth, ctx: Context) -> None:
     """Let the socket in, superseding the user's other one; on an authenticated socket, renew its token."""
-    if ctx.socket.state is State.CONNECTED and _is_to_wait(ctx):
-        return
     try:
-        identity = await ctx.tokens.verify(_token(message.token))
-        _check_same_user(identity, ctx)
+        identity = await _identify(message, ctx)
     except EventError as refusal:
-        ctx.services.failures.failed(ctx.socket.address)
-        ctx.answer(AuthFailed(code=refusal.code, message=refusal.message))
-        ctx.socket.close(CloseCode.UNAUTHENTICATED, "Authentication failed")
+        _refuse(refusal, ctx)
         return
     if ctx.socket.state is State.CONNECTED:
         await _enter(message, identity, ctx)
@@ -43,20 +38,26 @@ async def authenticate(message: Auth, ctx: Context) -> None:
     ctx.socket.renewed(identity)
 
 
-def _is_to_wait(ctx: Context) -> bool:
-    """Send a socket away, before its token costs anything, if too many from its address failed lately.
+async def _identify(message: Auth, ctx: Context) -> Identity:
+    """Return whom the token names; raises `EventError`. A socket that is in need not wait to renew its token."""
+    failures, address = ctx.services.failures, ctx.socket.address
+    if ctx.socket.state is State.CONNECTED:
+        return await ctx.tokens.verify(_token(message.token), lambda: failures.look(address))
+    identity = await ctx.tokens.verify(_token(message.token))
+    if identity.user != ctx.user:
+        raise EventError(ErrorCode.TOKEN_INVALID, "The token is of another user than this socket's")
+    return identity
 
-    With 4029 and not 4001, since its token may be good.
-    """
-    wait = ctx.services.failures.wait(ctx.socket.address)
-    if not wait:
-        return False
-    retry = RetryAfter(retry_after_ms=int(wait * 1000) + 1)
-    message = "Too many authentications from your address failed; wait before you try again"
-    refusal = EventError(ErrorCode.RATE_LIMITED, message, retry)
-    ctx.answer(Error(code=refusal.code, message=refusal.message, details=refusal.details))
-    ctx.socket.close(CloseCode.RATE_LIMITED, "Too many failed authentications")
-    return True
+
+def _refuse(refusal: EventError, ctx: Context) -> None:
+    """Send a socket away: with 4001, or while its address is throttled with 4029, since its token may be good."""
+    answer = ctx.services.failures.failed(ctx.socket.address, refusal)
+    if answer.code is ErrorCode.RATE_LIMITED and ctx.socket.state is State.CONNECTED:
+        ctx.answer(Error(code=answer.code, message=answer.message, details=answer.details))
+        ctx.socket.close(CloseCode.RATE_LIMITED, "Too many failed authentications")
+    else:
+        ctx.answer(AuthFailed(code=refusal.code, message=refusal.message))
+        ctx.socket.close(CloseCode.UNAUTHENTICATED, "Authentication failed")
 
 
 def _token(raw: Raw) -> str | None:
@@ -64,11 +65,6 @@ def _token(raw: Raw) -> str | None:
         return msgspec.json.decode(raw, type=str | None)
     except (msgspec.MsgspecError, RecursionError):
         raise EventError(ErrorCode.TOKEN_INVALID, "The access token is invalid: it is no string") from None
-
-
-def _check_same_user(identity: Identity, ctx: Context) -> None:
-    if ctx.socket.state is not State.CONNECTED and identity.user != ctx.user:
-        raise EventError(ErrorCode.TOKEN_INVALID, "The token is of another user than this socket's")
 
 
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:

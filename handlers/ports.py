@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from msgspec import Raw, Struct
 from schemas.auth import Resume
 from schemas.capabilities import CAPABILITIES, Capability, Spoken
-from schemas.errors import CloseCode
+from schemas.errors import CloseCode, EventError
 from schemas.events import ServerEvent
 from stores.base import Holder, Peer, Revocation, Stores, User
 
@@ -75,10 +75,12 @@ class Ids(Protocol):
 class Tokens(Protocol):
     """Access tokens."""
 
-    async def verify(self, token: object) -> Identity:
+    async def verify(self, token: object, look: Callable[[], None] = lambda: None) -> Identity:
         """Return whom the token names; raises `EventError` with `ERR_1001`, `ERR_1002` or `ERR_1003`.
 
-        Raises `StoreUnreachableError` while what it takes to tell cannot be asked for: the same token may be good.
+        Calls `look` before it verifies a signature; what that raises ends it. A token that is missing or malformed
+        does not get that far. Raises `StoreUnreachableError` while what it takes to tell cannot be asked for: the same
+        token may be good.
         """
         ...
 
@@ -86,12 +88,15 @@ class Tokens(Protocol):
 class Failures(Protocol):
     """Failed authentications, by the salted hash of the address they came from."""
 
-    def wait(self, address: bytes) -> float:
-        """Return for how many seconds no token from this address is looked at; 0 if one is."""
+    def look(self, address: bytes) -> None:
+        """Count a look at a token; raises `EventError` `ERR_5004` if the address is throttled and has had its looks."""
         ...
 
-    def failed(self, address: bytes) -> None:
-        """Count one."""
+    def failed(self, address: bytes, refusal: EventError) -> EventError:
+        """Count a failure, and return what to answer: `ERR_5004` instead of the refusal if the address is throttled.
+
+        A missing token is no failure, nor is a token that was not looked at.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from joserfc import jws, jwt
@@ -46,9 +46,10 @@ class TokenVerifier:
         self._leeway = leeway
         self._clock = clock
 
-    async def verify(self, token: object) -> Identity:
-        """Return whom the token names; raises `EventError` with `ERR_1001`, `ERR_1002` or `ERR_1003`."""
+    async def verify(self, token: object, look: Callable[[], None] = lambda: None) -> Identity:
+        """See `Tokens`."""
         signed = self._parse(_without_bearer(token))
+        look()
         keys = await self._keys.candidates(signed.headers().get("kid"))
         if not any(self._is_signed(signed, key) for key in keys):
             raise _invalid("its signature is wrong" if keys else "none of the keys here has its kid")

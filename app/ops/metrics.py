@@ -35,7 +35,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     mail: Mail
     flusher: Flusher
     presence: Presence
-    failures: AuthFailures
+    failures: tuple[AuthFailures, ...]
     stores: StoreWatch
     audit: AuditLog | NoAudit
     loop_lag: Histogram
@@ -76,7 +76,8 @@ class ServiceCollector(Collector):
         yield _counter(
             "peersync_refusals", "Refusals, by the limit that was reached.", "limit", gateway.refusals.counts
         )
-        yield CounterMetricFamily("peersync_auth_failures", "Failed authentications.", self._from.failures.count)
+        failures = sum(each.count for each in self._from.failures)
+        yield CounterMetricFamily("peersync_auth_failures", "Failed authentications.", failures)
 
     def _events(self) -> Iterable[Metric]:
         dispatcher = self._from.dispatcher

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from app.runtime import Runtime
 from handlers.ports import Identity
-from schemas.errors import ErrorCode, EventError, RetryAfter
+from schemas.errors import ErrorCode, EventError
 
 MAX_BODY_BYTES = 65_536
 
@@ -28,18 +28,16 @@ def bearer(request: Request) -> str:
 
 
 async def identify(request: Request) -> Identity:
-    """Return whom the bearer token names; raises `EventError` if it is not good, or too many from there were not."""
+    """Return whom the bearer token names; raises `EventError` if it is not good, or too many from there were not.
+
+    Failures over HTTP have an account of their own: whatever a web page sends, it locks nobody's socket out.
+    """
     runtime = runtime_of(request)
-    failures, address = runtime.services.failures, runtime.address(request.client)
-    wait = failures.wait(address)
-    if wait:
-        message = "Too many authentications from your address failed; wait before you try again"
-        raise EventError(ErrorCode.RATE_LIMITED, message, RetryAfter(retry_after_ms=int(wait * 1000) + 1))
+    failures, address = runtime.http_failures, runtime.address(request.client)
     try:
-        return await runtime.services.tokens.verify(bearer(request))
-    except EventError:
-        failures.failed(address)
-        raise
+        return await runtime.services.tokens.verify(bearer(request), lambda: failures.look(address))
+    except EventError as refusal:
+        raise failures.failed(address, refusal) from None
 
 
 def query_of(request: Request, kind: type[_Body]) -> _Body:

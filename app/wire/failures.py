@@ -3,18 +3,34 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from app.wire.refusals import Refusals
-from schemas.errors import Limit
+from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 
 MINUTE = 60.0
 MAX_ADDRESSES = 10_000
+LOOKS_PER_SECOND = 5
+_LOOK_SECONDS = 1.0 / LOOKS_PER_SECOND
+_LOOK_SLACK = 1.0 - _LOOK_SECONDS / 2
+
+
+class _Record(Struct):
+    """When all failures of an address are forgiven, and until when its looks are used up."""
+
+    forgiven_at: float
+    looks_until: float = 0.0
 
 
 class AuthFailures:
-    """See `handlers.ports.Failures`. Of each address one number: when all its failures will be forgiven.
+    """See `handlers.ports.Failures`.
 
-    One is forgiven every `60 / per_minute` seconds; 0 a minute means no limit. Of at most so many addresses this is
-    remembered; past that, those are forgotten that did not fail for the longest time.
+    One failure is forgiven every `60 / per_minute` seconds; 0 a minute means no limit. An address that has used up its
+    failures is throttled: its failures are answered with `ERR_5004`, and of its tokens no more than five a second are
+    looked at. So a good token gets in even while somebody else at its address fails.
+
+    Failures of at most `max_addresses` addresses are remembered; the address whose last failure is oldest goes first.
+    That lets nobody guess faster: it takes a failure from each of so many other addresses to be forgotten.
     """
 
     def __init__(
@@ -29,34 +45,55 @@ class AuthFailures:
         self._monotonic = monotonic
         self._max_addresses = max_addresses
         self.count = 0
-        self._forgiven_at: OrderedDict[bytes, float] = OrderedDict()
+        self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many addresses are remembered."""
-        return len(self._forgiven_at)
+        return len(self._records)
 
     def wait(self, address: bytes) -> float:
-        """See `Failures`."""
-        wait = self._forgiven_at.get(address, 0.0) + self._interval - MINUTE - self._monotonic()
-        if wait <= 0:
+        """Return for how many seconds an address is throttled; 0 if it is not."""
+        record = self._records.get(address)
+        if record is None:
             return 0.0
-        self._refusals.note(Limit.AUTH_FAILURES, address)
-        return wait
+        return max(0.0, record.forgiven_at + self._interval - MINUTE - self._monotonic())
 
-    def failed(self, address: bytes) -> None:
+    def look(self, address: bytes) -> None:
         """See `Failures`."""
+        if not self.wait(address):
+            return
+        record, now = self._records[address], self._monotonic()
+        ahead = max(0.0, record.looks_until - now)
+        if ahead > _LOOK_SLACK:
+            raise self._throttled(address, ahead - _LOOK_SLACK)
+        record.looks_until = now + ahead + _LOOK_SECONDS
+
+    def failed(self, address: bytes, refusal: EventError) -> EventError:
+        """See `Failures`."""
+        if refusal.code in {ErrorCode.TOKEN_MISSING, ErrorCode.RATE_LIMITED}:
+            return refusal
         self.count += 1
         if not self._interval:
-            return
-        now = self._monotonic()
-        forgiven_at = max(self._forgiven_at.get(address, now), now) + self._interval
-        self._forgiven_at[address] = min(forgiven_at, now + MINUTE)
-        self._forgiven_at.move_to_end(address)
-        if len(self._forgiven_at) > self._max_addresses:
-            self._forgiven_at.popitem(last=False)
+            return refusal
+        wait = self.wait(address)
+        self._remember(address)
+        return self._throttled(address, wait) if wait else refusal
 
     def forget(self) -> None:
         """Forget addresses that are forgiven, beginning with those that did not fail for the longest time."""
         now = self._monotonic()
-        while self._forgiven_at and next(iter(self._forgiven_at.values())) <= now:
-            self._forgiven_at.popitem(last=False)
+        while self._records and next(iter(self._records.values())).forgiven_at <= now:
+            self._records.popitem(last=False)
+
+    def _remember(self, address: bytes) -> None:
+        now = self._monotonic()
+        record = self._records.setdefault(address, _Record(now))
+        record.forgiven_at = min(max(record.forgiven_at, now) + self._interval, now + MINUTE)
+        self._records.move_to_end(address)
+        if len(self._records) > self._max_addresses:
+            self._records.popitem(last=False)
+
+    def _throttled(self, address: bytes, wait: float) -> EventError:
+        self._refusals.note(Limit.AUTH_FAILURES, address)
+        message = "Too many authentications from your address failed; wait before you try again"
+        return EventError(ErrorCode.RATE_LIMITED, message, RetryAfter(retry_after_ms=int(wait * 1000) + 1))

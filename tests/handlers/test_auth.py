@@ -53,15 +53,40 @@ async def test_failure(world: World, token: object, code: ErrorCode) -> None:
     assert not await world.stores.peers.release(ANN, seat.socket.holder)
 
 
-async def test_too_many_failures(world: World) -> None:
-    """An address from which too many failed is told when to come back, and its token is not looked at."""
-    world.failures.waits[HERE] = 1.5
-    seat = world.open()
-    await auth.authenticate(presented("ann"), seat)
+def assert_throttled(seat: Seat) -> None:
     (error,) = seat.socket.sent
     assert isinstance(error, Error)
     assert (error.code, error.details) == (ErrorCode.RATE_LIMITED, RetryAfter(retry_after_ms=1501))
     assert (seat.socket.state, seat.socket.closed) == (State.CONNECTED, CloseCode.RATE_LIMITED)
+
+
+async def test_too_many_failures(world: World) -> None:
+    """A throttled address is told when to come back, even with a good token, once it has had its looks."""
+    world.failures.throttled.add(HERE)
+    world.failures.blind.add(HERE)
+    seat = world.open()
+    await auth.authenticate(presented("ann"), seat)
+    assert_throttled(seat)
+    assert not world.failures.counts
+
+
+async def test_throttled(world: World) -> None:
+    """A throttled address that still has looks gets in with a good token; its failures are answered as throttled."""
+    world.failures.throttled.add(HERE)
+    await world.enter("ann")
+    seat = world.open()
+    await auth.authenticate(presented("expired"), seat)
+    assert_throttled(seat)
+    assert world.failures.counts == {HERE: 1}
+
+
+@pytest.mark.parametrize("token", [None, ""])
+async def test_a_missing_token_is_no_failure(world: World, token: str | None) -> None:
+    """A missing token needs no look, and does not count against its address."""
+    world.failures.blind.add(HERE)
+    seat = world.open()
+    await auth.authenticate(presented(token), seat)
+    assert_turned_away(seat, ErrorCode.TOKEN_MISSING)
     assert not world.failures.counts
 
 
@@ -71,7 +96,8 @@ async def test_failures_are_counted(world: World) -> None:
     await auth.authenticate(presented("ann"), world.open(b"there"))
     assert world.failures.counts == {HERE: 1}
     seat = await world.enter("bob")
-    world.failures.waits[HERE] = 1.5
+    world.failures.throttled.add(HERE)
+    world.failures.blind.add(HERE)
     await auth.authenticate(presented("bob"), seat)
     assert seat.socket.closed is None
     await auth.authenticate(presented("expired"), seat)

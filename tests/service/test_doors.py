@@ -89,22 +89,55 @@ async def test_origin(narrow: Server) -> None:
 
 
 async def test_failed_authentications(narrow: Server) -> None:
-    """After so many failures no token of that address is looked at: ERR_5004 and 4029, over REST 429."""
-    url = f"{narrow.http}/api/v1/auth/verify"
-    for _ in range(3):
-        assert httpx2.get(url, headers={"Authorization": "Bearer x"}).status_code == 401
-    answer = httpx2.get(url, headers={"Authorization": f"Bearer {narrow.keys.token('ann')}"})
-    assert (answer.status_code, answer.json()["code"]) == (429, "ERR_5004")
-    assert 0 < int(answer.headers["Retry-After"]) <= 21
+    """After so many failures over a socket further ones are answered ERR_5004 and 4029; a good token still gets in."""
+    for code in ("ERR_1002",) * 3 + ("ERR_5004",):
+        async with client(narrow) as ann:
+            await ann.send("AUTH", token="x")
+            if code == "ERR_1002":
+                assert (await ann.expect("AUTH_FAILED"))["code"] == code
+                await ann.expect_close(4001)
+            else:
+                error = await ann.expect("ERROR")
+                assert error["code"] == code
+                assert 0 < error["details"]["retryAfterMs"] <= 20_000
+                await ann.expect_close(4029)
+    assert refusals(narrow, "auth_failures") == 1
     async with client(narrow) as ann:
         await ann.send("AUTH", token=narrow.keys.token("ann"))
-        error = await ann.expect("ERROR")
-        assert error["code"] == "ERR_5004"
-        assert 0 < error["details"]["retryAfterMs"] <= 20_000
-        await ann.expect_close(4029)
-    elsewhere = {"Authorization": f"Bearer {narrow.keys.token('ann')}", "X-Forwarded-For": "192.0.2.1"}
-    assert httpx2.get(url, headers=elsewhere).status_code == 200
-    assert refusals(narrow, "auth_failures") == 2
+        await ann.expect("AUTH_SUCCESS")
+    assert verified(narrow, "Bearer x").status_code == 401, "failures over a socket do not count for HTTP"
+
+
+async def test_failed_authentications_over_http(keys: Keys, tmp_path: Path) -> None:
+    """After so many failures further ones are answered 429; a good token is taken, and no socket is locked out.
+
+    A missing token is answered 401, however often.
+    """
+    with serving(keys, tmp_path, auth_failures_per_minute=3, trusted_proxies="127.0.0.1") as server:
+        for header in (None, "", "Bearer", "Basic YTpi") * 3:
+            answer = verified(server, header)
+            assert (answer.status_code, answer.json()["code"]) == (401, "ERR_1001")
+        for status in (401, 401, 401, 429):
+            answer = verified(server, "Bearer x")
+            assert answer.status_code == status
+        assert answer.json()["code"] == "ERR_5004"
+        assert 0 < int(answer.headers["Retry-After"]) <= 21
+        assert verified(server, None).status_code == 401
+        assert verified(server, f"Bearer {keys.token('ann')}").status_code == 200
+        elsewhere = httpx2.get(
+            f"{server.http}/api/v1/auth/verify",
+            headers={"Authorization": "Bearer x", "X-Forwarded-For": "192.0.2.1"},
+        )
+        assert elsewhere.status_code == 401
+        async with client(server) as ann:
+            await ann.send("AUTH", token="x")
+            assert (await ann.expect("AUTH_FAILED"))["code"] == "ERR_1002"
+
+
+def verified(server: Server, authorization: str | None) -> httpx2.Response:
+    """Return the answer to a look at a token."""
+    headers = {} if authorization is None else {"Authorization": authorization}
+    return httpx2.get(f"{server.http}/api/v1/auth/verify", headers=headers)
 
 
 async def test_half_a_request(keys: Keys, tmp_path: Path) -> None:

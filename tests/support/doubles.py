@@ -26,7 +26,7 @@ from handlers.table import Context
 from schemas.auth import Auth, Resume
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.connections import ConnectionRequest, ConnectionResponse
-from schemas.errors import CloseCode, ErrorCode, EventError, Limit
+from schemas.errors import CloseCode, ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.peers import PeerRegister
 from stores.base import Holder, Peer, Revocation, User
@@ -87,9 +87,10 @@ class CountingIds:
 class NamingTokens:
     """Tokens that are `user` or `user@org`; `expired` is what it says, and what is no string is no token."""
 
-    async def verify(self, token: object) -> Identity:
+    async def verify(self, token: object, look: Callable[[], None] = lambda: None) -> Identity:
         if not token:
             raise EventError(ErrorCode.TOKEN_MISSING, "missing")
+        look()
         if not isinstance(token, str):
             raise EventError(ErrorCode.TOKEN_INVALID, "invalid")
         if token == "expired":
@@ -100,17 +101,22 @@ class NamingTokens:
 
 
 class CountingFailures:
-    """Failures by address, and for how long which address has to wait."""
+    """Failures by address; the throttled addresses, and those of them that have had their looks."""
 
     def __init__(self) -> None:
         self.counts: Counter[bytes] = Counter()
-        self.waits: dict[bytes, float] = {}
+        self.throttled: set[bytes] = set()
+        self.blind: set[bytes] = set()
+        self.limited = EventError(ErrorCode.RATE_LIMITED, "throttled", RetryAfter(retry_after_ms=1501))
 
-    def wait(self, address: bytes) -> float:
-        return self.waits.get(address, 0.0)
+    def look(self, address: bytes) -> None:
+        if address in self.blind:
+            raise self.limited
 
-    def failed(self, address: bytes) -> None:
-        self.counts[address] += 1
+    def failed(self, address: bytes, refusal: EventError) -> EventError:
+        if refusal.code not in {ErrorCode.TOKEN_MISSING, ErrorCode.RATE_LIMITED}:
+            self.counts[address] += 1
+        return self.limited if address in self.throttled else refusal
 
 
 class RecordingAudit:
