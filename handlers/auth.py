@@ -1,5 +1,8 @@
 """AUTH: from a token to a user."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
@@ -8,7 +11,7 @@ from schemas.capabilities import CAPABILITIES, VERSION_1_1, Spoken, spoken
 from schemas.errors import CloseCode, Error, ErrorCode, EventError
 from stores.base import Peer, StoreUnreachableError, User
 
-from handlers import membership
+from handlers import departures, membership
 from handlers.ports import Identity, State
 from handlers.table import Context, HandlerTable
 
@@ -31,11 +34,7 @@ async def authenticate(message: Auth, ctx: Context) -> None:
     if ctx.socket.state is State.CONNECTED:
         await _enter(message, identity, ctx)
     else:
-        ctx.answer(_success(identity))
-        ctx.services.audit.note(
-            "renewed", identity.user, token_id=identity.token_id, socket_id=ctx.socket.holder.socket
-        )
-    ctx.socket.renewed(identity)
+        await _renew(identity, ctx)
 
 
 async def _identify(message: Auth, ctx: Context) -> Identity:
@@ -70,13 +69,38 @@ def _token(raw: Raw) -> str | None:
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
     """Claim the user for this socket, and let it in.
 
+    Whether its token is revoked is asked again once the socket is the user's: a revocation that came since the token
+    was verified could not find the socket. One that comes later does.
     A socket that is in by half, since the store was lost, is closed: a second `AUTH` would only renew its token.
     """
     await _supersede(identity.user, ctx)
     ctx.socket.authenticated(identity, spoken(message.capabilities, ctx.services.capabilities))
     _audit(message, identity, ctx)
-    try:
+    with _closing_halfway(ctx):
+        if await departures.is_revoked(identity, ctx.services):
+            ctx.answer(AuthFailed(code=ErrorCode.TOKEN_INVALID, message="The access token is invalid: it was revoked"))
+            ctx.socket.close(CloseCode.UNAUTHENTICATED, "The access token was revoked")
+            return
         await _begin(message, identity, ctx)
+    ctx.socket.renewed(identity)
+
+
+async def _renew(identity: Identity, ctx: Context) -> None:
+    """Go by another token of the user from now on. Whether it is revoked is asked again, as in `_enter`."""
+    ctx.answer(_success(identity))
+    ctx.services.audit.note("renewed", identity.user, token_id=identity.token_id, socket_id=ctx.socket.holder.socket)
+    ctx.socket.renewed(identity)
+    with _closing_halfway(ctx):
+        if await departures.is_revoked(identity, ctx.services):
+            ctx.socket.send(Error(code=ErrorCode.TOKEN_INVALID, message="The access token was revoked"))
+            ctx.socket.close(CloseCode.UNAUTHENTICATED, "The access token was revoked")
+
+
+@contextmanager
+def _closing_halfway(ctx: Context) -> Iterator[None]:
+    """Close the socket if the store is lost before all is done."""
+    try:
+        yield
     except StoreUnreachableError:
         ctx.socket.close(CloseCode.RESTART, "The store was lost halfway; connect again")
         raise
@@ -135,7 +159,7 @@ async def _recover(message: Auth, ctx: Context) -> str | None:
 async def _restore(peer: Peer, ctx: Context) -> None:
     """Register the peer as it was, over this socket; what was kept for it follows."""
     back = replace(peer, lapses_at=None, is_resumable=False, address=ctx.socket.address, spoken=ctx.socket.spoken)
-    if await ctx.stores.peers.register(back, ctx.socket.holder):
+    if await ctx.stores.peers.register(back, ctx.socket.holder) and ctx.directory.peer(ctx.user) is not None:
         ctx.socket.registered()
         ctx.services.audit.note("registered", back.user, socket_id=ctx.socket.holder.socket)
         ctx.delivery.attach(back.user, ctx.socket)

@@ -9,7 +9,7 @@ from schemas.fields import EndReason
 from stores.base import Holder, Peer, Revocation, User
 
 from handlers import membership
-from handlers.ports import Services, Socket
+from handlers.ports import Identity, Services, Socket
 from handlers.requests import cancel, reject
 from handlers.table import Context
 
@@ -57,12 +57,23 @@ async def drop(ctx: Context) -> None:
         await _await(peer, ctx.services)
     elif peer.status != "offline":
         await _await_return(peer, ctx.services)
+    await _give_up_revoked(ctx.socket.identity, ctx.services)
 
 
-async def catch_up(user: User, holder: Holder, services: Services, *, is_leaving: bool) -> None:
+async def catch_up(identity: Identity, holder: Holder, services: Services, *, is_leaving: bool) -> None:
     """Do what follows from the end of a user's last socket, which could not be done, or but half of it, at its time."""
-    await services.stores.peers.release(user, holder)
-    await (_leave if is_leaving else abandon)(user, services)
+    await services.stores.peers.release(identity.user, holder)
+    if is_leaving:
+        await _leave(identity.user, services)
+    else:
+        await abandon(identity.user, services)
+        await _give_up_revoked(identity, services)
+
+
+async def is_revoked(identity: Identity, services: Services) -> bool:
+    """Whether the token that names this user was revoked."""
+    token_id, issued_at, now = identity.token_id, identity.issued_at, services.clock.now()
+    return await services.stores.revocations.cover(identity.user, token_id, issued_at, now)
 
 
 async def abandon(user: User, services: Services) -> None:
@@ -136,10 +147,16 @@ async def _release(ctx: Context) -> bool:
     return home is not None and (home.node, home.socket) == (holder.node, holder.socket)
 
 
-async def _leave(user: User, services: Services) -> None:
+async def _give_up_revoked(identity: Identity, services: Services) -> None:
+    """Give up a user who is away, if the token was revoked: `enforce` gives up only those who are away by then."""
+    if services.stores.directory.peer(identity.user) is not None and await is_revoked(identity, services):
+        await _leave(identity.user, services, "revoked")
+
+
+async def _leave(user: User, services: Services, reason: EndReason = "left") -> None:
     peer = await services.stores.peers.remove_released(user)
     if peer is not None:
-        await _give_up(peer, "left", services)
+        await _give_up(peer, reason, services)
     elif services.stores.directory.peer(user) is None:
         services.delivery.forget(user)
 

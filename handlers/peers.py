@@ -42,6 +42,8 @@ async def register(message: PeerRegister, ctx: Context) -> None:
     )
     if not await ctx.stores.peers.register(peer, ctx.socket.holder):
         return  # superseded meanwhile: nothing more of this socket is handled
+    if ctx.directory.peer(ctx.user) is None:
+        return  # given up meanwhile, since its token was revoked
     if ctx.socket.state is not State.REGISTERED:
         ctx.services.audit.note("registered", peer.user, socket_id=ctx.socket.holder.socket)
     ctx.socket.registered()

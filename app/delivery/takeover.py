@@ -70,7 +70,7 @@ class Takeover:
         try:
             is_ours = await self._bus.reclaim(user, adopted, socket.holder.socket)
             if is_ours and self._handover.endpoint(user) is not socket:
-                late = partial(departures.catch_up, user, socket.holder, self._services, is_leaving=False)
+                late = partial(departures.catch_up, socket.identity, socket.holder, self._services, is_leaving=False)
                 await _once_reached(late)
             elif is_ours and await departures.reassert(user, socket, self._services):
                 self._handover.merge(user, await self._bus.load(user), before)

@@ -36,9 +36,11 @@ class RevocationRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=Tru
 async def revoke(request: Request) -> Response:
     """Revoke tokens: close the sockets they let in, end those users' sessions, and let nobody in by them again."""
     runtime = runtime_of(request)
-    operator = await _operator(request)
+    await _operator(request)
+    wanted = await body_of(request, RevocationRequest)
+    operator = await _operator(request)  # the body may have taken long: the token may be good no more
     revocation = _revocation(
-        await body_of(request, RevocationRequest),
+        wanted,
         now=runtime.services.clock.now(),
         seconds=runtime.settings.revocation_seconds,
     )

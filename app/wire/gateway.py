@@ -21,7 +21,7 @@ from app.wire.refusals import Refusals
 from app.wire.transport import Transport
 from app.wire.waiting import WaitingRoom
 from handlers import departures
-from handlers.ports import Services, State
+from handlers.ports import Identity, Services, State
 from handlers.table import Context
 from schemas.errors import CloseCode, Error, ErrorCode, Limit
 from schemas.prices import STRANGER_EVENTS, STRANGER_EVENTS_PER_SECOND
@@ -37,7 +37,7 @@ OTHER = "other"
 class Farewell(Struct, frozen=True):
     """The end of a user's socket, of which the store has yet to hear."""
 
-    user: User
+    identity: Identity
     holder: Holder
     is_leaving: bool
 
@@ -182,7 +182,7 @@ class Gateway:
             await (departures.leave if end.is_leaving else departures.drop)(context)
         except StoreUnreachableError as error:
             self._log.warning("store unreachable at a farewell", socket_id=connection.holder.socket, reason=str(error))
-            self._put_off.append(Farewell(identity.user, connection.holder, end.is_leaving))
+            self._put_off.append(Farewell(identity, connection.holder, end.is_leaving))
 
     async def catch_up(self) -> None:
         """Do what follows from ends that came while the store was away; raises `StoreUnreachableError` if it still is.
@@ -193,8 +193,8 @@ class Gateway:
             await self.services.stores.ping()
         for _ in range(min(len(self._put_off), FAREWELLS_AT_ONCE)):
             late = self._put_off[0]
-            if self._is_last(late.user, late.holder):
-                await departures.catch_up(late.user, late.holder, self.services, is_leaving=late.is_leaving)
+            if self._is_last(late.identity.user, late.holder):
+                await departures.catch_up(late.identity, late.holder, self.services, is_leaving=late.is_leaving)
             self._put_off.popleft()
 
     def _is_last(self, user: User, holder: Holder) -> bool:

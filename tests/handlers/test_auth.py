@@ -1,13 +1,20 @@
 """AUTH (docs/protocol.md sections 3 and 8)."""
 
+from collections.abc import Callable
+
+import anyio
 import pytest
+from msgspec.structs import replace
 
 from handlers import auth, departures
-from handlers.ports import State
+from handlers.peers import register
+from handlers.ports import Identity, State
 from schemas.auth import AuthFailed, AuthSuccess, Resume, Resumption, Server, SocketLimits
 from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
-from stores.base import Holder, Peer, StoreUnreachableError
-from tests.support.doubles import ANN, HERE, START, Seat, World, presented
+from schemas.peers import PeerRegister
+from stores.base import Holder, Peer, Revocation, StoreUnreachableError, User
+from stores.memory import MemoryDirectory, MemoryPeers
+from tests.support.doubles import ANN, HERE, START, NamingTokens, Seat, World, presented
 
 
 @pytest.fixture
@@ -282,6 +289,121 @@ async def test_recovery_of_the_unregistered(world: World) -> None:
     assert isinstance(answer, AuthSuccess)
     assert answer.recovered is False
     assert world.delivery.named("recover", "attach") == []
+
+
+REVOKED = Revocation(expires_at=START + 1000, user=ANN, issued_before=START + 1)
+
+
+class SlowPeers(MemoryPeers):
+    """Records in which claims and registrations wait until they are let through, and only then take effect."""
+
+    def __init__(self, directory: MemoryDirectory) -> None:
+        super().__init__(directory)
+        self.through = anyio.Event()
+        self.through.set()
+
+    async def claim(self, user: User, holder: Holder) -> Holder | None:
+        await self.through.wait()
+        return await super().claim(user, holder)
+
+    async def register(self, peer: Peer, holder: Holder) -> bool:
+        await self.through.wait()
+        return await super().register(peer, holder)
+
+
+@pytest.mark.parametrize("resume", [None, RESUME])
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_revoked_while_it_is_let_in(world: World, resume: Resume | None, *, is_away: bool) -> None:
+    """A token revoked while its socket is being let in lets nobody in: not anew, not by resuming, nor is a peer left.
+
+    Whoever revokes it cannot find the socket yet.
+    """
+    world.delivery.recoverable = {"kept"}
+    peers = world.stores.peers = SlowPeers(world.directory)
+    old, bob = await world.join("ann", capabilities=["resume"]), await world.join("bob")
+    session_id = await world.pair(old, bob)
+    if is_away:
+        await departures.drop(old)
+    peers.through = anyio.Event()
+    thief = world.open()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(auth.authenticate, presented("ann", ["resume"], resume), thief)
+        await anyio.wait_all_tasks_blocked()
+        await departures.revoke(REVOKED, world.services)
+        peers.through.set()
+    assert_turned_away(thief, ErrorCode.TOKEN_INVALID)
+    assert world.delivery.named("admit", "recover", "attach") == []
+    await departures.drop(thief)
+    assert world.directory.peer(ANN) is None
+    assert world.directory.session(session_id) is None
+    assert not await world.stores.peers.release(ANN, thief.socket.holder)
+
+
+async def test_revoked_while_it_renews(world: World) -> None:
+    """A token revoked after its verification, and before the socket goes by it, closes the socket."""
+
+    async def verify(token: object, look: Callable[[], None] = lambda: None) -> Identity:
+        identity = await NamingTokens().verify(token, look)
+        await departures.revoke(Revocation(expires_at=START + 1000, token_id="new"), world.services)
+        return replace(identity, token_id="new")
+
+    seat = await world.join("ann")
+    world.services.tokens.verify = verify  # type: ignore[method-assign]
+    await auth.authenticate(presented("ann"), seat)
+    success, error = seat.socket.sent
+    assert isinstance(success, AuthSuccess)
+    assert isinstance(error, Error)
+    assert (error.code, seat.socket.closed) == (ErrorCode.TOKEN_INVALID, CloseCode.UNAUTHENTICATED)
+    await departures.drop(seat)
+    assert world.directory.peer(ANN) is None
+
+
+async def test_revoked_while_it_registers(world: World) -> None:
+    """A peer that was given up in the middle of its registration is not announced, and does not stay."""
+    peers = world.stores.peers = SlowPeers(world.directory)
+    seat = await world.enter("ann")
+    peers.through = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(register, PeerRegister(), seat)
+        await anyio.wait_all_tasks_blocked()
+        world.delivery.here = [ANN]
+        await departures.revoke(REVOKED, world.services)
+        peers.through.set()
+    await departures.drop(seat)
+    assert world.directory.peer(ANN) is None
+    announced = world.delivery.named("announce")
+    assert [call[1].status for call in announced if isinstance(call[1], Peer)][-1:] == ["offline"]
+
+
+async def test_revoked_once_it_is_registered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that was given up before its registration could be answered is neither told so nor announced."""
+    original = world.stores.peers.register
+
+    async def register_and_give_up(peer: Peer, holder: Holder) -> bool:
+        done = await original(peer, holder)
+        world.delivery.here = [ANN]
+        await departures.revoke(REVOKED, world.services)
+        return done
+
+    seat = await world.enter("ann")
+    monkeypatch.setattr(world.stores.peers, "register", register_and_give_up)
+    await register(PeerRegister(), seat)
+    assert (seat.socket.sent, seat.socket.state) == ([], State.AUTHENTICATED)
+    assert world.delivery.named("attach") == []
+    assert [call[1].status for call in world.delivery.calls if isinstance(call[1], Peer)] == ["offline"]
+
+
+async def test_the_store_is_lost_while_renewing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket of which it cannot be told whether its new token is revoked is closed, to come again."""
+
+    async def cover(*_: object) -> bool:
+        raise StoreUnreachableError("away")
+
+    seat = await world.join("ann")
+    monkeypatch.setattr(world.stores.revocations, "cover", cover)
+    with pytest.raises(StoreUnreachableError):
+        await auth.authenticate(presented("ann"), seat)
+    assert seat.socket.closed == CloseCode.RESTART
 
 
 @pytest.mark.parametrize("is_recoverable", [False, True])

@@ -241,6 +241,32 @@ async def test_revoked_while_away(capabilities: list[str] | None, world: World) 
     assert world.directory.peer(ANN) is None
 
 
+@pytest.mark.parametrize("capabilities", [None, ["resume"]])
+@pytest.mark.parametrize("is_put_off", [False, True])
+async def test_revoked_while_dropping(world: World, capabilities: list[str] | None, *, is_put_off: bool) -> None:
+    """A revocation that comes just before a peer is put down as away, and finds no socket either, gives it up too."""
+    ann, bob = await world.join("ann", capabilities=capabilities), await world.join("bob")
+    session_id = await world.pair(ann, bob)
+    assert await departures.revoke(REVOKED, world.services) == 0
+    assert world.directory.peer(ANN) is not None
+    if is_put_off:
+        await departures.catch_up(ann.socket.identity, ann.socket.holder, world.services, is_leaving=False)
+    else:
+        await departures.drop(ann)
+    assert world.directory.peer(ANN) is None
+    assert SessionEnded(session_id=session_id, reason="revoked") in world.delivery.to(BOB)
+    assert announced(world)[-1].status == "offline"
+
+
+async def test_revoked_before_another_socket_came(world: World) -> None:
+    """The end of a revoked socket touches nothing of a socket that came with a good token since."""
+    old = await world.join("ann")
+    await departures.revoke(REVOKED, world.services)
+    await world.join("ann")
+    await departures.drop(old)
+    assert world.peer(ANN).lapses_at is None
+
+
 async def test_one_token_revoked(world: World) -> None:
     """A revoked token cuts the one whom it let in; the user's other tokens stay good."""
     await world.join("ann")
@@ -277,7 +303,7 @@ async def test_an_end_that_was_put_off(world: World, is_leaving: bool, is_releas
     holder = ann.socket.holder
     if is_released:
         await world.stores.peers.release(ANN, holder)
-    await departures.catch_up(ANN, holder, world.services, is_leaving=is_leaving)
+    await departures.catch_up(ann.socket.identity, holder, world.services, is_leaving=is_leaving)
     assert [each.status for each in announced(world)] == ["offline"]
     assert (world.directory.peer(ANN) is None) == is_leaving
     assert bool(list(world.directory.sessions_of(BOB))) != is_leaving
@@ -287,7 +313,7 @@ async def test_an_end_that_was_put_off_for_too_long(world: World) -> None:
     """Whoever has another socket by then stays."""
     ann = await world.join("ann")
     await world.join("ann")
-    await departures.catch_up(ANN, ann.socket.holder, world.services, is_leaving=True)
+    await departures.catch_up(ann.socket.identity, ann.socket.holder, world.services, is_leaving=True)
     assert world.peer(ANN).lapses_at is None
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 
+import anyio
 import httpx2
 import pytest
 
@@ -206,3 +207,16 @@ async def connect(ann: Client, user: str, bob: Client) -> str:
     await ann.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
     session_id: str = (await bob.until("CONNECTION_ACCEPTED"))["sessionId"]
     return session_id
+
+
+async def test_revoked_while_asking(keys: Keys, server: Server, user: str) -> None:
+    """An operator whose token is revoked while the body of a request is still to come is refused when it has come."""
+    operator, body = token(keys, user, scope=SCOPE), b'{"userId": "somebody"}'
+    head = f"POST {PATH} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nAuthorization: Bearer {operator}\r\n"
+    async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+        await stream.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:5])
+        while verified(server, operator) is None:
+            assert ask(server, {"userId": user}, iat=0).status_code == 200
+        await stream.send(body[5:])
+        answer = await stream.receive()
+    assert answer.startswith(b"HTTP/1.1 401 ")
