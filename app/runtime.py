@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 import anyio
 from anyio.abc import TaskGroup
-from joserfc.jwk import RSAKey
 from msgspec import Struct, field
 from starlette.datastructures import Address
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
+from app.auth.algorithms import Key
 from app.auth.issuer import Fetcher, IssuerKeys
 from app.auth.keyfile import KeyFile
 from app.auth.keyring import KeyRing
@@ -63,7 +63,7 @@ class Plan(Struct, frozen=True):
     """What is decided before anything runs, so that a mistake in it stops the start."""
 
     settings: Settings
-    keys: tuple[RSAKey, ...]
+    keys: tuple[Key, ...]
     routes: dict[str, Route]
     log: FilteringBoundLogger
     audit: Append | None = None
@@ -109,6 +109,8 @@ class Runtime:
             audience=settings.jwt_audience,
             leeway=settings.token_leeway_seconds,
             clock=sources.clock,
+            algorithms=settings.jwt_algorithms,
+            name_claim=settings.jwt_name_claim,
         )
         endpoints: dict[int, Connection] = {}
         self.cluster = cluster(stores.bus, sources.monotonic)
@@ -358,7 +360,8 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
 def _issuer(settings: Settings, monotonic: Callable[[], float], log: FilteringBoundLogger) -> IssuerKeys | None:
     if not settings.jwt_jwks_url:
         return None
-    return IssuerKeys(Fetcher(settings.jwt_jwks_url), settings.jwt_jwks_cooldown_seconds, monotonic, log)
+    fetch, interval = Fetcher(settings.jwt_jwks_url), settings.jwt_jwks_cooldown_seconds
+    return IssuerKeys(fetch, interval, monotonic, log, settings.jwt_algorithms)
 
 
 async def _keep_running(stores: Stores, started: Callable[[], None], log: FilteringBoundLogger) -> None:

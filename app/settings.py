@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +19,7 @@ Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
 Environment = Literal["development", "production"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+Algorithm = Literal["RS256", "ES256", "EdDSA"]
 
 _LEVEL_SYNONYMS = {
     "verbose": "debug",
@@ -38,6 +39,18 @@ _UNITS = {  # those that the original's `ms` knows
     **dict.fromkeys(("d", "day", "days"), 86_400),
     **dict.fromkeys(("w", "week", "weeks"), 604_800),
     **dict.fromkeys(("y", "yr", "yrs", "year", "years"), 31_557_600),
+}
+_ALGORITHM_SPELLINGS = {name.lower(): name for name in get_args(Algorithm)}
+_LISTS: dict[str, Callable[[str], str]] = {
+    "PLUGINS": str,
+    "JWT_ALGORITHMS": lambda part: _ALGORITHM_SPELLINGS.get(part.lower(), part),
+    "ALLOWED_ORIGINS": lambda part: part.lower().rstrip("/"),
+}
+_WORDS = {
+    "JWT_ALGORITHMS": f"{', '.join(get_args(Algorithm))}, or several of them, comma-separated",
+    "ALLOWED_ORIGINS": "* or origins such as https://ide.example.com, comma-separated",
+    "STORE_URL": STORE_URLS,
+    "WS_PATH": "a path such as /ws",
 }
 
 
@@ -71,6 +84,8 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     jwt_private_key: str = ""
     jwt_jwks_url: str = ""
     jwt_jwks_cooldown_seconds: Annotated[float, Meta(ge=1, le=3600)] = 30
+    jwt_algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)] = ("RS256",)
+    jwt_name_claim: Annotated[str, Meta(min_length=1)] = "name"
     jwt_issuer: Annotated[str, Meta(min_length=1)] = "peersync-dev-connect"
     jwt_audience: Annotated[str, Meta(min_length=1)] = "peersync-clients"
     jwt_expiration: Duration = Duration("1h", 3600)
@@ -197,10 +212,8 @@ def _normalise(name: str, value: str) -> object:
         return _LEVEL_SYNONYMS.get(value.lower(), value.lower())
     if name == "JWT_EXPIRATION":
         return Duration(value, parse_duration(name, value))
-    if name == "PLUGINS":
-        return _parts(value)
-    if name == "ALLOWED_ORIGINS":
-        return tuple(part.lower().rstrip("/") for part in _parts(value))
+    if name in _LISTS:
+        return tuple(dict.fromkeys(_LISTS[name](part) for part in _parts(value)))
     if name == "TRUSTED_PROXIES":
         return _networks(name, value)
     return value
@@ -256,11 +269,7 @@ def _allowed(name: str) -> str:
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         what = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
         return f"it may be {what}" + _bounds(kind.ge, kind.le)
-    if name == "ALLOWED_ORIGINS":
-        return "it may be * or origins such as https://ide.example.com, comma-separated"
-    if name == "STORE_URL":
-        return f"it may be {STORE_URLS}"
-    return "it may not be empty" if name != "WS_PATH" else "it may be a path such as /ws"
+    return f"it may be {_WORDS[name]}" if name in _WORDS else "it may not be empty"
 
 
 def _bounds(low: float | None, high: float | None) -> str:

@@ -1,1 +1,1 @@
-"""Keys and tokens: JWT, RS256 only (RFC 7519), by joserfc."""
+"""Keys and tokens: JWT (RFC 7519), by joserfc."""

@@ -5,16 +5,18 @@ from typing import Protocol
 
 import anyio
 import httpx2
-from joserfc.jwk import RSAKey
 from structlog.typing import FilteringBoundLogger
 
+from app.auth.algorithms import Key
 from app.auth.jwks import IssuerError, KeySet, parse_key_set
+from app.settings import Algorithm
 from stores.base import StoreUnreachableError
 
 FETCH_SECONDS = 5.0
 FETCH_BYTES = 262_144
 FIRST_PAUSE_SECONDS = 0.5
 REGULARLY = 10
+MAX_TRIED = 4
 
 
 class Fetch(Protocol):
@@ -37,9 +39,15 @@ class IssuerKeys:
     """
 
     def __init__(
-        self, fetch: Fetch, interval: float, monotonic: Callable[[], float], log: FilteringBoundLogger
+        self,
+        fetch: Fetch,
+        interval: float,
+        monotonic: Callable[[], float],
+        log: FilteringBoundLogger,
+        algorithms: Sequence[Algorithm] = ("RS256",),
     ) -> None:
         self._fetch = fetch
+        self._algorithms = algorithms
         self._interval = interval
         self._monotonic = monotonic
         self._log = log
@@ -53,8 +61,8 @@ class IssuerKeys:
         """Whether there are keys."""
         return bool(self._set.keys)
 
-    async def find(self, kid: str | None) -> Sequence[RSAKey]:
-        """Return the key with this `kid`, or without one the only key there is; empty if there is none.
+    async def find(self, kid: str | None) -> Sequence[Key]:
+        """Return the key with this `kid`, or without one all keys, if there are no more than four; else nothing.
 
         Waits for the issuer if it is asked for the sake of the `kid`. Raises `StoreUnreachableError` before it has
         answered for the first time.
@@ -62,7 +70,7 @@ class IssuerKeys:
         if not self.is_ready:
             raise StoreUnreachableError("the keys of the issuer (JWT_JWKS_URL) could not be fetched yet")
         if kid is None:
-            return list(self._set.keys.values()) if len(self._set.keys) == 1 else []
+            return list(self._set.keys.values()) if len(self._set.keys) <= MAX_TRIED else []
         if kid not in self._set.keys:
             await self.refresh()
         key = self._set.keys.get(kid)
@@ -92,7 +100,7 @@ class IssuerKeys:
     async def _ask(self) -> None:
         self._asked_at = self._monotonic()
         try:
-            found = parse_key_set(await self._fetch())
+            found = parse_key_set(await self._fetch(), self._algorithms)
         except IssuerError as error:
             self._is_down = True
             self._log.warning("issuer keys not fetched", reason=str(error), keys_in_use=list(self._set.keys))

@@ -1,15 +1,18 @@
 """JWK sets (RFC 7517): which of an issuer's keys are used, and why not the others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from joserfc.errors import JoseError
-from joserfc.jwk import RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.util import base64_to_int
 
-from app.auth.keys import KEY_BITS
-from app.auth.tokens import ALGORITHM
+from app.auth.algorithms import CURVES, KEY_BITS, Key, kinds
+from app.settings import Algorithm
+
+_TYPES: dict[str, type[Key]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
+_NUMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 
 
 class IssuerError(Exception):
@@ -23,20 +26,20 @@ class _UnusableError(Exception):
 class KeySet(NamedTuple):
     """The keys of a set that verify tokens, by `kid`, and the others, each with the reason."""
 
-    keys: Mapping[str, RSAKey]
+    keys: Mapping[str, Key]
     ignored: tuple[str, ...]
 
 
-def parse_key_set(body: bytes) -> KeySet:
-    """Return the RSA keys for signatures by RS256; one without `kid` is named by its thumbprint (RFC 7638).
+def parse_key_set(body: bytes, algorithms: Sequence[Algorithm] = ("RS256",)) -> KeySet:
+    """Return the keys for signatures by these algorithms; one without `kid` is named by its thumbprint (RFC 7638).
 
     Of several with one `kid` the first counts. Raises `IssuerError` if this is no JWK set or has no such key.
     """
-    keys: dict[str, RSAKey] = {}
+    keys: dict[str, Key] = {}
     ignored = []
     for number, member in enumerate(_members(body)):
         try:
-            key = _import(member)
+            key = _import(member, algorithms)
         except _UnusableError as error:
             ignored.append(f"{member.get('kid', f'number {number}')!s:.64}: {error}")
         else:
@@ -44,7 +47,8 @@ def parse_key_set(body: bytes) -> KeySet:
     if not keys:
         reasons = "; ".join(ignored) or "it is empty"
         raise IssuerError(
-            f"no key of the set is an RSA key for {ALGORITHM} of {KEY_BITS} bits or more ({reasons:.300})"
+            f"no key of the set is for {' or '.join(algorithms)}: {kinds(algorithms)}, "
+            f"RSA of {KEY_BITS} bits or more ({reasons:.300})"
         )
     return KeySet(keys, tuple(ignored))
 
@@ -60,21 +64,38 @@ def _members(body: bytes) -> list[dict[str, Any]]:
     return [member for member in members if isinstance(member, dict)]
 
 
-def _import(member: dict[str, Any]) -> RSAKey:
+def _import(member: dict[str, Any], algorithms: Sequence[Algorithm]) -> Key:
     """Return the public key; raises `_UnusableError` that says why it is not used."""
-    _check_purpose(member)
+    algorithm = _algorithm(member)
+    if algorithm not in algorithms:
+        raise _UnusableError(f"its kty is {member['kty']!r}, for {algorithm}, which is not in JWT_ALGORITHMS")
+    _check_purpose(member, algorithm)
+    kty = member["kty"]
     try:
-        bits = base64_to_int(member["n"]).bit_length()
+        bits = base64_to_int(member["n"]).bit_length() if kty == "RSA" else KEY_BITS
         if bits < KEY_BITS:
             raise _UnusableError(f"it has {bits} bits")
-        return RSAKey.import_key({"kty": "RSA", "n": member["n"], "e": member["e"]})
+        return _TYPES[kty].import_key({"kty": kty, **{name: member[name] for name in _NUMBERS[kty]}})
     except (JoseError, ValueError, TypeError, KeyError):
-        raise _UnusableError("its numbers are no RSA key") from None
+        raise _UnusableError(f"its numbers are no {kty} key") from None
 
 
-def _check_purpose(member: dict[str, Any]) -> None:
-    for name, wanted in (("kty", "RSA"), ("use", "sig"), ("alg", ALGORITHM)):
-        value = member.get(name, wanted if name != "kty" else None)
+def _algorithm(member: dict[str, Any]) -> Algorithm:
+    """Return the one algorithm that a key of this kind is good for; raises `_UnusableError`."""
+    kty, curve = member.get("kty"), member.get("crv")
+    if not isinstance(kty, str) or kty not in _TYPES:
+        raise _UnusableError(f"its kty is {kty!r:.32}")
+    if kty == "RSA":
+        return "RS256"
+    wanted = "P-256" if kty == "EC" else "Ed25519"
+    if curve != wanted:
+        raise _UnusableError(f"its kty is {kty!r}, its crv {curve!r:.32}")
+    return CURVES[wanted]
+
+
+def _check_purpose(member: dict[str, Any], algorithm: Algorithm) -> None:
+    for name, wanted in (("use", "sig"), ("alg", algorithm)):
+        value = member.get(name, wanted)
         if value != wanted:
             raise _UnusableError(f"its {name} is {value!r:.32}")
     operations = member.get("key_ops", ["verify"])

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import anyio
 from anyio import to_thread
-from joserfc.jwk import RSAKey
 from structlog.typing import FilteringBoundLogger
 
+from app.auth.algorithms import Key
 from app.auth.keys import parse_public_keys, read_key
-from app.settings import Settings, SettingsError
+from app.settings import Algorithm, Settings, SettingsError
 
 LOOK_SECONDS = 1.0
 
@@ -21,15 +21,16 @@ class KeyFile:
     secret, a file bound into a container and one on a network are all seen to change.
     """
 
-    def __init__(self, settings: Settings, keys: Sequence[RSAKey], log: FilteringBoundLogger) -> None:
+    def __init__(self, settings: Settings, keys: Sequence[Key], log: FilteringBoundLogger) -> None:
         self.by_kid = _by_kid(keys)
         self._is_inline = bool(settings.jwt_public_key)
         self._path = settings.jwt_public_key_path
+        self._algorithms = settings.jwt_algorithms
         self._content: bytes | str | None = None
         self._log = log
 
     @property
-    def keys(self) -> Sequence[RSAKey]:
+    def keys(self) -> Sequence[Key]:
         """The keys in the order in which they stand there."""
         return list(self.by_kid.values())
 
@@ -46,13 +47,13 @@ class KeyFile:
             return
         self._content = content
         try:
-            self._take(_keys(content, self._path))
+            self._take(_keys(content, self._path, self._algorithms))
         except SettingsError as error:
             if self.by_kid:
                 advice = "the last good keys stay in use; write usable ones to a file beside it and rename that over it"
                 self._log.error("public keys not taken", reason=str(error), advice=advice)
 
-    def _take(self, keys: Sequence[RSAKey]) -> None:
+    def _take(self, keys: Sequence[Key]) -> None:
         before, self.by_kid = self.by_kid, _by_kid(keys)
         if list(before) != list(self.by_kid):
             self._log.info("public keys changed", path=str(self._path), before=list(before), after=list(self.by_kid))
@@ -66,12 +67,12 @@ def _content(path: Path) -> bytes | str:
         return str(error)
 
 
-def _keys(content: bytes | str, path: Path) -> Sequence[RSAKey]:
+def _keys(content: bytes | str, path: Path, algorithms: Sequence[Algorithm]) -> Sequence[Key]:
     if isinstance(content, str):
         raise SettingsError(content)
-    return parse_public_keys(content, f"JWT_PUBLIC_KEY_PATH {path}")
+    return parse_public_keys(content, f"JWT_PUBLIC_KEY_PATH {path}", algorithms)
 
 
-def _by_kid(keys: Sequence[RSAKey]) -> Mapping[str, RSAKey]:
+def _by_kid(keys: Sequence[Key]) -> Mapping[str, Key]:
     """Return the keys by their thumbprints (RFC 7638)."""
     return {key.thumbprint(): key for key in keys}

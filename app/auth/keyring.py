@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from joserfc.jwk import RSAKey
-
+from app.auth.algorithms import Key
 from app.auth.issuer import IssuerKeys
 from app.auth.keyfile import KeyFile
 
@@ -12,7 +11,8 @@ class KeyRing:
     """All public keys of a node, in PEM and of the issuer. See `app.auth.tokens.Keys`.
 
     A key in PEM has no name of its own, and issuers give theirs names as they like. So a token whose `kid` is that of
-    no key here, or that has none, is tried with each of the keys in PEM.
+    no key here, or that has none, is tried with each of the keys in PEM; without a `kid` with each of the issuer's as
+    well, unless these are many.
     """
 
     def __init__(self, file: KeyFile, issuer: IssuerKeys | None = None) -> None:
@@ -20,11 +20,11 @@ class KeyRing:
         self._issuer = issuer
 
     @property
-    def own(self) -> Sequence[RSAKey]:
+    def own(self) -> Sequence[Key]:
         """The keys in PEM, in the order in which they stand there."""
         return self._file.keys
 
-    async def candidates(self, kid: str | None) -> Sequence[RSAKey]:
+    async def candidates(self, kid: str | None) -> Sequence[Key]:
         """See `Keys`. Raises `StoreUnreachableError` until the issuer's keys are there."""
         named = None if kid is None else self._file.by_kid.get(kid)
         if named is not None:

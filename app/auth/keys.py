@@ -1,45 +1,55 @@
-"""The RSA keys: reading, checking and making them."""
+"""The keys in PEM: reading, checking and making them."""
 
 import base64
 import os
 import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc.errors import JoseError
-from joserfc.jwk import RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from app.settings import Settings, SettingsError
+from app.auth.algorithms import KEY_BITS, Key, algorithm_of, kinds
+from app.settings import Algorithm, Settings, SettingsError
 
-KEY_BITS = 2048
+PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
+_GENERATE: dict[Algorithm, Callable[[], PrivateKey]] = {
+    "RS256": lambda: rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS),
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate,
+}
 _REFUSED = (ValueError, TypeError, JoseError)
 
 
-def public_keys(settings: Settings) -> tuple[RSAKey, ...]:
+def public_keys(settings: Settings) -> tuple[Key, ...]:
     """Return the keys that tokens are verified with, as they stand in the settings or their file, in that order.
 
     With `JWT_JWKS_URL` there need not be a file. Raises `SettingsError` if there is none or one of them is unusable.
     """
     if settings.jwt_public_key:
-        return parse_public_keys(_inline(settings.jwt_public_key), "JWT_PUBLIC_KEY")
+        return parse_public_keys(_inline(settings.jwt_public_key), "JWT_PUBLIC_KEY", settings.jwt_algorithms)
     path = settings.jwt_public_key_path
     if settings.jwt_jwks_url and not path.exists():
         return ()
-    return parse_public_keys(read_key(path), f"JWT_PUBLIC_KEY_PATH {path}")
+    return parse_public_keys(read_key(path), f"JWT_PUBLIC_KEY_PATH {path}", settings.jwt_algorithms)
 
 
-def parse_public_keys(pem: bytes, source: str) -> tuple[RSAKey, ...]:
+def parse_public_keys(pem: bytes, source: str, algorithms: Sequence[Algorithm] = ("RS256",)) -> tuple[Key, ...]:
     """Return the keys of one or several PEM blocks (RFC 7468); of a private key, its public half.
 
-    Raises `SettingsError`, which names the source, if there is none or one of them is unusable.
+    Raises `SettingsError`, which names the source, if there is none, or one of them is unusable or for another
+    algorithm.
     """
     blocks = [match[0] for match in _BLOCK.finditer(pem)]
-    return tuple(_import(block, source, private=False) for block in blocks or [pem])
+    return tuple(_import(block, source, algorithms, private=False) for block in blocks or [pem])
 
 
-def private_key(settings: Settings) -> RSAKey:
+def private_key(settings: Settings) -> Key:
     """Return the key that development tokens are signed with; raises `SettingsError` if there is none."""
     if settings.jwt_private_key:
         pem, source = _inline(settings.jwt_private_key), "JWT_PRIVATE_KEY"
@@ -48,29 +58,29 @@ def private_key(settings: Settings) -> RSAKey:
             read_key(settings.jwt_private_key_path),
             f"JWT_PRIVATE_KEY_PATH {settings.jwt_private_key_path}",
         )
-    return _import(pem, source, private=True)
+    return _import(pem, source, settings.jwt_algorithms, private=True)
 
 
-def make_keys(private: Path, public: Path) -> None:
-    """Write a new key pair, the private one readable by its owner only.
+def make_keys(private: Path, public: Path, algorithms: Sequence[Algorithm] = ("RS256",)) -> None:
+    """Write a new key pair for the first of these algorithms, the private one readable by its owner only.
 
     Nothing is overwritten: where only the private key exists, its public half is written; else raises
     `FileExistsError`. Raises `SettingsError` if the private key there is unusable.
     """
     if private.exists() and not public.exists():
-        key = _import(private.read_bytes(), str(private), private=True)
+        key = _import(private.read_bytes(), str(private), algorithms, private=True)
     else:
-        key = _generate(private, public)
+        key = _generate(private, public, algorithms[0])
     public.parent.mkdir(parents=True, exist_ok=True)
     with public.open("xb") as out:
         out.write(key.as_pem(private=False))
 
 
-def _generate(private: Path, public: Path) -> RSAKey:
+def _generate(private: Path, public: Path, algorithm: Algorithm) -> Key:
     for path in (private, public):
         if path.exists():
             raise FileExistsError(f"{path} exists and is never overwritten")
-    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    key = _GENERATE[algorithm]()
     private.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as out:
@@ -81,7 +91,7 @@ def _generate(private: Path, public: Path) -> RSAKey:
                 serialization.NoEncryption(),
             )
         )
-    return RSAKey.import_key(private.read_bytes())
+    return _import(private.read_bytes(), str(private), (algorithm,), private=True)
 
 
 def _inline(value: str) -> bytes:
@@ -102,14 +112,27 @@ def read_key(path: Path) -> bytes:
         raise SettingsError(f"The key {path} cannot be read ({error.strerror}); bin/genkeys makes a pair") from None
 
 
-def _import(pem: bytes, source: str, *, private: bool) -> RSAKey:
-    kind = "private" if private else "public"
-    try:
-        key = RSAKey.import_key(pem)
-    except _REFUSED:
-        raise SettingsError(f"{source} is not a usable key; it may be an RSA {kind} key in PEM") from None
-    if key.raw_value.key_size < KEY_BITS:
+def _import(pem: bytes, source: str, algorithms: Sequence[Algorithm], *, private: bool) -> Key:
+    kind = f"an {kinds(algorithms)} {'private' if private else 'public'} key in PEM"
+    key = _load(pem)
+    if key is None or algorithm_of(key) not in algorithms:
+        raise SettingsError(f"{source} is not a usable key; it may be {kind}{_advice(key)}")
+    if isinstance(key, RSAKey) and key.raw_value.key_size < KEY_BITS:
         raise SettingsError(f"{source} has {key.raw_value.key_size} bits; it may have {KEY_BITS} or more (RFC 7518)")
     if private and not key.is_private:
-        raise SettingsError(f"{source} is a public key; it may be an RSA private key in PEM")
-    return key if private else RSAKey.import_key(key.as_pem(private=False))
+        raise SettingsError(f"{source} is a public key; it may be {kind}")
+    return key if private else type(key).import_key(key.as_pem(private=False))
+
+
+def _load(pem: bytes) -> Key | None:
+    for kind in (RSAKey, ECKey, OKPKey):
+        with suppress(*_REFUSED):
+            key: Key = kind.import_key(pem)
+            return key
+    return None
+
+
+def _advice(key: Key | None) -> str:
+    """Say which setting would let a key be used that is good in itself."""
+    algorithm = None if key is None else algorithm_of(key)
+    return f", or JWT_ALGORITHMS may have {algorithm}" if algorithm else ""

@@ -1,22 +1,23 @@
-"""Access tokens: RS256 and nothing else (RFC 7519, RFC 8725 section 3.1)."""
+"""Access tokens (RFC 7519), verified by the rules of RFC 8725."""
 
 import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from joserfc import jws, jwt
+from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import RSAKey
-from joserfc.util import urlsafe_b64decode
+from joserfc.util import json_b64encode, urlsafe_b64decode, urlsafe_b64encode
 
+from app.auth.algorithms import Key, algorithm_of, is_signature, make_signature
+from app.settings import Algorithm
 from handlers.ports import Clock, Identity
 from schemas.errors import ErrorCode, EventError
 from schemas.fields import DISPLAY_NAME_MAX, ID_MAX
 from stores.base import Revocations, User
 
-ALGORITHM = "RS256"
 MAX_TIME = 10**12  # beyond it, and for NaN, a time is no time
+_WITHOUT_KID = "none of the keys tried made its signature; it has no kid, which would say what key did"
 _SPACE = " \t\r\n"
 _BEARER = re.compile(rf"[{_SPACE}]*bearer[{_SPACE}]+", re.IGNORECASE)
 _REFUSED = (JoseError, ValueError, TypeError, KeyError, RecursionError)
@@ -25,7 +26,7 @@ _REFUSED = (JoseError, ValueError, TypeError, KeyError, RecursionError)
 class Keys(Protocol):
     """The public keys that tokens are verified with."""
 
-    async def candidates(self, kid: str | None) -> Sequence[RSAKey]:
+    async def candidates(self, kid: str | None) -> Sequence[Key]:
         """Return the keys that may have signed a token with this `kid`, None for one without; empty if none may."""
         ...
 
@@ -34,13 +35,22 @@ class TokenVerifier:
     """See `handlers.ports.Tokens`."""
 
     def __init__(
-        self, keys: Keys, revocations: Revocations, *, issuer: str, audience: str, leeway: float, clock: Clock
+        self,
+        keys: Keys,
+        revocations: Revocations,
+        *,
+        issuer: str,
+        audience: str,
+        leeway: float,
+        clock: Clock,
+        algorithms: Sequence[Algorithm] = ("RS256",),
+        name_claim: str = "name",
     ) -> None:
         self._keys = keys
         self._revocations = revocations
-        self._registry = jws.JWSRegistry(
-            algorithms=[ALGORITHM], strict_check_header=False
-        )  # RFC 7515 4: ignore the unknown
+        self._registry = jws.JWSRegistry(strict_check_header=False)  # RFC 7515 4: ignore the unknown
+        self._algorithms = {str(each): each for each in algorithms}
+        self._name_claim = name_claim
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
@@ -50,9 +60,7 @@ class TokenVerifier:
         """See `Tokens`."""
         signed = self._parse(_without_bearer(token))
         look()
-        keys = await self._keys.candidates(signed.headers().get("kid"))
-        if not any(self._is_signed(signed, key) for key in keys):
-            raise _invalid("its signature is wrong" if keys else "none of the keys here has its kid")
+        await self._check_signature(signed)
         identity = self._identity(_claims(signed.payload))
         await self._check_revocations(identity)
         return identity
@@ -62,12 +70,12 @@ class TokenVerifier:
         self._check_meant_for_us(claims)
         return Identity(
             user=user,
-            display_name=_display_name(claims) or user.id[:DISPLAY_NAME_MAX],
+            display_name=_display_name(claims, self._name_claim) or user.id[:DISPLAY_NAME_MAX],
             email=_text(claims.get("email")),
             roles=_roles(claims),
             expires_at=self._check_times(claims),
             issued_at=claims.get("iat", 0),
-            token_id=_text(claims.get("jti")),
+            token_id=_token_id(claims),
             scopes=tuple((_text(claims.get("scope")) or "").split()),
         )
 
@@ -80,18 +88,35 @@ class TokenVerifier:
         """Return the token's parts, its header being good, its signature yet to be verified."""
         try:
             signed = jws.extract_compact(token.encode(), None, self._registry)
-            _members(urlsafe_b64decode(signed.segments["header"]))
-            self._registry.check_header(signed.headers())
-            self._registry.get_alg(signed.headers()["alg"])
+            header = _members(urlsafe_b64decode(signed.segments["header"]))
+            self._registry.check_header(header)
+            is_known = header["alg"] in self._algorithms
         except (*_REFUSED, AttributeError):  # the last if the header is no object
-            raise _invalid("it is malformed, or not RS256") from None
+            raise _invalid("it is malformed") from None
+        if not is_known:
+            raise _invalid(f"its alg is not {' or '.join(self._algorithms)}")
+        if "crit" in header:
+            raise _invalid("its header has crit, and nothing that could stand there is understood")
+        if not _is_access_token(header.get("typ", "JWT")):
+            raise _invalid("its typ is that of another kind of token")
         return signed
 
-    def _is_signed(self, signed: jws.CompactSignature, key: RSAKey) -> bool:
-        try:
-            return jws.validate_compact(signed, key, registry=self._registry)
-        except _REFUSED:
-            return False
+    async def _check_signature(self, signed: jws.CompactSignature) -> None:
+        """Try the keys that may have signed the token and are good for its algorithm; raise `EventError` if none did.
+
+        A key is good for one algorithm: whatever the header says, an RSA key verifies RS256 only.
+        """
+        header = signed.headers()
+        kid, algorithm = header.get("kid"), self._algorithms[header["alg"]]
+        known = await self._keys.candidates(kid)
+        keys = [key for key in known if algorithm_of(key) == algorithm]
+        if any(_is_signed(signed, key, algorithm) for key in keys):
+            return
+        if known and not keys:
+            raise _invalid(f"none of the keys that could be its own is for {algorithm}")
+        if kid is None:
+            raise _invalid(_WITHOUT_KID if len(keys) != 1 else "its signature is wrong")
+        raise _invalid("its signature is wrong" if keys else "none of the keys here has its kid")
 
     def _check_meant_for_us(self, claims: dict[str, Any]) -> None:
         if claims.get("iss") != self._issuer:
@@ -111,9 +136,14 @@ class TokenVerifier:
         return expires_at
 
 
-def sign(key: RSAKey, claims: dict[str, Any]) -> str:
-    """Return a token for the claims, as they are."""
-    return jwt.encode({"alg": ALGORITHM, "kid": key.thumbprint()}, claims, key)
+def sign(key: Key, claims: dict[str, Any]) -> str:
+    """Return a token for the claims, as they are; raises `ValueError` if the key is good for no algorithm."""
+    algorithm = algorithm_of(key)
+    if algorithm is None:
+        raise ValueError("this key is good for no algorithm")
+    header = {"typ": "JWT", "alg": algorithm, "kid": key.thumbprint()}
+    message = json_b64encode(header) + b"." + json_b64encode(claims)
+    return (message + b"." + urlsafe_b64encode(make_signature(message, key, algorithm))).decode()
 
 
 def dev_claims(user: User, *, issuer: str, audience: str, now: float, ttl: int, **profile: object) -> dict[str, Any]:
@@ -128,6 +158,23 @@ def dev_claims(user: User, *, issuer: str, audience: str, now: float, ttl: int, 
         "exp": int(now) + ttl,
     }
     return {name: value for name, value in claims.items() if value is not None}
+
+
+def _is_signed(signed: jws.CompactSignature, key: Key, algorithm: Algorithm) -> bool:
+    message = signed.segments["header"] + b"." + signed.segments["payload"]
+    try:
+        return is_signature(message, urlsafe_b64decode(signed.segments["signature"]), key, algorithm)
+    except _REFUSED:
+        return False
+
+
+def _is_access_token(typ: str) -> bool:
+    """Whether a header's `typ` may be that of an access token.
+
+    What has a type of its own (`logout+jwt`, `dpop+jwt`; RFC 8725 section 3.11) is none, though it may be signed alike.
+    """
+    kind = typ.lower().removeprefix("application/")
+    return not kind.endswith("+jwt") or kind == "at+jwt"
 
 
 def _without_bearer(token: object) -> str:
@@ -174,9 +221,29 @@ def _user(claims: dict[str, Any]) -> User:
     return User(sub, org)
 
 
-def _display_name(claims: dict[str, Any]) -> str | None:
-    name = _text(claims.get("name"))
-    return name[:DISPLAY_NAME_MAX] if name else None
+def _display_name(claims: dict[str, Any], name_claim: str) -> str | None:
+    """Return the name that stands at this claim, else at `name`; None if there is none but spaces."""
+    for value in (_claim(claims, name_claim), claims.get("name")):
+        name = _text(value)
+        if name and not name.isspace():
+            return name[:DISPLAY_NAME_MAX]
+    return None
+
+
+def _claim(claims: dict[str, Any], path: str) -> object:
+    """Return the claim of this name, which may have dots in it; else what the path leads to, None if nothing."""
+    if path in claims:
+        return claims[path]
+    value: object = claims
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _token_id(claims: dict[str, Any]) -> str | None:
+    """Return the token's `jti`; one that is too long to be revoked by it counts for nothing."""
+    token_id = _text(claims.get("jti"))
+    return token_id if token_id and len(token_id) <= ID_MAX else None
 
 
 def _roles(claims: dict[str, Any]) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from typing import get_args
 
 import click
 import msgspec
-from joserfc.jwk import RSAKey
 
+from app.auth.algorithms import KINDS, Key
 from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
 from app.cli import server
@@ -84,11 +84,11 @@ def serve(host: str | None, port: int | None, workers: int, *, reload: bool, mak
 @click.option("--private", type=click.Path(path_type=Path), help="Where the private key goes (JWT_PRIVATE_KEY_PATH).")
 @click.option("--public", type=click.Path(path_type=Path), help="Where the public key goes (JWT_PUBLIC_KEY_PATH).")
 def genkeys(private: Path | None, public: Path | None) -> None:
-    """Make an RSA key pair. Nothing is ever overwritten."""
+    """Make a key pair for the first of JWT_ALGORITHMS. Nothing is ever overwritten."""
     settings = read_settings()
     private = private or settings.jwt_private_key_path
     public = public or settings.jwt_public_key_path
-    make_keys(private, public)
+    make_keys(private, public, settings.jwt_algorithms)
     click.echo(f"private key (keep it secret): {private}\npublic key: {public}")
 
 
@@ -317,7 +317,7 @@ def _dev_token(
     user: User,
     ttl: int,
     *,
-    key: RSAKey | None = None,
+    key: Key | None = None,
     name: str | None = None,
     email: str | None = None,
     roles: tuple[str, ...] = (),
@@ -347,5 +347,5 @@ def _make_missing_keys(settings: Settings) -> None:
     private, public = settings.jwt_private_key_path, settings.jwt_public_key_path
     if settings.jwt_public_key or public.exists() or (settings.jwt_jwks_url and settings.app_env == "production"):
         return
-    make_keys(private, public)
-    click.echo(f"Made an RSA key pair: {private}, {public}", err=True)
+    make_keys(private, public, settings.jwt_algorithms)
+    click.echo(f"Made an {KINDS[settings.jwt_algorithms[0]]} key pair: {private}, {public}", err=True)

@@ -14,10 +14,10 @@ from urllib.request import Request, urlopen
 
 import anyio
 import click
-from joserfc.jwk import RSAKey
 from msgspec import Struct
 from redis.exceptions import RedisError
 
+from app.auth.algorithms import KINDS, Key, algorithm_of
 from app.auth.certificate import certificate
 from app.auth.keys import private_key, public_keys
 from app.auth.tokens import TokenVerifier, dev_claims, sign
@@ -88,10 +88,15 @@ def _public_key(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield _wrong("keys", str(error))
         return
-    names = [f"the RSA key {key.thumbprint()[:12]}" for key in keys]
+    names = [f"the {_kind(key)} key {key.thumbprint()[:12]}" for key in keys]
     if settings.jwt_jwks_url:
         names.append(f"those of {settings.jwt_jwks_url}")
     yield Finding("keys", f"tokens are verified with {', '.join(names)}")
+
+
+def _kind(key: Key) -> str:
+    algorithm = algorithm_of(key)
+    return KINDS[algorithm] if algorithm else "unusable"
 
 
 def _private_key(settings: Settings) -> Iterator[Finding]:
@@ -118,10 +123,10 @@ def _private_key(settings: Settings) -> Iterator[Finding]:
 class _Keys:
     """See `app.auth.tokens.Keys`."""
 
-    def __init__(self, keys: Sequence[RSAKey]) -> None:
+    def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = keys
 
-    async def candidates(self, _kid: str | None) -> Sequence[RSAKey]:
+    async def candidates(self, _kid: str | None) -> Sequence[Key]:
         """Return them all."""
         return self._keys
 
@@ -132,7 +137,15 @@ def _verify_own_token(settings: Settings) -> None:
     token = sign(private_key(settings), claims)
     leeway = settings.token_leeway_seconds
     keys, revocations = _Keys(public_keys(settings)), MemoryStores().revocations
-    verifier = TokenVerifier(keys, revocations, issuer=issuer, audience=audience, leeway=leeway, clock=SystemClock())
+    verifier = TokenVerifier(
+        keys,
+        revocations,
+        issuer=issuer,
+        audience=audience,
+        leeway=leeway,
+        clock=SystemClock(),
+        algorithms=settings.jwt_algorithms,
+    )
     anyio.run(verifier.verify, token)
 
 

@@ -3,13 +3,13 @@
 from typing import Annotated
 
 import msgspec
-from joserfc.jwk import RSAKey
 from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.auth.algorithms import Key, algorithm_of
 from app.auth.keys import private_key
-from app.auth.tokens import ALGORITHM, dev_claims, sign
+from app.auth.tokens import dev_claims, sign
 from app.rest.answers import json, json_error
 from app.rest.asked import body_of, identify, runtime_of
 from app.settings import SettingsError
@@ -69,6 +69,6 @@ async def make_dev_token(request: Request) -> Response:
     return json({"token": sign(key, claims), "expiresIn": settings.jwt_expiration.written})
 
 
-def jwk(key: RSAKey) -> dict[str, object]:
+def jwk(key: Key) -> dict[str, object]:
     """Return the public half of a key as a JWK."""
-    return {**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig", "alg": ALGORITHM}
+    return {**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig", "alg": algorithm_of(key)}

@@ -35,15 +35,21 @@ class PublicKey(Struct, frozen=True, rename="camel"):
     public_key: str
 
 
-class Jwk(Struct, frozen=True):
-    """An RSA public key (RFC 7517); `kid` is its thumbprint (RFC 7638)."""
+class Jwk(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A public key (RFC 7517); `kid` is its thumbprint (RFC 7638).
 
-    kty: Literal["RSA"]
-    n: str
-    e: str
+    An RSA key has `n` and `e`, an elliptic key `crv`, `x` and `y`, an Ed25519 key (`OKP`) `crv` and `x`.
+    """
+
+    kty: Literal["RSA", "EC", "OKP"]
     kid: str
     use: Literal["sig"]
-    alg: str
+    alg: Literal["RS256", "ES256", "EdDSA"]
+    n: str | None = None
+    e: str | None = None
+    crv: Literal["P-256", "Ed25519"] | None = None
+    x: str | None = None
+    y: str | None = None
 
 
 class Jwks(Struct, frozen=True):

@@ -155,6 +155,12 @@ def test_plugins() -> None:
     assert read_settings({"PLUGINS": " a.b, c ,,"}, None).plugins == ("a.b", "c")
 
 
+@pytest.mark.parametrize("given", ["ES256,EdDSA", " es256 , eddsa,ES256,", "Es256,EDDSA"])
+def test_algorithms(given: str) -> None:
+    """JWT_ALGORITHMS is a list, in any case, without doubles."""
+    assert read_settings({"JWT_ALGORITHMS": given}, None).jwt_algorithms == ("ES256", "EdDSA")
+
+
 def test_who_is_in_front() -> None:
     """Proxies are addresses and networks, written in any way; origins are compared in lower case without a slash."""
     environ = {"TRUSTED_PROXIES": "192.0.2.1, 10.1.2.3/8,2001:DB8::/32", "ALLOWED_ORIGINS": "https://IDE.test/,null"}
@@ -181,6 +187,10 @@ BAD_VALUES = [
     ("JWT_EXPIRATION", "0", "a time such as"),
     ("JWT_EXPIRATION", "-1h", "a time such as"),
     ("JWT_EXPIRATION", "1 fortnight", "a time such as"),
+    ("JWT_ALGORITHMS", "HS256", "RS256, ES256, EdDSA, or several of them"),
+    ("JWT_ALGORITHMS", "RS256,none", "RS256, ES256, EdDSA"),
+    ("JWT_ALGORITHMS", "RS256 ES256", "RS256, ES256, EdDSA"),
+    ("JWT_ALGORITHMS", ",", "RS256, ES256, EdDSA"),
     ("JWT_JWKS_COOLDOWN_SECONDS", "0.5", "a number from 1 to 3600"),
     ("TOKEN_LEEWAY_SECONDS", "-1", "a number from 0 to 31536000"),
     ("TOKEN_LEEWAY_SECONDS", "nan", "a number from 0 to 31536000"),

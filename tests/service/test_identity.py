@@ -8,9 +8,13 @@ from pathlib import Path
 import anyio
 import httpx2
 import pytest
+from joserfc.jwk import ECKey, OKPKey
+from starlette.responses import JSONResponse
 
+from app.auth.algorithms import Key
+from app.auth.tokens import sign
 from tests.support.client import Client, client, until
-from tests.support.issuer import Issuer
+from tests.support.issuer import AUDIENCE, Issuer
 from tests.support.server import Server, launched, serving
 from tests.support.tokens import Keys
 
@@ -65,6 +69,24 @@ def down(issuer: Issuer, keys: Keys, tmp_path: Path) -> Iterator[House]:
     """A server whose issuer has been down since before it started."""
     with ExitStack() as running, launched(keys, tmp_path, "/health/live", issuer.settings()) as server:
         yield House(issuer, server, running)
+
+
+@pytest.mark.parametrize("key", [ECKey.generate_key("P-256"), OKPKey.generate_key("Ed25519")])
+async def test_other_algorithms(issuer: Issuer, keys: Keys, tmp_path: Path, key: Key) -> None:
+    """Tokens signed ES256 or EdDSA by the issuer are good where that is allowed, and names are where they are said."""
+    members = [{**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig"}]
+    issuer.answer = lambda: JSONResponse({"keys": members})
+    now = int(time.time())
+    profile = {"user_metadata": {"full_name": "Ann B"}}
+    claims = {"iss": issuer.url, "aud": AUDIENCE, "sub": "ann", "exp": now + 60, **profile}
+    allowed = {"jwt_algorithms": "es256, EdDSA", "jwt_name_claim": "user_metadata.full_name"}
+    with issuer.serving(), serving(keys, tmp_path, **issuer.settings(), **allowed) as server:
+        async with client(server) as ann, client(server) as bob:
+            await ann.send("AUTH", token=sign(key, claims))
+            assert await ann.expect("AUTH_SUCCESS") == {"userId": "ann", "displayName": "Ann B"}
+            await bob.send("AUTH", token=issuer.token("bob"))
+            failed = await bob.expect("AUTH_FAILED")
+            assert (failed["code"], "its alg is not ES256 or EdDSA" in failed["message"]) == ("ERR_1002", True)
 
 
 async def test_log_in(house: House, keys: Keys) -> None:

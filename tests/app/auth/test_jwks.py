@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.util import int_to_base64
 
 from app.auth.jwks import IssuerError, parse_key_set
+from app.settings import Algorithm
 from tests.support.tokens import Keys
 
 
@@ -71,6 +72,56 @@ def test_ignored(change: dict[str, Any], why: str, numbers: dict[str, Any]) -> N
     assert list(found.keys) == ["good"]
     (reason,) = found.ignored
     assert reason.startswith(("bad: ", "5: "))
+    assert why in reason
+
+
+ALL: tuple[Algorithm, ...] = ("RS256", "ES256", "EdDSA")
+OTHERS: dict[str, dict[str, Any]] = {
+    "EC": dict(ECKey.generate_key("P-256").as_dict(private=False)),
+    "OKP": dict(OKPKey.generate_key("Ed25519").as_dict(private=False)),
+}
+
+
+@pytest.mark.parametrize("kty", OTHERS)
+def test_other_algorithms(kty: str, numbers: dict[str, Any]) -> None:
+    """Keys of P-256 and Ed25519 are used where their algorithm is allowed, else left out with the reason."""
+    algorithm = {"EC": "ES256", "OKP": "EdDSA"}[kty]
+    members = a_set({**OTHERS[kty], "kid": "a", "alg": algorithm, "use": "sig"}, {**numbers, "kid": "b"})
+    assert list(parse_key_set(members, ALL).keys) == ["a", "b"]
+    found = parse_key_set(members)
+    assert (list(found.keys), found.ignored) == (
+        ["b"],
+        (f"a: its kty is {kty!r}, for {algorithm}, which is not in JWT_ALGORITHMS",),
+    )
+
+
+UNUSED_OTHERS: list[tuple[str, dict[str, Any], str]] = [
+    ("EC", dict(ECKey.generate_key("P-384").as_dict(private=False)), "its kty is 'EC', its crv 'P-384'"),
+    ("EC", dict(ECKey.generate_key("secp256k1").as_dict(private=False)), "its crv 'secp256k1'"),
+    ("EC", {"crv": None}, "its crv None"),
+    ("EC", {"crv": ["P-256"]}, "its crv ['P-256']"),
+    ("EC", {"y": "AQ"}, "its numbers are no EC key"),
+    ("EC", {"x": None}, "its numbers are no EC key"),
+    ("EC", {"alg": "ES384"}, "its alg is 'ES384'"),
+    ("EC", {"alg": "RS256"}, "its alg is 'RS256'"),
+    ("EC", {"use": "enc"}, "its use is 'enc'"),
+    ("EC", {"key_ops": ["deriveKey"]}, "its key_ops are"),
+    ("OKP", dict(OKPKey.generate_key("X25519").as_dict(private=False)), "its kty is 'OKP', its crv 'X25519'"),
+    ("OKP", dict(OKPKey.generate_key("Ed448").as_dict(private=False)), "its crv 'Ed448'"),
+    ("OKP", {"x": "AQ"}, "its numbers are no OKP key"),
+    ("OKP", {"key_ops": []}, "its key_ops are"),
+    ("OKP", {"kty": "RSA"}, "its numbers are no RSA key"),
+    ("OKP", {"kty": ["OKP"]}, "its kty is ['OKP']"),
+    ("OKP", {"kty": "oct", "k": "c2VjcmV0"}, "its kty is 'oct'"),
+]
+
+
+@pytest.mark.parametrize(("kty", "change", "why"), UNUSED_OTHERS)
+def test_unusable_of_other_algorithms(kty: str, change: dict[str, Any], why: str, numbers: dict[str, Any]) -> None:
+    """A key of another curve, for something else, or that is none, is left out with the reason."""
+    found = parse_key_set(a_set({**OTHERS[kty], "kid": "bad", **change}, {**numbers, "kid": "good"}), ALL)
+    assert list(found.keys) == ["good"]
+    (reason,) = found.ignored
     assert why in reason
 
 

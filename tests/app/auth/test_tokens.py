@@ -42,13 +42,19 @@ class FixedKeys:
 class Forge(Signing):
     """Signs anything with the server's key, and verifies."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, name_claim: str = "name") -> None:
         super().__init__(keys)
         self.clock = ManualClock()
         ring = FixedKeys(RSAKey.import_key(self.public_pem))
         self.revocations = MemoryRevocations()
         self.verifier = TokenVerifier(
-            ring, self.revocations, issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY, clock=self.clock
+            ring,
+            self.revocations,
+            issuer=ISSUER,
+            audience=AUDIENCE,
+            leeway=LEEWAY,
+            clock=self.clock,
+            name_claim=name_claim,
         )
 
     def token(self, payload: object = GOOD, header: object = RS256, key: rsa.RSAPrivateKey | None = None) -> str:
@@ -243,6 +249,79 @@ async def test_keys_in_headers(forge: Forge) -> None:
         await forge.assert_refused(forge.token(header={**RS256, **extra}, key=stranger))
     for hint in ({"kid": "junk"}, {"typ": "JWT"}, {"jku": "http://127.0.0.1:1/"}):
         assert (await forge.verifier.verify(forge.token(header={**RS256, **hint}))).user == ANN
+
+
+@pytest.mark.parametrize("crit", [[], ["exp"], ["kid"], ["b64"], None, "", {}, 0])
+async def test_crit(forge: Forge, crit: object) -> None:
+    """A header that names what must be understood, be it nothing at all, is refused (RFC 7515 section 4.1.11)."""
+    await forge.assert_refused(forge.token(header={**RS256, "crit": crit, "kid": "x", "b64": True}))
+
+
+@pytest.mark.parametrize(
+    ("header", "others", "why"),
+    [
+        (RS256, 0, "its signature is wrong"),
+        (RS256, 1, "it has no kid"),
+        ({**RS256, "kid": "x"}, 1, "its signature is wrong"),
+        (RS256, -1, "it has no kid"),
+        ({**RS256, "kid": "x"}, -1, "none of the keys here has its kid"),
+        ({"alg": "HS256"}, 0, "its alg is not RS256"),
+        ({"alg": "ES256"}, 0, "its alg is not RS256"),
+    ],
+)
+async def test_why(forge: Forge, header: dict[str, object], others: int, why: str) -> None:
+    """The refusal says what is missing: `others` more keys may have signed it besides one that did not."""
+    keys = FixedKeys(*[RSAKey.generate_key(2048) for _ in range(others + 1)])
+    verifier = TokenVerifier(
+        keys, forge.revocations, issuer=ISSUER, audience=AUDIENCE, leeway=LEEWAY, clock=forge.clock
+    )
+    with refused(INVALID) as refusal:
+        await verifier.verify(forge.token(header=header))
+    assert why in refusal.value.message
+
+
+async def test_when_it_is_looked_at(forge: Forge) -> None:
+    """A missing or malformed token takes no look; one whose signature is to be verified takes one."""
+    looks: list[None] = []
+
+    def look() -> None:
+        looks.append(None)
+
+    for junk in (None, "", 5, "x", "a.b.c", forge.token(header={"alg": "none"}), forge.token(header=b"junk")):
+        with pytest.raises(EventError):
+            await forge.verifier.verify(junk, look)
+    assert looks == []
+    await forge.verifier.verify(forge.token(), look)
+    with pytest.raises(EventError):
+        await forge.verifier.verify(forge.token()[:-9], look)
+    assert len(looks) == 2
+
+
+@pytest.mark.parametrize("jti", ["j" * 257, ""])
+async def test_a_useless_jti(forge: Forge, jti: str) -> None:
+    """A `jti` that nothing can be revoked by counts for nothing."""
+    assert (await forge.verify(jti=jti)).token_id is None
+
+
+@pytest.mark.parametrize(
+    ("path", "claims", "name"),
+    [
+        ("user_metadata.full_name", {"user_metadata": {"full_name": "Ann B"}, "name": "x"}, "Ann B"),
+        ("https://example.com/name", {"https://example.com/name": "Ann B", "name": "x"}, "Ann B"),
+        ("a.b.c", {"a": {"b": {"c": "Ann B"}}}, "Ann B"),
+        ("preferred_username", {"preferred_username": "annb", "name": "x"}, "annb"),
+        ("user_metadata.full_name", {"user_metadata": {"full_name": 5}, "name": "Ann"}, "Ann"),
+        ("user_metadata.full_name", {"user_metadata": "x", "name": "Ann"}, "Ann"),
+        ("user_metadata.full_name", {"user_metadata": [{"full_name": "x"}], "name": " "}, "ann"),
+        ("user_metadata", {"user_metadata": {"full_name": "x"}}, "ann"),
+        (".", {"": {"": "x"}}, "x"),
+        ("n", {"n": "n" * 200}, "n" * 128),
+    ],
+)
+async def test_where_the_name_is(keys: Keys, path: str, claims: dict[str, object], name: str) -> None:
+    """The name is the claim of JWT_NAME_CLAIM, or what that path leads to; else `name`, and else the sub."""
+    forge = Forge(keys, name_claim=path)
+    assert (await forge.verify(**claims)).display_name == name
 
 
 async def test_swapped_parts(forge: Forge) -> None:
