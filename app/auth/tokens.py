@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.util import json_b64encode, urlsafe_b64decode, urlsafe_b64encode
+from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
 from app.auth.algorithms import Key, algorithm_of, is_signature, make_signature
 from app.settings import Algorithm
@@ -142,8 +142,12 @@ def sign(key: Key, claims: dict[str, Any]) -> str:
     if algorithm is None:
         raise ValueError("this key is good for no algorithm")
     header = {"typ": "JWT", "alg": algorithm, "kid": key.thumbprint()}
-    message = json_b64encode(header) + b"." + json_b64encode(claims)
+    message = _segment(header) + b"." + _segment(claims)
     return (message + b"." + urlsafe_b64encode(make_signature(message, key, algorithm))).decode()
+
+
+def _segment(value: dict[str, Any]) -> bytes:
+    return urlsafe_b64encode(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def dev_claims(user: User, *, issuer: str, audience: str, now: float, ttl: int, **profile: object) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The commands. What goes wrong in use is one line on standard error and exit code 1, never a traceback."""
 
+import json
 import secrets
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from app.cli.address import address
 from app.contract.contract import Contract
 from app.contract.files import write
 from app.contract.typescript import module
+from app.ops.printable import printable
 from app.rest.endpoints import endpoints
 from app.settings import Settings, SettingsError, parse_duration, read_settings
 from app.tables import load_routes
@@ -36,14 +38,15 @@ class OneLineErrors(click.Group):
         try:
             return super().invoke(ctx)
         except (SettingsError, FileExistsError) as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(printable(str(error))) from None
         except click.UsageError as error:
             command = f"bin/{error.ctx.info_name}" if error.ctx and error.ctx.parent else "python -m app"
-            raise click.UsageError(f"{error.format_message().rstrip('.')}; {command} --help says more") from None
+            said = printable(error.format_message().rstrip("."))
+            raise click.UsageError(f"{said}; {command} --help says more") from None
         except UnicodeEncodeError as error:
             raise click.ClickException(f"an argument is not text in UTF-8 ({error.reason})") from None
         except OSError as error:
-            raise click.ClickException(f"{error.filename or 'system'}: {error.strerror or error}") from None
+            raise click.ClickException(printable(f"{error.filename or 'system'}: {error.strerror or error}")) from None
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -147,7 +150,7 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
     seconds = parse_duration("--ttl", ttl) if ttl else settings.jwt_expiration.seconds
     token = _dev_token(settings, User(user, org), seconds, name=name, email=email, roles=roles, scope=scope)
     body = {"token": token, "expiresIn": seconds, "userId": user}
-    click.echo(msgspec.json.encode(body).decode() if as_json else token)
+    click.echo(json.dumps(body, separators=(",", ":")) if as_json else token)
 
 
 @main.command()

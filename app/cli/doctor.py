@@ -25,6 +25,7 @@ from app.cli.port import try_port
 from app.clock import SystemClock
 from app.main import check_store_url
 from app.ops.audit import STDOUT
+from app.ops.printable import printable
 from app.settings import MEMORY, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from schemas.errors import EventError
@@ -315,5 +316,5 @@ def run() -> bool:
     is_well = True
     for finding in examine(os.environ):
         is_well &= not finding.is_wrong
-        click.echo(finding)
+        click.echo(printable(str(finding)))
     return is_well

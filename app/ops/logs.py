@@ -1,15 +1,21 @@
-"""Logs: one event a line, for people or as JSON, by structlog. Never a token, never content."""
+"""Logs: one event a line, for people or as JSON, by structlog. Never a token, never content.
+
+For people, whatever somebody else chose (a `sub`, a name, a program) reaches the terminal escaped, in every line.
+"""
 
 import logging
 import sys
+from io import StringIO
 from typing import TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor
 
+from app.ops.printable import printable, printable_lines
 from app.settings import Settings
 
+_OF_LINES = frozenset({"exception", "stack"})
 _NUMBERS = logging.getLevelNamesMapping()
 
 
@@ -18,7 +24,7 @@ def make_logger(settings: Settings, stream: TextIO | None = None) -> FilteringBo
     out = sys.stderr if stream is None else stream
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(out),
-        processors=[*_shared(), _exceptions(settings), _renderer(settings, out)],
+        processors=[*_shared(), *_rendering(settings, out)],
         wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[settings.log_level.upper()]),
         context_class=dict,
         cache_logger_on_first_use=True,
@@ -32,11 +38,7 @@ def route_standard_logging(settings: Settings) -> None:
     handler.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=_shared(),
-            processors=[
-                ProcessorFormatter.remove_processors_meta,
-                _exceptions(settings),
-                _renderer(settings, sys.stderr),
-            ],
+            processors=[ProcessorFormatter.remove_processors_meta, *_rendering(settings, sys.stderr)],
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
@@ -49,14 +51,28 @@ def _shared() -> list[Processor]:
     ]
 
 
-def _exceptions(settings: Settings) -> Processor:
+def _rendering(settings: Settings, out: TextIO) -> list[Processor]:
+    """Return what makes a line of an event; JSON escapes by itself."""
     if settings.log_format == "json":
-        return structlog.processors.format_exc_info
-    return structlog.processors.StackInfoRenderer()
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=_write_traceback)
+    return [structlog.processors.StackInfoRenderer(), _escape, renderer]
 
 
-def _renderer(settings: Settings, out: TextIO) -> Processor:
-    if settings.log_format == "json":
-        return structlog.processors.JSONRenderer()
-    formatter = structlog.dev.plain_traceback
-    return structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=formatter)
+def _escape(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Escape whatever in an event would do something to a terminal."""
+    return {name: value if name == "exc_info" else _escaped(name, value) for name, value in event.items()}
+
+
+def _escaped(name: str, value: object) -> object:
+    if name in _OF_LINES:
+        return printable_lines(str(value))
+    shown = value if isinstance(value, str) else repr(value)
+    return value if shown.isprintable() else printable(shown)
+
+
+def _write_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    """Write the traceback of an exception, whose message may have been made of what somebody sent."""
+    buffer = StringIO()
+    structlog.dev.plain_traceback(buffer, exc_info)
+    out.write("\n" + printable_lines(buffer.getvalue().removeprefix("\n")))
