@@ -177,33 +177,42 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
 
 
 def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
-    """Read the settings; the environment wins over the file. Raises `SettingsError` for a value that cannot be used."""
-    values = _read_file(dotenv) if dotenv else {}
-    values |= os.environ if environ is None else environ
-    known = {name: value.strip() for name in _fields() if (value := values.get(name)) and value.strip()}
+    """Read the settings; the environment wins over the file, and what is empty in either counts as not there.
+
+    Raises `SettingsError` for a value that cannot be used.
+    """
+    values = read_file(dotenv) if dotenv else {}
+    values |= _given(os.environ if environ is None else environ)
+    known = {name: values[name] for name in names() if name in values}
     settings = _convert(_with_node_env(known, values))
     _check_together(settings)
     return settings
 
 
-def _read_file(dotenv: Path) -> dict[str, str]:
+def read_file(dotenv: Path) -> dict[str, str]:
+    """Return what a file gives; nothing if it is not there. Raises `SettingsError` if it cannot be read."""
     try:
-        return {name: value for name, value in dotenv_values(dotenv).items() if value}
+        return _given(dotenv_values(dotenv))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"{dotenv} cannot be read ({error}); it may be text in UTF-8, a NAME=value a line"
         ) from None
 
 
-def _fields() -> list[str]:
+def _given(values: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value.strip() for name, value in values.items() if value and value.strip()}
+
+
+def names() -> list[str]:
+    """Return the names of all settings."""
     return [info.encode_name for info in msgspec.structs.fields(Settings)]
 
 
-def _with_node_env(known: dict[str, str], values: Mapping[str, str | None]) -> dict[str, str]:
+def _with_node_env(known: dict[str, str], values: Mapping[str, str]) -> dict[str, str]:
     """Let the original's NODE_ENV stand in for APP_ENV; any value of it but `development` is to be safe in public."""
     node_env = values.get("NODE_ENV")
     if node_env and "APP_ENV" not in known:
-        known["APP_ENV"] = "development" if node_env.strip() == "development" else "production"
+        known["APP_ENV"] = "development" if node_env == "development" else "production"
     return known
 
 

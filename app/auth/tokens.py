@@ -92,7 +92,7 @@ class TokenVerifier:
             self._registry.check_header(header)
             is_known = header["alg"] in self._algorithms
         except (*_REFUSED, AttributeError):  # the last if the header is no object
-            raise _invalid("it is malformed") from None
+            raise _invalid(f"it is malformed, or not {' or '.join(self._algorithms)}") from None
         if not is_known:
             raise _invalid(f"its alg is not {' or '.join(self._algorithms)}")
         if "crit" in header:

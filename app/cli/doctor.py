@@ -24,6 +24,7 @@ from app.auth.tokens import TokenVerifier, dev_claims, sign
 from app.cli.port import try_port
 from app.clock import SystemClock
 from app.main import check_store_url
+from app.misspellings import misspellings
 from app.ops.audit import STDOUT
 from app.ops.printable import printable
 from app.settings import MEMORY, Settings, SettingsError, read_settings, without_secrets
@@ -60,6 +61,9 @@ def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Findi
         yield _wrong("settings", f"{error}; set it in the environment or in {dotenv.absolute()}")
         return
     yield from _settings(settings)
+    for each in misspellings(environ, dotenv):
+        meant = f"; {each.meant} was probably meant" if each.meant else ""
+        yield Finding("settings", f"{each.name} is no setting{meant}", is_wrong=each.meant is not None)
     for check in (_plugins, _public_key, _private_key, _tls, _store, _port, _files, _audit, _clock):
         yield from check(settings)
     if dotenv.exists() and settings.jwt_private_key:

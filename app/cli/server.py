@@ -19,7 +19,8 @@ from starlette.applications import Starlette
 from app.auth.certificate import certificate
 from app.cli.port import try_port
 from app.main import create_app
-from app.ops.logs import route_standard_logging
+from app.misspellings import misspellings
+from app.ops.logs import make_logger, route_standard_logging
 from app.settings import Settings, SettingsError
 from app.wire import http
 from app.wire.protocol import WebSocketProtocol
@@ -73,6 +74,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     app = create_app(settings)
     certificate(settings)
     route_standard_logging(settings)
+    _warn_of_misspellings(settings)
     for library in ("uvicorn", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger(http.LOGGER).setLevel(logging.ERROR)  # its warnings are refusals, counted and logged as such
@@ -86,6 +88,12 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     server.run()
     if not server.started:
         raise SystemExit(1)
+
+
+def _warn_of_misspellings(settings: Settings) -> None:
+    log = make_logger(settings)
+    for each in misspellings(os.environ):
+        log.warning("unknown setting", name=each.name, probably_meant=each.meant)
 
 
 def _check_port(settings: Settings) -> None:

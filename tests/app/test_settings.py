@@ -78,6 +78,16 @@ def test_the_environment_wins(tmp_path: Path) -> None:
     assert read_settings({"PORT": "2"}, tmp_path / "none").port == 2
 
 
+@pytest.mark.parametrize("empty", ["", " ", "\t"])
+def test_what_is_empty(tmp_path: Path, empty: str) -> None:
+    """An empty value counts as not set: the file's counts, and certificate and key may be empty alike."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(f"PORT=1\nTLS_KEY_PATH={empty}\nNODE_ENV={empty}\n")
+    settings = read_settings({"PORT": empty, "TLS_CERT_PATH": empty, "APP_ENV": empty, "NODE_ENV": empty}, dotenv)
+    assert settings == Settings(port=1)
+    assert not settings.has_tls
+
+
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     """An `.env` in another encoding than UTF-8 is refused in one line."""
     dotenv = tmp_path / ".env"

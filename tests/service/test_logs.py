@@ -87,3 +87,28 @@ def test_a_start_that_fails(keys: Keys, tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+async def test_what_others_chose(keys: Keys, tmp_path: Path) -> None:
+    """A `sub` and a program's name with control characters let their user in, and reach no terminal raw."""
+    with serving(keys, tmp_path, log_level="debug", log_format="console") as server:
+        async with client(server) as ann:
+            program = {"name": "vim\x1b[2J\x9b", "version": "1\n2"}
+            await ann.send("AUTH", token=keys.token("ann\x1b]0;owned\x07\x9b2J\u202e"), client=program)
+            assert (await ann.expect("AUTH_SUCCESS"))["userId"].startswith("ann\x1b")
+    log = server.log.read_bytes().decode()
+    assert not [char for char in log if not char.isprintable() and char != "\n"]
+    assert "ann\\x1b]0;owned\\x07\\x9b2J\\u202e" in log
+
+
+def test_misspelt_settings(keys: Keys, tmp_path: Path) -> None:
+    """A variable that looks like a setting and is none is warned of at the start, without its value."""
+    slips = {"jwt_isuer": "a secret value", "max_message_size": "5"}
+    with serving(keys, tmp_path, log_level="warning", log_format="json", **slips) as server:
+        pass
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert {line["name"]: line["probably_meant"] for line in lines if line["event"] == "unknown setting"} == {
+        "JWT_ISUER": "JWT_ISSUER",
+        "MAX_MESSAGE_SIZE": "MAX_MESSAGE_BYTES",
+    }
+    assert "a secret value" not in server.log.read_text()
