@@ -60,7 +60,8 @@ def _meant(name: str, settings: Iterable[str]) -> str | None:
 
 def distance(one: str, other: str) -> int:
     """Return how many letters have to be put in, left out, changed or swapped with the next to make one the other."""
-    before, row = [], list(range(len(other) + 1))
+    before: list[int] = []
+    row = list(range(len(other) + 1))
     for at, letter in enumerate(one, start=1):
         last, before, row = before, row, [at]
         for column, wanted in enumerate(other, start=1):

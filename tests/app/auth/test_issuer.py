@@ -150,7 +150,8 @@ async def test_without_kid(issuer: Issuer) -> None:
 
 async def test_beside_keys_in_pem(issuer: Issuer, keys: Keys) -> None:
     """The kid tells the issuer's keys and those in PEM apart; those in PEM may be named otherwise, or not at all."""
-    own, (theirs,) = [keys.key], await issuer.keys.find("a")
+    own: list[Key] = [keys.key]
+    (theirs,) = await issuer.keys.find("a")
     expected: list[tuple[str | None, list[Key]]] = [
         (keys.key.thumbprint(), own),
         ("a", [theirs]),
