@@ -192,7 +192,9 @@ class Runtime:
         """Have what happens on other nodes take effect on this one."""
         cluster.relay.deliver = handover.deliver
         takeover = Takeover(bus, self.hub, handover, self.services)
-        followers = Followers(takeover.adopt, takeover.reassert, takeover.enforce, self.spawn)
+        followers = Followers(
+            takeover.adopt, takeover.reassert, takeover.enforce, self.spawn, self.gateway.recheck_tokens
+        )
         bus.watcher = Nodes(bus, self.stores.directory, cluster, handover, followers)
 
     def spawn(self, work: Awaitable[None]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf, nextafter
 
 from msgspec.structs import replace
 from schemas.errors import EventError
@@ -133,6 +134,17 @@ async def enforce(revocation: Revocation, services: Services) -> int:
     if peer and peer.lapses_at is not None:
         await _revoke(peer.user, services)
     return len(cut)
+
+
+async def recheck(identity: Identity, services: Services) -> None:
+    """Do what follows from a revocation of this user's token that this node did not hear of, if there was one."""
+    if not await is_revoked(identity, services):
+        return
+    if identity.token_id is not None:
+        missed = Revocation(expires_at=0, token_id=identity.token_id)
+    else:
+        missed = Revocation(expires_at=0, user=identity.user, issued_before=nextafter(identity.issued_at, inf))
+    await enforce(missed, services)
 
 
 async def _release(ctx: Context) -> bool:

@@ -78,6 +78,7 @@ class Followers(Struct, frozen=True):
     reassert: Callable[[User, Home, Home], Awaitable[None]]
     enforce: Callable[[Revocation], Awaitable[None]]
     spawn: Callable[[Awaitable[None]], None]
+    recheck: Callable[[], Awaitable[None]] | None = None
 
 
 class Inbox:
@@ -189,6 +190,11 @@ class Nodes(Watcher):
     def revoked(self, revocation: Revocation) -> None:
         """See `Watcher`."""
         self._follow.spawn(self._follow.enforce(revocation))
+
+    def caught_up(self) -> None:
+        """See `Watcher`."""
+        if self._follow.recheck is not None:
+            self._follow.spawn(self._follow.recheck())
 
     def emptied(self) -> None:
         """See `Watcher`."""

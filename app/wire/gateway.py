@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 
 from msgspec import Struct
@@ -196,6 +197,13 @@ class Gateway:
             if self._is_last(late.identity.user, late.holder):
                 await departures.catch_up(late.identity, late.holder, self.services, is_leaving=late.is_leaving)
             self._put_off.popleft()
+
+    async def recheck_tokens(self) -> None:
+        """Close sockets whose tokens were revoked while this node could not hear of it; see `Watcher.caught_up`."""
+        with suppress(StoreUnreachableError):  # then it is not caught up, and asks again once it is
+            for connection in list(self.connections.values()):
+                if connection.state > State.CONNECTED:
+                    await departures.recheck(connection.identity, self.services)
 
     def _is_last(self, user: User, holder: Holder) -> bool:
         """Whether a user has had no other socket since."""

@@ -88,6 +88,7 @@ class RedisStores:
     async def _catch_up(self, tasks: TaskGroup, started: Callable[[], None]) -> None:
         def done() -> None:
             self._pass_on()
+            self.bus.watcher.caught_up()
             started()
 
         self._why_not_current = READING

@@ -258,6 +258,27 @@ async def test_revoked_while_dropping(world: World, capabilities: list[str] | No
     assert announced(world)[-1].status == "offline"
 
 
+@pytest.mark.parametrize("token_id", [None, "token of ann"])
+async def test_a_revocation_that_was_not_heard_of(world: World, token_id: str | None) -> None:
+    """A socket whose revoked token is found out later is cut as if it had been heard of; others stay."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    session_id = await world.pair(ann, bob)
+    world.delivery.here = [ANN, BOB]
+    identity = replace(ann.socket.identity, token_id=token_id, issued_at=START)
+    await departures.recheck(identity, world.services)
+    assert world.delivery.named("revoke") == []
+    await world.stores.revocations.add(REVOKED, START)
+    await departures.recheck(bob.socket.identity, world.services)
+    assert world.delivery.named("revoke") == []
+    await departures.recheck(identity, world.services)
+    (call,) = world.delivery.named("revoke")
+    assert isinstance(call[1], Revocation)
+    assert call[1].covers(ANN, token_id, START)
+    assert not call[1].covers(BOB, "token of bob", START)
+    assert not call[1].covers(ANN, "newer", START + 1)
+    assert SessionEnded(session_id=session_id, reason="revoked") in world.delivery.to(BOB)
+
+
 async def test_revoked_before_another_socket_came(world: World) -> None:
     """The end of a revoked socket touches nothing of a socket that came with a good token since."""
     old = await world.join("ann")

@@ -9,7 +9,8 @@ import anyio
 import pytest
 from redis import Redis
 
-from stores.base import Holder, StoreUnreachableError, User
+from stores.base import Holder, Revocation, StoreUnreachableError, User
+from stores.bus import Watcher
 from stores.redis.stores import RedisStores
 from tests.support.client import until
 from tests.support.proxy import proxy
@@ -59,6 +60,34 @@ async def test_a_subscription_that_is_not_answered(redis: RedisServer) -> None:
             await until(lambda: late.replica.standing.is_current)
             tasks.cancel_scope.cancel()
         await late.close()
+
+
+class Listener(Watcher):
+    """Counts what it is told of."""
+
+    def __init__(self) -> None:
+        self.caught_up_times = self.revoked_times = 0
+
+    def caught_up(self) -> None:
+        self.caught_up_times += 1
+
+    def revoked(self, revocation: Revocation) -> None:
+        self.revoked_times += 1
+
+
+async def test_a_revocation_that_was_missed(own: RedisServer) -> None:
+    """A node that could not hear is told so once it can again: what was revoked meanwhile is not told to it."""
+    async with running(own.url, "one") as one, running(own.url, "two") as two:
+        two.bus.watcher = listener = Listener()
+        revocation = Revocation(expires_at=2_000_000_000, user=ANN, issued_before=1_000_000_000)
+        await one.revocations.add(revocation, 1_000_000_000)
+        await until(lambda: listener.revoked_times == 1)
+        assert listener.caught_up_times == 0
+        await one.client.redis.client_kill_filter(_type="pubsub")
+        await one.revocations.add(revocation, 1_000_000_000)
+        await until(lambda: listener.caught_up_times == 1)
+        assert listener.revoked_times == 1
+        assert await two.revocations.cover(ANN, None, 0, 1_000_000_000)
 
 
 class Looking:
