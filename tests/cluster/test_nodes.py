@@ -16,6 +16,7 @@ from tests.support.server import Server
 
 PAUSE = 0.02
 COUNT = 200
+THIEVES = 5
 
 
 async def test_talk(node: Nodes) -> None:
@@ -249,6 +250,43 @@ async def test_revoking(node: Nodes) -> None:
         await ann.join("ann")
         assert ask(first, {"userId": "ann"}).is_success
         await expect_revoked(ann)
+
+
+async def test_revoking_a_thief(node: Nodes) -> None:
+    """Whoever authenticates in loops, on all nodes, while its user is revoked is not registered afterwards."""
+    nodes = node.pair(admin="on")
+    async with client(nodes[0]) as bob:
+        await bob.join("bob")
+        for thief in (f"thief {n}" for n in range(THIEVES)):
+            stolen = nodes[0].keys.token(thief)
+            async with AsyncExitStack() as sockets:
+                async with anyio.create_task_group() as tasks:
+                    for loop in range(4):
+                        tasks.start_soon(steal, nodes[loop % 2], stolen, sockets)
+                    await anyio.sleep(10 * PAUSE)
+                    revoked = await anyio.to_thread.run_sync(ask, nodes[0], {"userId": thief})
+                    assert revoked.is_success
+                with anyio.fail_after(PATIENCE):
+                    while await listed(bob):
+                        pass
+
+
+async def steal(server: Server, stolen: str, sockets: AsyncExitStack) -> None:
+    """Authenticate and register again and again with a token, until it is refused; leave no socket by oneself."""
+    while True:
+        thief = await sockets.enter_async_context(client(server))
+        with suppress(ConnectionClosed):
+            await thief.send("AUTH", token=stolen)
+            if json.loads(await thief.receive())["event"] == "AUTH_FAILED":
+                return
+            await thief.send("PEER_REGISTER")
+
+
+async def listed(asker: Client) -> list[str]:
+    """Return the ids of whom a peer finds a moment later."""
+    await anyio.sleep(PAUSE)
+    await asker.send("DISCOVER_PEERS")
+    return [peer["id"] for peer in (await asker.until("PEERS_LIST"))["peers"]]
 
 
 async def test_sent_again_elsewhere(node: Nodes) -> None:
