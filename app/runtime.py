@@ -3,8 +3,9 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -49,6 +50,7 @@ from app.wire.refusals import Refusals
 from handlers import connections as requests
 from handlers import departures
 from handlers.ports import Limits, Services
+from handlers.retries import run_each
 from handlers.table import Route
 from schemas.capabilities import CAPABILITIES
 from stores.base import Stores, StoreUnreachableError, User
@@ -56,6 +58,7 @@ from stores.bus import Bus
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1
+PING_SECONDS = 3.0
 AGAIN_SECONDS = 0.5
 
 
@@ -201,24 +204,35 @@ class Runtime:
         """Run something in a task of the application; what it raises is logged and ends nothing else."""
         self._tasks.start_soon(self._guarded, work)
 
-    async def tick(self) -> None:
-        """Do what has become due: expire requests and absences, look after sockets."""
-        self.follow_store()
+    def tick(self) -> None:
+        """Do the local duties that have become due: look after sockets. Nothing here waits for a store."""
+        duties = [
+            self.follow_store,
+            self.gateway.sweep,
+            self.lobby.sweep,
+            self.failures.forget,
+            self.http_failures.forget,
+            self.gateway.debts.forget,
+            self.gateway.strangers.forget,
+            self._trimmer.look,
+        ]
         if self.cluster is not None:
-            self.cluster.relay.tick()
-            self.cluster.ledger.tick()
-        self.gateway.sweep()
-        self.lobby.sweep()
-        self.failures.forget()
-        self.http_failures.forget()
-        self.gateway.debts.forget()
-        self.gateway.strangers.forget()
-        self._trimmer.look()
+            duties += [self.cluster.relay.tick, self.cluster.ledger.tick]
+        for duty in duties:
+            with self._logged():
+                duty()
+
+    async def do_store_work(self) -> None:
+        """Do what has become due and needs the store: expire requests and absences, and what was put off."""
+        duties = (
+            self.gateway.catch_up,
+            self.services.retries.retry,
+            partial(requests.expire_requests, self.services),
+            partial(departures.expire_absences, self.services),
+            self._strays.look,
+        )
         try:
-            await self.gateway.catch_up()
-            await requests.expire_requests(self.services)
-            await departures.expire_absences(self.services)
-            await self._strays.look()
+            await run_each(duties)
         except StoreUnreachableError as error:
             self.log.warning("store unreachable", reason=str(error))
 
@@ -228,7 +242,13 @@ class Runtime:
             began = time.perf_counter()
             await anyio.sleep(TICK_SECONDS)
             self.loop_lag.observe(max(0.0, time.perf_counter() - began - TICK_SECONDS))
-            await self._guarded(self.tick())
+            self.tick()
+
+    async def keep_up_store(self) -> None:
+        """Do the store's work until cancelled, apart from the ticks, which a store that stands still must not delay."""
+        while True:
+            await anyio.sleep(TICK_SECONDS)
+            await self._guarded(self.do_store_work())
 
     def drain(self, reason: str) -> Drain:
         """Take no new sockets from now on, and say why in the log; return what closes those that are there."""
@@ -277,9 +297,12 @@ class Runtime:
         if self.issuer is not None and not self.issuer.is_ready:
             reasons.append("no keys of the issuer yet (JWT_JWKS_URL)")
         try:
-            await self.stores.ping()
+            with anyio.fail_after(PING_SECONDS):
+                await self.stores.ping()
         except StoreUnreachableError as error:
             reasons.append(f"store unreachable: {error}")
+        except TimeoutError:
+            reasons.append(f"store unreachable: no answer within {PING_SECONDS:g} s")
         return reasons
 
     def _registries(self) -> dict[str, int]:
@@ -297,14 +320,20 @@ class Runtime:
             "strangers": len(self.gateway.strangers),
             "expiries": self.gateway.expiries(),
             "mailboxes": len(self.mail.boxes),
+            "retries": len(self.services.retries),
         }
 
     def _overflow(self, user: User) -> None:
         self.spawn(departures.overflow(user, self.services))
 
     async def _guarded(self, work: Awaitable[None]) -> None:
-        try:
+        with self._logged():
             await work
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
+        try:
+            yield
         except Exception:
             self.log.exception("background work failed")
 
@@ -321,6 +350,7 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         runtime.follow_store()
         tasks.start_soon(runtime.presence.run)
         tasks.start_soon(runtime.keep_ticking)
+        tasks.start_soon(runtime.keep_up_store)
         tasks.start_soon(runtime.key_file.run)
         tasks.start_soon(runtime.audit.run)
         if runtime.issuer is not None:
@@ -390,4 +420,5 @@ def _limits(settings: Settings) -> Limits:
         message_bytes=settings.max_message_bytes,
         events_per_second=int(settings.rate_limit_events_per_second),
         burst=int(settings.rate_limit_burst),
+        heartbeat_seconds=settings.ws_heartbeat_interval / 1000,
     )

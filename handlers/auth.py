@@ -187,7 +187,10 @@ def _success_1_1(
         capabilities=[capability for capability in CAPABILITIES if capability in speaks],
         server=Server(version=ctx.services.version),
         limits=SocketLimits(
-            max_message_bytes=limits.message_bytes, events_per_second=limits.events_per_second, burst=limits.burst
+            max_message_bytes=limits.message_bytes,
+            events_per_second=limits.events_per_second,
+            burst=limits.burst,
+            heartbeat_seconds=limits.heartbeat_seconds,
         ),
         resume=None if token is None else Resumption(token=token, grace_seconds=limits.resume_grace),
         recovered=None if token is None else is_recovered,

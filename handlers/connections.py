@@ -1,8 +1,8 @@
 """Connection requests: asking, answering, and what becomes of a request that nobody answers."""
 
-from msgspec.structs import replace
+from functools import partial
+
 from schemas.connections import (
-    ConnectionAccepted,
     ConnectionCancel,
     ConnectionPending,
     ConnectionRequest,
@@ -13,11 +13,12 @@ from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import Ok
 from schemas.fields import Role
 from schemas.sessions import SessionCreated
-from stores.base import Peer, Request, Session, User
+from stores.base import Peer, Request, User
 
-from handlers import membership
+from handlers.acceptance import accept, check_sessions, request_gone
 from handlers.ports import Services
-from handlers.requests import cancel, reject
+from handlers.requests import cancel, expire, reject
+from handlers.retries import run_each
 from handlers.table import Context, HandlerTable
 
 UNASKABLE = (
@@ -30,17 +31,22 @@ UNASKABLE = (
 table = HandlerTable()
 
 
-@table.on("CONNECTION_REQUEST", errors=(ErrorCode.SESSION_FULL, *UNASKABLE))
+@table.on("CONNECTION_REQUEST", answers=(SessionCreated,), errors=(ErrorCode.SESSION_FULL, *UNASKABLE))
 async def request(message: ConnectionRequest, ctx: Context) -> ConnectionPending | None:
     """Ask a peer for a session; the request waits for its answer for a while."""
-    _check_sessions(ctx.user, ctx)
-    return await ask(message.target_id, ctx)
+    crossing = _crossing(User(message.target_id, ctx.user.org), ctx)
+    if crossing is not None and await _accept_crossing(crossing, ctx):
+        return None
+    check_sessions(ctx.user, ctx)
+    mine = await add_request(message.target_id, ctx)
+    crossing = _crossing(mine.target, ctx, before=mine)  # it may have come first, over another node
+    if crossing is not None and await _accept_crossing(crossing, ctx, mine):
+        return None
+    return await send_request(mine, ctx)
 
 
-async def ask(
-    target_id: str, ctx: Context, session_id: str | None = None, role: Role | None = None
-) -> ConnectionPending | None:
-    """Make a request to a peer, for a new session or into this one; who gave a `ref` is told of what is pending."""
+async def add_request(target_id: str, ctx: Context, session_id: str | None = None, role: Role | None = None) -> Request:
+    """Make a request to a peer who can be asked, for a new session or into this one; the peer is yet to be told."""
     target = await _target(User(target_id, ctx.user.org), ctx)
     _check_pending(ctx)
     request = Request(
@@ -52,13 +58,35 @@ async def ask(
         role=role,
     )
     await ctx.stores.requests.add(request)
-    sender = _peer(ctx.user, ctx).card
-    received = ConnectionRequestReceived(request_id=request.id, sender=sender, session_id=session_id, role=role)
-    ctx.send(target.user, received)
+    return request
+
+
+async def send_request(request: Request, ctx: Context) -> ConnectionPending | None:
+    """Tell the target; who gave a `ref` is told of what is pending.
+
+    A request of which one side went while it was made is taken back: nobody else would end it.
+    """
+    sender = ctx.directory.peer(ctx.user)
+    if sender is None or ctx.directory.peer(request.target) is None:
+        await take_back(request, ctx)
+        raise request_gone() if sender is None else _no_peer(request.target)
+    expires_at = ctx.clock.timestamp_of(request.expires_at)
+    received = ConnectionRequestReceived(
+        request_id=request.id,
+        sender=sender.card,
+        session_id=request.session_id,
+        role=request.role,
+        expires_at=expires_at,
+    )
+    ctx.send(request.target, received)
     if ctx.ref is None:
         return None
-    expires_at = ctx.clock.timestamp_of(request.expires_at)
-    return ConnectionPending(request_id=request.id, target_id=target_id, expires_at=expires_at)
+    return ConnectionPending(request_id=request.id, target_id=request.target.id, expires_at=expires_at)
+
+
+async def take_back(request: Request, ctx: Context) -> None:
+    """Remove a request that its target was not told of."""
+    await ctx.services.retries.attempt(partial(ctx.stores.requests.take, request.id))
 
 
 @table.on(
@@ -70,14 +98,14 @@ async def respond(message: ConnectionResponse, ctx: Context) -> None:
     """Accept or refuse a request; of several answers to one request the first counts."""
     pending = ctx.directory.request(message.request_id)
     if pending is None or pending.requester.org != ctx.user.org:
-        raise _request_gone()
+        raise request_gone()
     if pending.target != ctx.user:
         raise EventError(ErrorCode.NOT_THE_ONE_ASKED, "This request was made to another peer")
     taken = await ctx.stores.requests.take(pending.id)
     if taken is None:
-        raise _request_gone()
+        raise request_gone()
     if message.accepted:
-        await _accept(taken, ctx)
+        await accept(taken, ctx)
     else:
         reject(ctx.services, taken)
 
@@ -87,71 +115,50 @@ async def withdraw(message: ConnectionCancel, ctx: Context) -> None:
     """Take a request of one's own back; to all but its two sides there is no such request."""
     pending = ctx.directory.request(message.request_id)
     if pending is None or ctx.user not in (pending.requester, pending.target):
-        raise _request_gone()
+        raise request_gone()
     if pending.target == ctx.user:
         raise EventError(ErrorCode.NOT_ALLOWED, "Only its requester may cancel a request; refuse it instead")
     if not await cancel(ctx.services, pending):
-        raise _request_gone()
+        raise request_gone()
 
 
 async def expire_requests(services: Services) -> None:
-    """Reject the requests whose time is up."""
-    for expired in await services.stores.requests.take_expired(services.clock.now()):
-        reject(services, expired, "expired")
+    """Tell both sides of the requests whose time is up."""
+    expired = await services.stores.requests.take_expired(services.clock.now())
+    await run_each(partial(expire, services, request) for request in expired)
 
 
-async def _accept(request: Request, ctx: Context) -> None:
-    """Bring the two together; where there is no room for that, both are told."""
-    requester, responder = _peer(request.requester, ctx), _peer(ctx.user, ctx)
-    session_id = request.session_id
+def _crossing(asked: User, ctx: Context, before: Request | None = None) -> Request | None:
+    """Return the oldest request of the asked peer to this one, for a new session, if both have `sessions`.
+
+    With `before`, only one made earlier than this.
+    """
+    peer = ctx.directory.peer(asked)
+    if peer is None or "sessions" not in peer.spoken & ctx.socket.spoken:
+        return None
+    for request in ctx.directory.requests_of(ctx.user):
+        if request == before:
+            return None
+        is_between_them = (request.requester, request.target) == (asked, ctx.user)
+        if is_between_them and request.session_id is None and request.expires_at > ctx.clock.now():
+            return request
+    return None
+
+
+async def _accept_crossing(crossing: Request, ctx: Context, mine: Request | None = None) -> bool:
+    """Accept the other's request in place of one's own; False if there is nothing to accept any more."""
+    taken = await ctx.stores.requests.take(crossing.id)
+    if taken is None:
+        return False
+    if mine is not None:
+        await take_back(mine, ctx)
     try:
-        session = await (_make(request, ctx) if session_id is None else _join(session_id, request, ctx))
+        await accept(taken, ctx)
     except EventError as refusal:
-        if refusal.code is ErrorCode.SESSION_FULL:
-            reject(ctx.services, request, "full")
-        if refusal.code is ErrorCode.SESSION_NOT_FOUND:
-            raise _request_gone() from None
+        if refusal.code is ErrorCode.REQUEST_NOT_FOUND:
+            raise _no_peer(crossing.requester) from None
         raise
-    ctx.services.audit.note(
-        "accepted", ctx.user, request_id=request.id, requester_id=requester.user.id, session_id=session.id
-    )
-    accepted = ConnectionAccepted(request_id=request.id, session_id=session.id, peer=responder.card)
-    ctx.send(requester.user, accepted)
-    created = SessionCreated(session_id=session.id, peer=requester.card)
-    ctx.delivery.send((ctx.user,), created, about=requester.user, ref=ctx.take_ref())
-    membership.tell(ctx.services, session, "joined", ctx.user)
-
-
-async def _make(request: Request, ctx: Context) -> Session:
-    for user in (ctx.user, request.requester):
-        _check_sessions(user, ctx)
-    session = Session(
-        id=ctx.ids("ses_"),
-        host=request.requester,
-        participants={request.requester: "host", ctx.user: "guest"},
-    )
-    await ctx.stores.sessions.put(session)
-    if ctx.directory.peer(request.requester) is None:
-        await ctx.stores.sessions.swap(session, None)  # the requester left meanwhile
-        raise _request_gone()
-    return session
-
-
-async def _join(session_id: str, invitation: Request, ctx: Context) -> Session:
-    """Join as invited; whatever else invited the same peer to the same session is void then."""
-
-    def decide(session: Session) -> Session:
-        if session.host != invitation.requester or ctx.user in session.participants:
-            raise _request_gone()
-        _check_room(session, ctx)
-        _check_sessions(ctx.user, ctx)
-        return replace(session, participants={**session.participants, ctx.user: invitation.role or "guest"})
-
-    _, joined = await membership.change(ctx.services, session_id, decide)
-    for other in ctx.directory.requests_of(ctx.user):
-        if other.session_id == session_id:
-            await cancel(ctx.services, other)
-    return joined
+    return True
 
 
 async def _target(user: User, ctx: Context) -> Peer:
@@ -162,17 +169,10 @@ async def _target(user: User, ctx: Context) -> Peer:
     if target is None or not target.is_present:
         target = await ctx.stores.peers.find(user)
     if target is None:
-        raise EventError(ErrorCode.PEER_NOT_FOUND, f"No peer has the id {user.id!r}")
+        raise _no_peer(user)
     if not target.is_present:
         raise EventError(ErrorCode.TARGET_OFFLINE, f"The peer {user.id!r} is offline")
     return target
-
-
-def _peer(user: User, ctx: Context) -> Peer:
-    peer = ctx.directory.peer(user)
-    if peer is None:
-        raise _request_gone()
-    return peer
 
 
 def _check_pending(ctx: Context) -> None:
@@ -184,20 +184,5 @@ def _check_pending(ctx: Context) -> None:
         raise EventError(ErrorCode.RATE_LIMITED, message, retry, limit=Limit.PENDING_REQUESTS)
 
 
-def _check_room(session: Session, ctx: Context) -> None:
-    if len(session.participants) >= ctx.limits.session_participants:
-        message = f"The session has {len(session.participants)} participants, no more are allowed"
-        raise EventError(ErrorCode.SESSION_FULL, message, limit=Limit.PARTICIPANTS)
-
-
-def _check_sessions(user: User, ctx: Context) -> None:
-    if len(ctx.directory.sessions_of(user)) >= ctx.limits.sessions_per_user:
-        raise EventError(
-            ErrorCode.SESSION_FULL,
-            f"{user.id!r} is in {ctx.limits.sessions_per_user} sessions, no more are allowed",
-            limit=Limit.SESSIONS,
-        )
-
-
-def _request_gone() -> EventError:
-    return EventError(ErrorCode.REQUEST_NOT_FOUND, "No such request: it never was, is answered, or expired")
+def _no_peer(user: User) -> EventError:
+    return EventError(ErrorCode.PEER_NOT_FOUND, f"No peer has the id {user.id!r}")

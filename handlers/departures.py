@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import inf, nextafter
 
 from msgspec.structs import replace
 from schemas.errors import EventError
 from schemas.fields import EndReason
-from stores.base import Holder, Peer, Revocation, User
+from stores.base import Holder, Peer, Request, Revocation, User
 
 from handlers import membership
 from handlers.ports import Identity, Services, Socket
 from handlers.requests import cancel, reject
+from handlers.retries import run_each
 from handlers.table import Context
 
 STRAY_SECONDS = 10.0
@@ -20,7 +22,8 @@ STRAY_SECONDS = 10.0
 class Strays:
     """Those who were given up but for their sessions and requests, as the store, or their node, went away meanwhile.
 
-    Who is in a session and not registered for `STRAY_SECONDS`, or up to twice that, is taken out of it.
+    Who is in a session, or has a request, and is not registered for `STRAY_SECONDS`, or up to twice that, is taken out
+    of it.
     """
 
     def __init__(self, services: Services, monotonic: Callable[[], float]) -> None:
@@ -30,14 +33,15 @@ class Strays:
         self._last: frozenset[User] = frozenset()
 
     async def look(self) -> None:
-        """Look for them if it is time to; what is cut short is tried again by the next call."""
+        """Look for them if it is time to."""
         now = self._monotonic()
         if now - self._looked_at < STRAY_SECONDS:
             return
         strays = frozenset(self._services.stores.directory.strays())
-        for user in strays & self._last:
-            await _withdraw(user, "timeout", self._services)
-        self._looked_at, self._last = now, strays
+        self._looked_at, last, self._last = now, self._last, strays
+        attempt = self._services.retries.attempt
+        again = [partial(_withdraw_again, user, "timeout", self._services) for user in strays & last]
+        await run_each(partial(attempt, each) for each in again)
 
 
 async def leave(ctx: Context) -> None:
@@ -100,16 +104,20 @@ async def reassert(user: User, socket: Socket, services: Services) -> bool:
 
 
 async def expire_absences(services: Services) -> None:
-    """Give up the users who did not come back in time."""
-    for peer in await services.stores.peers.take_lapsed(services.clock.now()):
-        await _give_up(peer, "timeout", services)
+    """Give up the users who did not come back in time, each whatever becomes of the others."""
+    lapsed = await services.stores.peers.take_lapsed(services.clock.now())
+    await run_each(partial(_give_up, peer, "timeout", services) for peer in lapsed)
 
 
 async def overflow(user: User, services: Services) -> None:
-    """Give up a user for whom more was kept than the bound.
+    """Give up a user for whom more was kept than the bound; later, if the store does not answer.
 
     Not if it is back by now, nor if it may resume: that it cannot do so any more it is told on its return.
     """
+    await services.retries.attempt(partial(_overflow, user, services))
+
+
+async def _overflow(user: User, services: Services) -> None:
     peer = services.stores.directory.peer(user)
     if peer is not None and peer.lapses_at is not None and not peer.is_resumable:
         await services.stores.peers.remove(user)
@@ -125,11 +133,10 @@ async def revoke(revocation: Revocation, services: Services) -> int:
 async def enforce(revocation: Revocation, services: Services) -> int:
     """Close this node's sockets that a revoked token let in, and give up their users, as well as one who is away.
 
-    Returns how many sockets were closed.
+    Whom the store does not answer for is given up later. Returns how many sockets were closed.
     """
     cut = services.delivery.revoke(revocation)
-    for user in cut:
-        await _revoke(user, services)
+    await run_each(partial(_revoke, user, services) for user in cut)
     peer = revocation.user and services.stores.directory.peer(revocation.user)
     if peer and peer.lapses_at is not None:
         await _revoke(peer.user, services)
@@ -166,17 +173,28 @@ async def _give_up_revoked(identity: Identity, services: Services) -> None:
 
 
 async def _leave(user: User, services: Services, reason: EndReason = "left") -> None:
-    peer = await services.stores.peers.remove_released(user)
-    if peer is not None:
-        await _give_up(peer, reason, services)
-    elif services.stores.directory.peer(user) is None:
+    if not await _remove_released(user, reason, services) and services.stores.directory.peer(user) is None:
         services.delivery.forget(user)
 
 
 async def _revoke(user: User, services: Services) -> None:
+    """Give up a user; later if the store does not answer, unless another socket is the user's by then."""
+    again = partial(_remove_released, user, "revoked", services)
+    await services.retries.attempt(partial(_remove, user, "revoked", services), again)
+
+
+async def _remove(user: User, reason: EndReason, services: Services) -> None:
     peer = await services.stores.peers.remove(user)
     if peer is not None:
-        await _give_up(peer, "revoked", services)
+        await _give_up(peer, reason, services)
+
+
+async def _remove_released(user: User, reason: EndReason, services: Services) -> bool:
+    """Give up a user whose connection nobody holds; False, changing nothing, if there is no such peer."""
+    peer = await services.stores.peers.remove_released(user)
+    if peer is not None:
+        await _give_up(peer, reason, services)
+    return peer is not None
 
 
 async def _await(peer: Peer, services: Services) -> None:
@@ -202,19 +220,39 @@ async def _await_return(peer: Peer, services: Services) -> bool:
 
 
 async def _give_up(peer: Peer, reason: EndReason, services: Services) -> None:
+    """Tell the others that a peer is gone, and take it out of what it was in; what fails of that is tried again."""
     services.delivery.forget(peer.user)
     if peer.status != "offline":
         services.delivery.announce(replace(peer, status="offline", lapses_at=services.clock.now()))
-    await _withdraw(peer.user, reason, services)
+    await services.retries.attempt(
+        partial(_withdraw, peer.user, reason, services), partial(_withdraw_again, peer.user, reason, services)
+    )
+
+
+async def _withdraw_again(user: User, reason: EndReason, services: Services) -> None:
+    """Do the rest of what a failure cut short; whoever has registered since keeps what is left."""
+    if services.stores.directory.peer(user) is None:
+        await _withdraw(user, reason, services)
 
 
 async def _withdraw(user: User, reason: EndReason, services: Services) -> None:
-    """Take a user out of its sessions and requests; should the store go away meanwhile, `Strays` see to the rest."""
-    for session in services.stores.directory.sessions_of(user):
-        with suppress(EventError):  # it is over by now, or the user out of it
-            await membership.part(services, session.id, user, reason)
-    for request in services.stores.directory.requests_of(user):
-        if request.requester == user:
-            await cancel(services, request)
-        elif await services.stores.requests.take(request.id) is not None:
-            reject(services, request, "offline")
+    """Take a user out of its requests and sessions, each whatever becomes of the others."""
+    directory = services.stores.directory
+    await run_each(
+        [
+            *(partial(_end_request, request, user, services) for request in directory.requests_of(user)),
+            *(partial(_part, session.id, user, reason, services) for session in directory.sessions_of(user)),
+        ]
+    )
+
+
+async def _end_request(request: Request, gone: User, services: Services) -> None:
+    if request.requester == gone:
+        await cancel(services, request, "offline")
+    elif await services.stores.requests.take(request.id) is not None:
+        reject(services, request, "offline")
+
+
+async def _part(session_id: str, user: User, reason: EndReason, services: Services) -> None:
+    with suppress(EventError):  # it is over by now, or the user out of it
+        await membership.part(services, session_id, user, reason)

@@ -1,6 +1,7 @@
 """Who is in which session: changes that are safe beside others, and telling of them (docs/protocol.md section 8)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -35,10 +36,15 @@ async def change(services: Services, session_id: str, decide: Callable[[Session]
         if await services.stores.sessions.swap(before, after):
             break
     if after is None or after.host != before.host:
-        for request in services.stores.directory.requests_of(before.host):
-            if request.session_id == session_id:
-                await cancel(services, request)
+        await cancel_invitations(services, session_id, before.host)
     return before, after
+
+
+async def cancel_invitations(services: Services, session_id: str, user: User) -> None:
+    """Cancel what the user sent, or got, as invitations to the session; what the store does not answer, later."""
+    for request in services.stores.directory.requests_of(user):
+        if request.session_id == session_id:
+            await services.retries.attempt(partial(cancel, services, request))
 
 
 def without(session: Session, user: User, directory: Directory) -> Session | None:
@@ -69,6 +75,13 @@ def check_participant(session: Session, user: User, who: str) -> None:
     """Raise `EventError` `ERR_3008` if the user is not in the session; `who` begins the text."""
     if user not in session.participants:
         raise EventError(ErrorCode.NOT_A_PARTICIPANT, f"{who} not a participant of this session")
+
+
+def check_host(session: Session, user: User) -> None:
+    """Raise `EventError` if the user is not in the session (`ERR_3008`), or is not its host (`ERR_1004`)."""
+    check_participant(session, user, "You are")
+    if session.host != user:
+        raise EventError(ErrorCode.NOT_ALLOWED, f"Only the host may do this, which is {session.host.id!r}")
 
 
 async def part(services: Services, session_id: str, user: User, reason: EndReason) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import IntEnum
 from typing import Literal, Protocol
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 from schemas.auth import Resume
 from schemas.capabilities import CAPABILITIES, Capability, Spoken
 from schemas.errors import CloseCode, EventError
 from schemas.events import ServerEvent
 from stores.base import Holder, Peer, Revocation, Stores, User
+
+from handlers.retries import Retries
 
 
 class State(IntEnum):
@@ -46,6 +48,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     message_bytes: int
     events_per_second: int
     burst: int
+    heartbeat_seconds: float
 
 
 class Clock(Protocol):
@@ -317,3 +320,4 @@ class Services(Struct, frozen=True, kw_only=True):
     limits: Limits
     version: str
     capabilities: tuple[Capability, ...] = CAPABILITIES
+    retries: Retries = field(default_factory=Retries)

@@ -18,7 +18,7 @@ from schemas.sessions import (
 from stores.base import Session, User
 
 from handlers import membership
-from handlers.connections import UNASKABLE, ask
+from handlers.connections import UNASKABLE, add_request, send_request, take_back
 from handlers.table import Context, HandlerTable
 
 OUTSIDE = (ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT)
@@ -34,10 +34,16 @@ table = HandlerTable()
 async def invite(message: SessionInvite, ctx: Context) -> ConnectionPending | None:
     """Ask a peer into the session, by a connection request that names it; only the host may."""
     session = membership.find(ctx.directory, message.session_id)
-    _check_host(session, ctx)
+    membership.check_host(session, ctx.user)
     if User(message.target_id, ctx.user.org) in session.participants:
         raise EventError(ErrorCode.INVALID_DATA, f"targetId: {message.target_id!r} is a participant already")
-    return await ask(message.target_id, ctx, session.id, message.role or "guest")
+    invitation = await add_request(message.target_id, ctx, session.id, message.role or "guest")
+    try:
+        membership.check_host(membership.find(ctx.directory, session.id), ctx.user)
+    except EventError:  # it ended, or was handed over, just now
+        await take_back(invitation, ctx)
+        raise
+    return await send_request(invitation, ctx)
 
 
 @table.on("SESSION_LEAVE", capability="sessions", errors=OUTSIDE)
@@ -92,7 +98,7 @@ async def end(message: SessionEnd, ctx: Context) -> None:
     """End the session for all, oneself included."""
 
     def decide(session: Session) -> None:
-        _check_host(session, ctx)
+        membership.check_host(session, ctx.user)
 
     before, _ = await membership.change(ctx.services, message.session_id, decide)
     ctx.services.audit.note("ended", ctx.user, session_id=before.id)
@@ -114,14 +120,8 @@ def list_sessions(_message: SessionList, ctx: Context) -> Sessions:
     )
 
 
-def _check_host(session: Session, ctx: Context) -> None:
-    membership.check_participant(session, ctx.user, "You are")
-    if session.host != ctx.user:
-        raise EventError(ErrorCode.NOT_ALLOWED, f"Only the host may do this, which is {session.host.id!r}")
-
-
 def _check_host_of_other(session: Session, target: User, ctx: Context) -> None:
-    _check_host(session, ctx)
+    membership.check_host(session, ctx.user)
     if target == ctx.user:
         raise EventError(ErrorCode.INVALID_DATA, "targetId: it may be another participant than yourself")
     membership.check_participant(session, target, f"{target.id!r} is")

@@ -51,11 +51,15 @@ class Server(Struct, frozen=True):
 
 
 class SocketLimits(Struct, frozen=True, rename="camel"):
-    """What a client may send: bytes a message, events a second in the long run, events at once."""
+    """What a client may send: bytes a message, events a second in the long run, events at once.
+
+    The server pings every `heartbeat_seconds`: a line over which nothing at all came for twice as long is dead.
+    """
 
     max_message_bytes: int
     events_per_second: int
     burst: int
+    heartbeat_seconds: float
 
 
 class Resumption(Struct, frozen=True, rename="camel"):

@@ -8,12 +8,16 @@ from msgspec.structs import replace
 from schemas.capabilities import Capability, Spoken
 from schemas.events import ClientEvent, ServerEvent
 from schemas.examples import ANN, BOB, REQUEST_ID, SESSION_ID, TIMESTAMP, Example
-from schemas.fields import Id, RejectReason, Role, Timestamp
+from schemas.fields import CancelReason, Id, RejectReason, Role, Timestamp
 from schemas.peers import PeerCard
 
 
 class ConnectionRequest(ClientEvent, frozen=True):
-    """Asks a peer for a session."""
+    """Asks a peer for a session.
+
+    If that peer's own request to the sender waits, and both have `sessions`, this accepts it: the answer is
+    `SESSION_CREATED`.
+    """
 
     example: ClassVar[Example] = {"targetId": "bob"}
     target_id: Id
@@ -30,20 +34,25 @@ class ConnectionPending(ServerEvent, frozen=True):
 
 
 class ConnectionRequestReceived(ServerEvent, frozen=True):
-    """Somebody asks for a session, or invites to one: then who speaks `sessions` is told which, and in what role."""
+    """Somebody asks for a session, or invites to one.
+
+    A receiver with `sessions` also learns until when it can answer, and of an invitation to which session and in which
+    role.
+    """
 
     event: ClassVar[str] = "CONNECTION_REQUEST_RECEIVED"
     has_variants: ClassVar[bool] = True
-    example: ClassVar[Example] = {"requestId": REQUEST_ID, "from": ANN}
+    example: ClassVar[Example] = {"requestId": REQUEST_ID, "from": ANN, "expiresAt": TIMESTAMP}
     request_id: str
     sender: PeerCard = field(name="from")
     session_id: str | None = None
     role: Role | None = None
+    expires_at: Timestamp | None = None
 
     def variant(self, spoken: Spoken) -> "ConnectionRequestReceived":
-        """Leave out which session it is for a socket that knows of requests only, and what version 1 does not have."""
+        """Leave out what a socket without `sessions` does not know, and the metadata for a socket of version 1."""
         shown = replace(self, sender=self.sender.shown_to(spoken))
-        return shown if "sessions" in spoken else replace(shown, session_id=None, role=None)
+        return shown if "sessions" in spoken else replace(shown, session_id=None, role=None, expires_at=None)
 
 
 class ConnectionCancel(ClientEvent, frozen=True):
@@ -54,13 +63,18 @@ class ConnectionCancel(ClientEvent, frozen=True):
 
 
 class ConnectionCancelled(ServerEvent, frozen=True):
-    """The request was withdrawn, or is void; for those who speak `sessions`."""
+    """Tells the target that a request ended without its answer; for those who speak `sessions`.
+
+    `expired`: its time was up. `offline`: its requester is gone. `cancelled`: it was withdrawn, or the invitation is
+    void.
+    """
 
     event: ClassVar[str] = "CONNECTION_CANCELLED"
     has_variants: ClassVar[bool] = True
     capability: ClassVar[Capability] = "sessions"
-    example: ClassVar[Example] = {"requestId": REQUEST_ID}
+    example: ClassVar[Example] = {"requestId": REQUEST_ID, "reason": "expired"}
     request_id: str
+    reason: CancelReason
 
     def variant(self, spoken: Spoken) -> "ConnectionCancelled | None":
         """Spare a socket that does not know of this event."""

@@ -188,7 +188,10 @@ class Directory(Protocol):
         ...
 
     def strays(self) -> Collection[User]:
-        """Return the users who are in a session and not registered; who is just being given up is so for a moment."""
+        """Return the users who are in a session, or have a request, and are not registered.
+
+        Whoever is just being given up is among them for a moment.
+        """
         ...
 
     def sizes(self) -> Sizes:

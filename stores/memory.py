@@ -1,7 +1,7 @@
 """The stores of a single process: dictionaries, forgotten when it ends."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
-from itertools import chain, count
+from itertools import chain
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -70,12 +70,17 @@ class MemoryDirectory:
 
     def strays(self) -> Collection[User]:
         """See `Directory`. Looks only at those who may have become such since the last time, and the strays of then."""
-        self._may_stray = {user for user in self._may_stray if user in self._sessions_by_user and not self.peer(user)}
+        self._may_stray = {user for user in self._may_stray if self._is_involved(user) and not self.peer(user)}
         return self._may_stray
 
     def sizes(self) -> Sizes:
         """See `Directory`."""
         return Sizes(sum(len(roster.peers) for roster in self.rosters.values()), len(self.requests), len(self.sessions))
+
+    def next_place(self, org: str | None) -> int:
+        """Return the place for the next peer to come. Each org counts its own: a place tells nothing of others."""
+        roster = self.rosters.get(org)
+        return 1 if roster is None else roster.latest + 1
 
     def put_peer(self, peer: Peer, place: int) -> None:
         """Add or replace a peer; a new one gets this place, higher than any before."""
@@ -87,7 +92,7 @@ class MemoryDirectory:
     def remove_peer(self, user: User) -> Peer | None:
         """Forget a peer and return it; None if there was none."""
         self.away.pop(user, None)
-        if user in self._sessions_by_user:
+        if self._is_involved(user):
             self._may_stray.add(user)
         roster = self.rosters.get(user.org)
         if roster is None:
@@ -105,6 +110,7 @@ class MemoryDirectory:
         """Add a request."""
         self.requests[request.id] = request
         for user in (request.requester, request.target):
+            self._may_stray.add(user)
             self._requests_by_user.setdefault(user, {})[request.id] = request
 
     def remove_request(self, request_id: str) -> Request | None:
@@ -133,6 +139,9 @@ class MemoryDirectory:
         self.sessions.pop(session_id, None)
         return gone
 
+    def _is_involved(self, user: User) -> bool:
+        return user in self._sessions_by_user or user in self._requests_by_user
+
     def _leave(self, session_id: str, staying: Container[User]) -> list[User]:
         before = self.sessions.get(session_id)
         gone = [] if before is None else [user for user in before.participants if user not in staying]
@@ -146,7 +155,6 @@ class MemoryPeers:
     def __init__(self, directory: MemoryDirectory) -> None:
         self._directory = directory
         self._holders: dict[User, Holder] = {}
-        self._places = count(1)
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`."""
@@ -174,7 +182,7 @@ class MemoryPeers:
 
     async def put(self, peer: Peer) -> None:
         """See `PeerRecords`."""
-        self._directory.put_peer(peer, next(self._places))
+        self._directory.put_peer(peer, self._directory.next_place(peer.user.org))
 
     async def put_released(self, peer: Peer) -> bool:
         """See `PeerRecords`."""

@@ -11,11 +11,13 @@ from stores.base import Peer, User
 class Roster:
     """The peers of one org. Those whom others may list also stand in a list, with their names beside, ready to search.
 
-    A peer's place is a number that grows with each registration and stays while the peer is there.
+    A peer's place is a number that grows with each registration in the org and stays while the peer is there. `latest`
+    is the highest place given so far.
     """
 
     def __init__(self) -> None:
         self.peers: dict[User, Peer] = {}
+        self.latest = 0
         self._places: dict[User, int] = {}
         self._order: list[int] = []
         self._listed: list[Peer] = []
@@ -34,6 +36,7 @@ class Roster:
     def put(self, peer: Peer, place: int) -> None:
         """Add or replace a peer; one that is there keeps its place, a new one gets this, higher than any before."""
         place = self._places.setdefault(peer.user, place)
+        self.latest = max(self.latest, place)
         before = self.peers.get(peer.user)
         self.peers[peer.user] = peer
         at = bisect_left(self._order, place)

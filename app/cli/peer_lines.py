@@ -88,6 +88,7 @@ class Conversation:
         self.asked: dict[str, str] = {}
         self.peers: dict[str, Profile] = {}
         self.requests: dict[str, str] = {}
+        self.invitations: set[str] = set()
         self.sessions: dict[str, Session] = {}
         self.enveloping: set[str] = set()
         """Those whose last message had an envelope."""
@@ -155,6 +156,8 @@ class Conversation:
     @tell.register
     def _(self, event: ConnectionRequestReceived) -> str:
         self.requests[event.request_id] = event.sender.id
+        if event.session_id is not None:
+            self.invitations.add(event.request_id)
         what = "asks to connect" if event.session_id is None else f"invites you to a session as {event.role}"
         return f"{event.sender.id} {what}: /accept or /refuse"
 
@@ -165,7 +168,11 @@ class Conversation:
 
     @tell.register
     def _(self, event: ConnectionCancelled) -> str:
-        return f"{self.requests.pop(event.request_id, 'somebody')} takes the request back"
+        self.invitations.discard(event.request_id)
+        who = self.requests.pop(event.request_id, "somebody")
+        if event.reason == "expired":
+            return f"the request of {who} has expired"
+        return f"{who} is gone, and so is the request" if event.reason == "offline" else f"{who} takes the request back"
 
     @tell.register
     def _(self, event: ConnectionRejected) -> str:
@@ -178,6 +185,8 @@ class Conversation:
     def _(self, event: ConnectionAccepted | SessionCreated) -> str:
         if isinstance(event, ConnectionAccepted):
             self.asked.pop(event.request_id, None)
+        else:
+            self._forget_requests(event.peer.id)
         self.current = session = self._session(event.session_id, (event.peer.id,))
         return f"connected with {session.peer}" + (f" (session {session.number})" if session.number > 1 else "")
 
@@ -237,6 +246,12 @@ class Conversation:
         kind = "" if said.kind in {None, CHAT} else f" [{said.kind}]"
         kind += "" if event.to is None else f" (to {', '.join(event.to)})"
         return f"{event.sender}{where}{kind}: {said.text}"
+
+    def _forget_requests(self, peer: str) -> None:
+        """Take the requests of a peer for answered, but for invitations: to ask a peer that asks accepts."""
+        for request_id in [each for each, asker in self.requests.items() if asker == peer]:
+            if request_id not in self.invitations:
+                del self.requests[request_id]
 
     def _session(self, session_id: str, others: tuple[str, ...]) -> Session:
         """Return a session; one that this process did not see begin goes on from an earlier one."""

@@ -125,10 +125,12 @@ def _kind(event: Event) -> str:
 
 def _method(event: Event) -> str:
     answers = " | ".join(f"{_camel(answer)}Data" for answer in event.answers or ("OK",))
-    data = f"{_camel(event.key)}Data"
+    name, data = f"async def {event.key.lower()}", f"**data: Unpack[{_camel(event.key)}Data]"
+    head = f"    {name}(self, {data}) -> {answers}:"
+    wrapped = [f"    {name}(", f"        self, {data}", f"    ) -> {answers}:"]
     return "\n".join(
         [
-            f"    async def {event.key.lower()}(self, **data: Unpack[{data}]) -> {answers}:",
+            *([head] if len(head) <= WIDTH else wrapped),
             *_docstring(event.description, "        "),
             f"        return cast({answers}, await self.request({_quoted(event.name)}, data))",
             "",

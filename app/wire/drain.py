@@ -1,8 +1,9 @@
 """Draining: sockets of a node that stops are closed little by little, so the clients do not return all at once."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from schemas.errors import CloseCode
 from schemas.notices import ServerNotice
@@ -26,16 +27,24 @@ class Drain:
     """Tells all sockets at its beginning; then each step closes the share of them that the time passed is of the rest.
 
     So a socket that comes meanwhile has its turn with the others. A few sockets take a few milliseconds, however long a
-    drain may take.
+    drain may take. What goes wrong with one socket is for `guard` to catch, so that the others have their turn.
     """
 
-    def __init__(self, sockets: Mapping[int, Closable], seconds: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        sockets: Mapping[int, Closable],
+        seconds: float,
+        monotonic: Callable[[], float],
+        guard: Callable[[Any], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._sockets = sockets
+        self._guard = guard
         self._monotonic = monotonic
         self._left = min(seconds, len(sockets) * SECONDS_EACH)
         self._ends_at = monotonic() + self._left
         for socket in list(sockets.values()):
-            self.tell(socket)
+            with guard(socket):
+                self.tell(socket)
 
     def tell(self, socket: Closable) -> None:
         """Tell a socket when it will be closed at the latest."""
@@ -47,5 +56,6 @@ class Drain:
         before, self._left = self._left, max(0.0, self._ends_at - self._monotonic())
         share = 1 - self._left / before if before else 1
         for socket in list(islice(self._sockets.values(), round(len(self._sockets) * share))):
-            socket.close(CloseCode.RESTART, "This node restarts")
+            with self._guard(socket):
+                socket.close(CloseCode.RESTART, "This node restarts")
         return self._left == 0 or not self._sockets

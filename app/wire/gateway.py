@@ -1,8 +1,9 @@
 """The gateway: all connections of this node, from the door to the farewell."""
 
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ from app.wire.transport import Transport
 from app.wire.waiting import WaitingRoom
 from handlers import departures
 from handlers.ports import Identity, Services, State
+from handlers.retries import run_each
 from handlers.table import Context
 from schemas.errors import CloseCode, Error, ErrorCode, Limit
 from schemas.prices import STRANGER_EVENTS, STRANGER_EVENTS_PER_SECOND
@@ -188,15 +190,22 @@ class Gateway:
     async def catch_up(self) -> None:
         """Do what follows from ends that came while the store was away; raises `StoreUnreachableError` if it still is.
 
-        Whoever has another socket by now stays.
+        Whoever has another socket by now stays. One that fails is put off again, and keeps no other from its turn.
         """
-        if self._put_off:
-            await self.services.stores.ping()
-        for _ in range(min(len(self._put_off), FAREWELLS_AT_ONCE)):
-            late = self._put_off[0]
-            if self._is_last(late.identity.user, late.holder):
-                await departures.catch_up(late.identity, late.holder, self.services, is_leaving=late.is_leaving)
-            self._put_off.popleft()
+        if not self._put_off:
+            return
+        await self.services.stores.ping()
+        late = [self._put_off.popleft() for _ in range(min(len(self._put_off), FAREWELLS_AT_ONCE))]
+        await run_each(partial(self._catch_up_with, farewell) for farewell in late)
+
+    async def _catch_up_with(self, late: Farewell) -> None:
+        if not self._is_last(late.identity.user, late.holder):
+            return
+        try:
+            await departures.catch_up(late.identity, late.holder, self.services, is_leaving=late.is_leaving)
+        except StoreUnreachableError:
+            self._put_off.append(late)
+            raise
 
     async def recheck_tokens(self) -> None:
         """Close sockets whose tokens were revoked while this node could not hear of it; see `Watcher.caught_up`."""
@@ -216,14 +225,15 @@ class Gateway:
         self._expiry.sweep()
         now = self.monotonic()
         for connection in self._waiting.overdue(now):
-            self._turn_away(connection, Limit.AUTH_SECONDS, "No successful AUTH within 10 seconds")
+            with self._on_its_own(connection):
+                self._turn_away(connection, Limit.AUTH_SECONDS, "No successful AUTH within 10 seconds")
         for _ in range(min(HEARTBEAT_PHASES, int((now - self._phase_at) / self._phase_seconds))):
             self._phase_at = now
             self._beat()
 
     def drain(self, seconds: float) -> Drain:
         """Return what closes all sockets over this time. Those that authenticate meanwhile are told, too."""
-        self._drain = Drain(self.connections, seconds, self.monotonic)
+        self._drain = Drain(self.connections, seconds, self.monotonic, self._on_its_own)
         return self._drain
 
     def waiting(self) -> int:
@@ -243,13 +253,16 @@ class Gateway:
         self._phase = (self._phase + 1) % HEARTBEAT_PHASES
         for number, connection in list(self.connections.items()):
             if number % HEARTBEAT_PHASES == self._phase:
-                self._beat_one(connection)
+                with self._on_its_own(connection):
+                    connection.beat()
 
-    def _beat_one(self, connection: Connection) -> None:
+    @contextmanager
+    def _on_its_own(self, connection: Connection) -> Iterator[None]:
+        """Log what goes wrong with one connection: it must not keep the others from being looked after."""
         try:
-            connection.beat()
-        except Exception:  # noqa: BLE001 - what is wrong with one must not keep the others from being looked after
-            self._log.exception("heartbeat failed", socket_id=connection.holder.socket)
+            yield
+        except Exception:  # noqa: BLE001 - as above
+            self._log.exception("looking after a socket failed", socket_id=connection.holder.socket)
 
     def _turn_away(self, connection: Connection, limit: Limit, why: str) -> None:
         self.refused(limit, connection.address)

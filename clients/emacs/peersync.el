@@ -558,7 +558,11 @@ It is between half and all of a time that doubles with each failed attempt."
   (dolist (request peersync--requests)
     (when (equal (alist-get 'requestId (cdr request)) (alist-get 'requestId data))
       (setq peersync--requests (remq request peersync--requests))
-      (peersync--tell "%s no longer asks" (peersync--name (car request))))))
+      (peersync--tell (pcase (alist-get 'reason data)
+                        ("expired" "The request of %s has expired")
+                        ("offline" "%s is gone, and no longer asks")
+                        (_ "%s no longer asks"))
+                      (peersync--name (car request))))))
 
 (defun peersync--on-rejected (data)
   "Tell that nothing comes of the request in DATA."
@@ -567,8 +571,11 @@ It is between half and all of a time that doubles with each failed attempt."
                     (if reason (concat ": " reason) ""))))
 
 (defun peersync--on-session (data)
-  "Begin the session in DATA."
-  (let ((peer (alist-get 'peer data)))
+  "Begin the session in DATA; to ask a peer that asks is to accept."
+  (let* ((peer (alist-get 'peer data))
+         (request (cdr (assoc (alist-get 'id peer) peersync--requests))))
+    (unless (or (alist-get 'requestId data) (alist-get 'sessionId request))
+      (setf (alist-get (alist-get 'id peer) peersync--requests nil 'remove #'equal) nil))
     (peersync--join (alist-get 'sessionId data) (list peer))
     (peersync--tell "In session with %s" (peersync--name (alist-get 'id peer)))))
 

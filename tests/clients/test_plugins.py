@@ -73,6 +73,10 @@ async def shows(editor: Editor, text: str) -> None:
     await until(editor.shown, lambda shown: text in shown)
 
 
+def card(user: str) -> dict[str, object]:
+    return {"id": user, "profile": {"displayName": user, "role": "guest", "ide": "other"}}
+
+
 async def welcome(connection: ServerConnection) -> None:
     """Let a connection be that of a registered peer."""
     await connection.send(event("AUTH_SUCCESS", userId="ann", displayName="Ann"))
@@ -87,6 +91,27 @@ async def test_rejects(kinds: Kinds, server: Server, tmp_path: Path) -> None:
         await shows(editor, "Eve [31m root asks for a session")
         await editor.answer(f"asks {editor.user}", accepted=False)
         assert (await peer.until("CONNECTION_REJECTED"))["targetId"] == editor.user
+        await until(editor.requests, set[str]().__eq__)
+
+
+@each_plugin
+async def test_a_request_that_ends_unanswered(kinds: Kinds, tmp_path: Path) -> None:
+    """It vanishes, and the user is told why; so it does when the user asks back, which accepts."""
+    async with scripted() as server, editing(kinds[0], "ann", tmp_path) as editor:
+        await editor.connect(server.url, "token")
+        connection, _ = await server.accepted()
+        await welcome(connection)
+        await until(editor.status, is_online)
+        asked = event("CONNECTION_REQUEST_RECEIVED", requestId="req_1", **{"from": card("bob")})
+        for reason, why in (("expired", "bob has expired"), ("offline", "bob is gone"), ("cancelled", "bob no longer")):
+            await connection.send(asked)
+            await until(editor.requests, {"bob"}.__eq__)
+            await connection.send(event("CONNECTION_CANCELLED", requestId="req_1", reason=reason))
+            await until(editor.requests, set[str]().__eq__)
+            await shows(editor, why)
+        await connection.send(asked)
+        await until(editor.requests, {"bob"}.__eq__)
+        await connection.send(event("SESSION_CREATED", sessionId="ses_1", peer=card("bob")))
         await until(editor.requests, set[str]().__eq__)
 
 

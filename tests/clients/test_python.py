@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import pytest
@@ -33,6 +33,7 @@ from peersync.events import (
     AuthFailed,
     AuthSuccess,
     ConnectionAccepted,
+    ConnectionPendingData,
     ConnectionRejected,
     ConnectionRequestReceived,
     Error,
@@ -84,7 +85,7 @@ async def within(answer: Awaitable[T]) -> T:
 
 async def session_of(ann: Peer, bob: Peer) -> str:
     """Let ann ask bob for a session; return its id."""
-    pending = await ann.connection_request(targetId=bob.me["userId"])
+    pending = cast(ConnectionPendingData, await ann.connection_request(targetId=bob.me["userId"]))
     received = await the(ConnectionRequestReceived, bob)
     assert received.data["requestId"] == pending["requestId"]
     created = await bob.accept(received.data["requestId"])

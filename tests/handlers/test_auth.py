@@ -223,7 +223,7 @@ async def test_capabilities(world: World) -> None:
             email="ann@example.com",
             capabilities=["resume", "acks"],
             server=Server(version="1.2.3"),
-            limits=SocketLimits(max_message_bytes=1_048_576, events_per_second=200, burst=400),
+            limits=SocketLimits(max_message_bytes=1_048_576, events_per_second=200, burst=400, heartbeat_seconds=30),
             resume=Resumption(token="resume ann", grace_seconds=120),
             recovered=False,
         )

@@ -1,10 +1,14 @@
 """CONNECTION_REQUEST and CONNECTION_RESPONSE (docs/protocol.md sections 3 and 4)."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from handlers import connections, departures
 from schemas.connections import (
     ConnectionAccepted,
+    ConnectionCancel,
+    ConnectionCancelled,
     ConnectionRejected,
     ConnectionRequest,
     ConnectionRequestReceived,
@@ -14,8 +18,8 @@ from schemas.errors import ErrorCode, Limit, RetryAfter
 from schemas.fields import RejectReason
 from schemas.peers import PeerRegister
 from schemas.sessions import SessionCreated
-from stores.base import User
-from tests.support.doubles import ANN, BOB, START, Seat, World, refused
+from stores.base import Request, Session, StoreUnreachableError, User
+from tests.support.doubles import ANN, BOB, START, Seat, World, failing, refused
 
 
 @pytest.fixture
@@ -186,3 +190,120 @@ async def test_a_request_outlives_a_drop(world: World) -> None:
     assert [type(event) for event in world.delivery.to(ANN)] == [ConnectionAccepted]
     await world.join("ann")
     assert len(world.directory.sessions_of(User("ann"))) == 1
+
+
+@pytest.mark.parametrize("capabilities", [None, [], ["resume", "acks", "notices"]])
+async def test_whom_an_end_is_not_told(world: World, capabilities: list[str] | None) -> None:
+    """A target without `sessions` hears nothing of requests that end, and not until when it can answer."""
+    ann, bob = await world.join("ann", capabilities=["sessions"]), await world.join("bob", capabilities=capabilities)
+    await request(ann, "bob")
+    (received,) = world.delivery.to(BOB)
+    (pending,) = world.directory.requests_of(BOB)
+    assert received == ConnectionRequestReceived(request_id=pending.id, sender=world.peer(ANN).card)
+    await connections.withdraw(ConnectionCancel(request_id=pending.id), ann)
+    await request(ann, "bob")
+    world.clock.advance(30)
+    await connections.expire_requests(world.services)
+    await request(ann, "bob")
+    await departures.leave(ann)
+    assert [type(event) for event in world.delivery.to(BOB)] == [ConnectionRequestReceived] * 3
+    assert list(world.directory.requests_of(BOB)) == []
+    assert bob.socket.sent == []
+
+
+async def test_expiry_told_to_both(world: World) -> None:
+    """A target with `sessions` is told until when it can answer, and that it cannot any more."""
+    ann, _ = await world.join("ann"), await world.join("bob", capabilities=["sessions"])
+    await request(ann, "bob")
+    (pending,) = world.directory.requests_of(BOB)
+    world.clock.advance(30)
+    await connections.expire_requests(world.services)
+    card = world.peer(ANN).card
+    assert world.delivery.to(BOB) == [
+        ConnectionRequestReceived(request_id=pending.id, sender=card, expires_at="at 30"),
+        ConnectionCancelled(request_id=pending.id, reason="expired"),
+    ]
+    assert world.delivery.to(ANN) == [rejected(pending.id, "expired")]
+
+
+async def test_several_expire_and_one_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake about one of them does not keep the others from being told, and is raised."""
+    ann, bob, cat = [await world.join(token) for token in ("ann", "bob", "cat")]
+    for asker in (ann, cat):
+        await request(asker, "bob")
+    send, (first, second) = world.delivery.send, world.directory.requests_of(bob.user)
+
+    def fail_first(users: Iterable[User], event: ConnectionRejected, *args: User, **kwargs: User) -> None:
+        if event.request_id == first.id:
+            raise ZeroDivisionError
+        send(users, event, *args)
+
+    monkeypatch.setattr(world.delivery, "send", fail_first)
+    world.clock.advance(30)
+    with pytest.raises(ZeroDivisionError):
+        await connections.expire_requests(world.services)
+    assert rejected(second.id, "expired") in world.delivery.to(cat.user)
+
+
+async def test_accepting_one_who_just_left(world: World) -> None:
+    """Whoever accepts when the requester is gone is refused, and told that the request is over."""
+    ann, bob = await world.join("ann"), await world.join("bob", capabilities=["sessions"])
+    request_id = await world.ask(ann, bob)
+    await world.stores.peers.remove(ANN)  # its requests are about to be ended
+    with refused(ErrorCode.REQUEST_NOT_FOUND):
+        await respond(bob, request_id)
+    assert world.delivery.to(BOB) == [ConnectionCancelled(request_id=request_id, reason="offline")]
+    assert list(world.directory.requests_of(BOB)) == []
+
+
+@pytest.mark.parametrize("gone", [ANN, BOB])
+async def test_leaving_while_a_session_is_made(world: World, monkeypatch: pytest.MonkeyPatch, gone: User) -> None:
+    """A session of which one side left while it was made is none, and the other side is told."""
+    ann, bob = await world.join("ann"), await world.join("bob", capabilities=["sessions"])
+    request_id = await world.ask(ann, bob)
+    put = world.stores.sessions.put
+
+    async def put_late(session: Session) -> None:
+        await put(session)
+        await world.stores.peers.remove(gone)
+
+    monkeypatch.setattr(world.stores.sessions, "put", put_late)
+    with refused(ErrorCode.REQUEST_NOT_FOUND):
+        await respond(bob, request_id)
+    assert world.directory.sizes().sessions == 0
+    if gone == ANN:
+        assert world.delivery.to(BOB) == [ConnectionCancelled(request_id=request_id, reason="offline")]
+    else:
+        assert world.delivery.to(ANN) == [rejected(request_id, "offline")]
+
+
+@pytest.mark.parametrize("gone", [ANN, BOB])
+async def test_leaving_while_a_request_is_made(world: World, monkeypatch: pytest.MonkeyPatch, gone: User) -> None:
+    """A request of which one side left while it was made is taken back, since nobody else would end it."""
+    ann, _ = await world.join("ann"), await world.join("bob")
+    add = world.stores.requests.add
+
+    async def add_late(request: Request) -> None:
+        await world.stores.peers.remove(gone)
+        await add(request)
+
+    monkeypatch.setattr(world.stores.requests, "add", add_late)
+    with refused(ErrorCode.PEER_NOT_FOUND if gone == BOB else ErrorCode.REQUEST_NOT_FOUND):
+        await request(ann, "bob")
+    assert (world.directory.sizes().requests, world.delivery.calls) == (0, [])
+
+
+async def test_accepting_while_the_store_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that could not be answered, as the store was away, can be answered when it is back."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    request_id = await world.ask(ann, bob)
+    with (
+        failing(monkeypatch, world.stores.sessions, "put", 1),
+        failing(monkeypatch, world.stores.requests, "add", 1),
+        pytest.raises(StoreUnreachableError),
+    ):
+        await respond(bob, request_id)
+    assert world.directory.request(request_id) is None
+    await world.services.retries.retry()
+    await respond(bob, request_id)
+    assert len(world.directory.sessions_of(ANN)) == 1

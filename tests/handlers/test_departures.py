@@ -6,11 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from handlers import departures
-from schemas.connections import ConnectionRejected
+from schemas.connections import ConnectionCancelled, ConnectionRejected
 from schemas.fields import EndReason
 from schemas.sessions import SessionEnded
 from stores.base import Peer, Revocation, Session, StoreUnreachableError, User
-from tests.support.doubles import ANN, BOB, CAT, START, Seat, World
+from tests.support.doubles import ANN, BOB, CAT, START, Seat, World, failing
+
+DAN = User("dan")
 
 
 @pytest.fixture
@@ -338,32 +340,145 @@ async def test_an_end_that_was_put_off_for_too_long(world: World) -> None:
     assert world.peer(ANN).lapses_at is None
 
 
-async def cut_short(world: World, monkeypatch: pytest.MonkeyPatch, way: Way, seat: Seat) -> None:
-    """Have the store go away in the middle of giving somebody up, and come back."""
-
-    async def unreachable(*_: object) -> bool:
-        raise StoreUnreachableError("gone")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(world.stores.sessions, "swap", unreachable)
-        with pytest.raises(StoreUnreachableError):
-            await way(world, seat)
-
-
 async def revoke(world: World, seat: Seat) -> None:
     world.delivery.here = [seat.user]
     await departures.revoke(replace(REVOKED, user=seat.user), world.services)
 
 
-@pytest.mark.parametrize("way", [leave, lapse, overflow, revoke])
-async def test_cut_short(world: World, monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
-    """Who was given up by half, as the store went away, is out of its sessions and requests a little later."""
+def reasons(world: World, user: User, kind: type[ConnectionRejected | ConnectionCancelled]) -> list[str | None]:
+    return [each.reason for each in world.delivery.to(user) if isinstance(each, kind)]
+
+
+@pytest.mark.parametrize(("way", "reason"), [*WAYS, (revoke, "revoked")])
+async def test_cut_short(world: World, monkeypatch: pytest.MonkeyPatch, way: Way, reason: EndReason) -> None:
+    """Who was given up by half, as the store went away, is out of its sessions once the store is back."""
     ann, bob, cat = [await world.join(token) for token in ("ann", "bob", "cat")]
     session_id = await world.pair(ann, bob)
     await world.ask(cat, ann)
-    await cut_short(world, monkeypatch, way, ann)
-    assert (world.directory.peer(ANN), len(world.directory.sessions_of(ANN))) == (None, 1)
+    with failing(monkeypatch, world.stores.sessions, "swap"):
+        await way(world, ann)
+        assert (world.directory.peer(ANN), len(world.directory.sessions_of(ANN))) == (None, 1)
+        with pytest.raises(StoreUnreachableError):
+            await world.services.retries.retry()
+    assert reasons(world, CAT, ConnectionRejected) == ["offline"]
+    for _ in range(2):
+        await world.services.retries.retry()
+        assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason=reason)]
+    assert (list(world.directory.sessions_of(ANN)), list(world.directory.requests_of(ANN))) == ([], [])
+    assert len(world.services.retries) == 0
+
+
+@pytest.mark.parametrize(("way", "reason"), [*WAYS, (revoke, "revoked")])
+async def test_each_on_its_own(world: World, monkeypatch: pytest.MonkeyPatch, way: Way, reason: EndReason) -> None:
+    """A session or request that the store fails for keeps no other one from ending, and ends later."""
+    ann, bob, cat, dan = [await world.join(token, capabilities=["sessions"]) for token in ("ann", "bob", "cat", "dan")]
+    for other in (bob, cat):
+        await world.pair(ann, other)
+    for other in (bob, cat):
+        await world.ask(ann, other)
+    await world.ask(dan, ann)
+    requests, sessions = world.stores.requests, world.stores.sessions
+    with failing(monkeypatch, requests, "take", 1), failing(monkeypatch, sessions, "swap", 1):
+        await way(world, ann)
+    ended = [each for other in (BOB, CAT) for each in world.delivery.to(other) if isinstance(each, SessionEnded)]
+    assert [each.reason for each in ended] == [reason]
+    assert [reasons(world, other, ConnectionCancelled) for other in (BOB, CAT)] == [[], ["offline"]]
+    assert reasons(world, DAN, ConnectionRejected) == ["offline"]
+    await world.services.retries.retry()
+    assert reasons(world, BOB, ConnectionCancelled) == ["offline"]
+    assert (list(world.directory.sessions_of(ANN)), list(world.directory.requests_of(ANN))) == ([], [])
+
+
+async def test_several_lapse_and_the_first_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All who lapsed are told of as offline; the one that the store failed for is out of its session a little later."""
+    ann, bob, cat, dan = [await world.join(token) for token in ("ann", "bob", "cat", "dan")]
+    for seat in (ann, bob, cat):
+        await world.pair(seat, dan)
+    for seat in (ann, bob, cat):
+        await departures.drop(seat)
     world.delivery.calls.clear()
+    world.clock.advance(30)
+    with failing(monkeypatch, world.stores.sessions, "swap", 1):
+        await departures.expire_absences(world.services)
+    assert world.delivery.named("forget") == [("forget", user) for user in (ANN, BOB, CAT)]
+    assert [len(world.directory.sessions_of(user)) for user in (ANN, BOB, CAT)] == [1, 0, 0]
+    await world.services.retries.retry()
+    assert [len(world.directory.sessions_of(user)) for user in (ANN, BOB, CAT)] == [0, 0, 0]
+
+
+async def test_several_lapse_and_one_is_a_mistake_of_ours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else goes wrong with one of them is raised once the others are given up."""
+    for token in ("ann", "bob"):
+        await departures.drop(await world.join(token, capabilities=["resume"]))
+    announce, world.delivery.calls[:] = world.delivery.announce, []
+
+    def fail_first(peer: Peer) -> None:
+        if peer.user == ANN:
+            raise ZeroDivisionError
+        announce(peer)
+
+    monkeypatch.setattr(world.delivery, "announce", fail_first)
+    world.clock.advance(120)
+    with pytest.raises(ZeroDivisionError):
+        await departures.expire_absences(world.services)
+    assert [each.user for each in announced(world)] == [BOB]
+
+
+async def test_several_revoked_and_the_store_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All sockets are closed; whom the store did not answer for is given up later, the others at once."""
+    ann, _ = await world.join("ann"), await world.join("bob")
+    world.delivery.here = [ANN, BOB]
+    monkeypatch.setattr(Revocation, "covers", lambda *_: True)
+    with failing(monkeypatch, world.stores.peers, "remove", 1):
+        assert await departures.revoke(REVOKED, world.services) == 2
+    assert (world.directory.peer(BOB), world.peer(ANN).user) == (None, ANN)
+    await world.stores.peers.release(ANN, ann.socket.holder)
+    await world.services.retries.retry()
+    assert world.directory.peer(ANN) is None
+    assert [(each.user, each.status) for each in announced(world)] == [(BOB, "offline"), (ANN, "offline")]
+
+
+async def test_revoked_and_back_with_another_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is back with a good token by the time that the store answers stays."""
+    await world.join("ann")
+    world.delivery.here = [ANN]
+    with failing(monkeypatch, world.stores.peers, "remove"):
+        await departures.revoke(REVOKED, world.services)
+    await world.join("ann")
+    await world.services.retries.retry()
+    assert world.peer(ANN).lapses_at is None
+
+
+async def test_an_overflow_that_the_store_fails_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its consequences later, unless the user is back by then."""
+    for token in ("ann", "bob"):
+        await departures.drop(await world.join(token))
+    with failing(monkeypatch, world.stores.peers, "remove"):
+        for user in (ANN, BOB):
+            await departures.overflow(user, world.services)
+    await world.join("ann")
+    await world.services.retries.retry()
+    assert (world.peer(ANN).user, world.directory.peer(BOB)) == (ANN, None)
+
+
+async def test_who_came_back_after_being_cut_short(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who registers again before its sessions could be ended stays in them."""
+    ann, bob = await world.join("ann"), await world.join("bob")
+    await world.pair(ann, bob)
+    with failing(monkeypatch, world.stores.sessions, "swap"):
+        await departures.leave(ann)
+    await world.join("ann")
+    await world.services.retries.retry()
+    assert len(world.directory.sessions_of(ANN)) == 1
+
+
+async def test_strays(world: World) -> None:
+    """Who is in sessions or requests, and not there, as when its node died halfway, is out of them before long."""
+    ann, bob, cat = [await world.join(token) for token in ("ann", "bob", "cat")]
+    session_id = await world.pair(ann, bob)
+    await world.stores.peers.remove(ANN)
+    await world.ask(cat, bob)
+    await world.stores.peers.remove(CAT)
     strays = departures.Strays(world.services, world.clock.now)
     for seconds in (0, departures.STRAY_SECONDS, departures.STRAY_SECONDS - 1):
         world.clock.advance(seconds)
@@ -372,34 +487,31 @@ async def test_cut_short(world: World, monkeypatch: pytest.MonkeyPatch, way: Way
     world.clock.advance(1)
     await strays.look()
     assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="timeout")]
-    assert [each.reason for each in world.delivery.to(CAT) if isinstance(each, ConnectionRejected)] == ["offline"]
-    assert (list(world.directory.sessions_of(ANN)), list(world.directory.requests_of(ANN))) == ([], [])
+    assert list(world.directory.requests_of(CAT)) == []
 
 
-async def test_cut_short_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the store is away then, too, it is tried again at once when it is back."""
+async def test_strays_that_the_store_fails_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One keeps no other from being taken out, and is so once the store answers."""
+    ann, bob, cat = [await world.join(token) for token in ("ann", "bob", "cat")]
+    for seat in (ann, cat):
+        await world.pair(seat, bob)
+        await world.stores.peers.remove(seat.user)
     strays = departures.Strays(world.services, world.clock.now)
-
-    async def look(*_: object) -> None:
-        await strays.look()
-
-    ann, bob = await world.join("ann"), await world.join("bob")
-    session_id = await world.pair(ann, bob)
-    await cut_short(world, monkeypatch, leave, ann)
-    world.clock.advance(departures.STRAY_SECONDS)
-    await strays.look()
-    world.clock.advance(departures.STRAY_SECONDS)
-    await cut_short(world, monkeypatch, look, ann)
-    await strays.look()
-    assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="timeout")]
+    for times in (0, 1):
+        world.clock.advance(departures.STRAY_SECONDS)
+        with failing(monkeypatch, world.stores.sessions, "swap", times):
+            await strays.look()
+    assert len(world.directory.sessions_of(BOB)) == 1
+    await world.services.retries.retry()
+    assert list(world.directory.sessions_of(BOB)) == []
 
 
-async def test_who_came_back_is_no_stray(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_came_back_is_no_stray(world: World) -> None:
     """Who registers again before that stays in its sessions; who never was away does, too."""
     strays = departures.Strays(world.services, world.clock.now)
     ann, bob = await world.join("ann"), await world.join("bob")
     await world.pair(ann, bob)
-    await cut_short(world, monkeypatch, leave, ann)
+    await world.stores.peers.remove(ANN)
     world.clock.advance(departures.STRAY_SECONDS)
     await strays.look()
     await world.join("ann")

@@ -233,6 +233,29 @@ async def test_paging(world: World) -> None:
     assert world.delivery.calls[-1] == ("listed", BOB, [])
 
 
+async def test_a_cursor_tells_nothing_of_other_orgs() -> None:
+    """It is the same whatever goes on behind the wall."""
+    cursors = set()
+    for others in (0, 7):
+        world = World()
+        seats = [await world.join(token) for token in ("ann", "bob")]
+        for number in range(others):
+            await world.join(f"far {number}@acme")
+        await world.join("cat")
+        cursors.add(peers.discover(DiscoverPeers(limit=1), seats[0]).next_cursor)
+        await world.join("dan")
+        cursors.add(peers.discover(DiscoverPeers(limit=2), seats[0]).next_cursor)
+    assert len(cursors) == 2
+
+
+@pytest.mark.parametrize(("cursor", "found"), [("0", ["bob", "cat"]), ("2", ["cat"]), ("f" * 15, [])])
+async def test_a_cursor_made_by_hand(world: World, cursor: str, found: list[str]) -> None:
+    """It leads to some page of one's own org, or to none."""
+    seats = [await world.join(token) for token in ("ann", "bob", "far@acme", "cat")]
+    page = peers.discover(DiscoverPeers(cursor=cursor), seats[0])
+    assert ([entry.id for entry in page.peers], page.next_cursor) == (found, None)
+
+
 async def test_no_cursor_unasked() -> None:
     """Who asks for no page gets no cursor, which version 1 does not know; a limit beyond a page is a page."""
     world = World(directory_page=2)

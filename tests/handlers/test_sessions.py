@@ -20,7 +20,7 @@ from schemas.connections import (
     ConnectionResponse,
 )
 from schemas.errors import ErrorCode, Limit
-from schemas.fields import ChangeKind, EndReason, InvitedRole, Role
+from schemas.fields import CancelReason, ChangeKind, EndReason, InvitedRole, Role
 from schemas.messages import SendMessage
 from schemas.peers import PeerRegister
 from schemas.sessions import (
@@ -37,9 +37,9 @@ from schemas.sessions import (
     SessionState,
     SessionUpdated,
 )
-from stores.base import Session, User
+from stores.base import Request, Revocation, Session, User
 from stores.memory import MemorySessions, MemoryStores
-from tests.support.doubles import ANN, BOB, CAT, Seat, World, presented, refused
+from tests.support.doubles import ANN, BOB, CAT, START, Seat, World, failing, presented, refused
 
 DAN, EVE = User("dan"), User("eve")
 MODERN = ["sessions"]
@@ -116,6 +116,10 @@ async def leave(seat: Seat) -> None:
     await sessions.leave(SessionLeave(session_id="ses_1"), seat)
 
 
+async def leave_to(seat: Seat, _target: User) -> None:
+    await leave(seat)
+
+
 async def kick(seat: Seat, target: User) -> None:
     await sessions.kick(SessionKick(session_id="ses_1", target_id=target.id), seat)
 
@@ -169,7 +173,7 @@ async def test_invitation(world: World, role: InvitedRole | None, given: Role) -
     await sessions.invite(SessionInvite(session_id=session_id, target_id="cat", role=role), ann)
     (request,) = world.directory.requests_of(CAT)
     received = ConnectionRequestReceived(
-        request_id=request.id, sender=world.peer(ANN).card, session_id=session_id, role=given
+        request_id=request.id, sender=world.peer(ANN).card, session_id=session_id, role=given, expires_at="at 30"
     )
     assert world.delivery.calls == [("send", CAT, received, ANN)]
     world.delivery.calls.clear()
@@ -249,7 +253,8 @@ async def test_an_invitation_expires(world: World) -> None:
     world.clock.advance(30)
     await connections.expire_requests(world.services)
     expired = ConnectionRejected(request_id=request_id, target_id="cat", reason="expired")
-    assert world.delivery.calls == [("send", ANN, expired, CAT)]
+    cancelled = ConnectionCancelled(request_id=request_id, reason="expired")
+    assert world.delivery.calls == [("send", ANN, expired, CAT), ("send", CAT, cancelled, None)]
 
 
 async def over(world: World, there: Seats) -> None:
@@ -279,18 +284,48 @@ async def withdrawn(world: World, there: Seats) -> None:
     await connections.withdraw(ConnectionCancel(request_id=request.id), there[ANN])
 
 
-@pytest.mark.parametrize("way", [over, alone, handed_over, host_left, host_gone, withdrawn])
-async def test_an_invitation_dies(world: World, way: Callable[[World, Seats], Awaitable[None]]) -> None:
+async def host_lapsed(world: World, there: Seats) -> None:
+    await lapse(there[ANN], world)
+
+
+async def host_revoked(world: World, there: Seats) -> None:
+    world.delivery.here = [ANN]
+    await departures.revoke(Revocation(START + 9, user=ANN, issued_before=START + 1), world.services)
+
+
+async def expired(world: World, _there: Seats) -> None:
+    world.clock.advance(30)
+    await connections.expire_requests(world.services)
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        (over, "cancelled"),
+        (alone, "cancelled"),
+        (handed_over, "cancelled"),
+        (host_left, "cancelled"),
+        (withdrawn, "cancelled"),
+        (host_gone, "offline"),
+        (host_lapsed, "offline"),
+        (host_revoked, "offline"),
+        (expired, "expired"),
+    ],
+)
+async def test_an_invitation_dies(
+    world: World, way: Callable[[World, Seats], Awaitable[None]], reason: CancelReason
+) -> None:
     """With its session, or when its inviter is host no more: its target is told, once, and finds no request."""
     there = await meet(world, ann="host", bob="guest", dan="guest")
     cat, eve = (await seats(world, "cat", "eve")).values()
     request_id = await invite(world, there[ANN], CAT)
     asked = await world.ask(there[BOB], eve)
     await way(world, there)
-    assert world.delivery.to(CAT) == [ConnectionCancelled(request_id=request_id)]
+    assert world.delivery.to(CAT) == [ConnectionCancelled(request_id=request_id, reason=reason)]
     with refused(ErrorCode.REQUEST_NOT_FOUND):
         await respond(cat, request_id)
-    assert world.directory.request(asked) is not None
+    if reason != "expired":
+        assert world.directory.request(asked) is not None
 
 
 async def test_an_invitation_outlives_other_changes(world: World) -> None:
@@ -310,7 +345,7 @@ async def test_a_request_dies_with_its_requester(world: World) -> None:
     ann, bob = (await seats(world, "ann", "bob")).values()
     request_id = await world.ask(ann, bob)
     await departures.leave(ann)
-    assert world.delivery.to(BOB) == [ConnectionCancelled(request_id=request_id)]
+    assert world.delivery.to(BOB) == [ConnectionCancelled(request_id=request_id, reason="offline")]
 
 
 async def test_joining_by_one_of_two_invitations(world: World) -> None:
@@ -320,7 +355,7 @@ async def test_joining_by_one_of_two_invitations(world: World) -> None:
     asked = await world.ask(there[BOB], cat)
     first, second = await invite(world, there[ANN], CAT), await invite(world, there[ANN], CAT)
     await respond(cat, first)
-    assert ConnectionCancelled(request_id=second) in world.delivery.to(CAT)
+    assert ConnectionCancelled(request_id=second, reason="cancelled") in world.delivery.to(CAT)
     assert [each.id for each in world.directory.requests_of(CAT)] == [asked]
     await kick(there[ANN], CAT)
     with refused(ErrorCode.REQUEST_NOT_FOUND):
@@ -618,7 +653,8 @@ async def test_cancelling(world: World) -> None:
     ann, bob = (await seats(world, "ann", "bob")).values()
     request_id = await world.ask(ann, bob)
     await connections.withdraw(ConnectionCancel(request_id=request_id), ann)
-    assert world.delivery.calls == [("send", BOB, ConnectionCancelled(request_id=request_id), None)]
+    cancelled = ConnectionCancelled(request_id=request_id, reason="cancelled")
+    assert world.delivery.calls == [("send", BOB, cancelled, None)]
     with refused(ErrorCode.REQUEST_NOT_FOUND):
         await respond(bob, request_id)
     with refused(ErrorCode.REQUEST_NOT_FOUND):
@@ -691,3 +727,45 @@ async def test_giving_up_beside_another_change(world: World) -> None:
     world.stores.sessions = Contested(world.stores, lambda _: None)
     await departures.leave(there[ANN])
     assert world.delivery.to(BOB) == [SessionEnded(session_id="ses_2", reason="left")]
+
+
+@pytest.mark.parametrize("act", [hand_over, kick, leave_to, end])
+async def test_an_invitation_that_the_store_fails_for(world: World, monkeypatch: pytest.MonkeyPatch, act: Act) -> None:
+    """The session's change is told all the same, and each invitation ends, if need be later."""
+    there = await meet(world, ann="host", bob="guest")
+    await seats(world, "cat", "dan")
+    first, second = await invite(world, there[ANN], CAT), await invite(world, there[ANN], DAN)
+    with failing(monkeypatch, world.stores.requests, "take", 1):
+        await act(there[ANN], BOB)
+    assert world.delivery.to(BOB) != []
+    assert world.delivery.to(DAN) == [ConnectionCancelled(request_id=second, reason="cancelled")]
+    assert world.delivery.to(CAT) == []
+    await world.services.retries.retry()
+    assert world.delivery.to(CAT) == [ConnectionCancelled(request_id=first, reason="cancelled")]
+
+
+async def test_a_session_that_ends_while_one_is_invited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The invitation, which came too late to end with it, is taken back."""
+    there = await meet(world, ann="host", bob="guest")
+    await seats(world, "cat")
+    add = world.stores.requests.add
+
+    async def add_late(request: Request) -> None:
+        await end(there[ANN])
+        await add(request)
+
+    monkeypatch.setattr(world.stores.requests, "add", add_late)
+    with refused(ErrorCode.SESSION_NOT_FOUND):
+        await invite_to_it(there[ANN], CAT)
+    assert (world.directory.sizes().requests, world.delivery.to(CAT)) == (0, [])
+
+
+async def test_accepting_an_invitation_that_died_just_then(world: World) -> None:
+    """Its target is told that there is nothing to answer any more, besides being refused."""
+    there = await meet(world, ann="host", bob="guest")
+    cat = await world.join("cat", capabilities=MODERN)
+    request_id = await invite(world, there[ANN], CAT)
+    world.stores.sessions = Contested(world.stores, lambda _: None)
+    with refused(ErrorCode.REQUEST_NOT_FOUND):
+        await respond(cat, request_id)
+    assert world.delivery.to(CAT) == [ConnectionCancelled(request_id=request_id, reason="cancelled")]

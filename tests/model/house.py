@@ -148,7 +148,8 @@ class House:
 
     def _listen(self, runtime: Runtime) -> None:
         """Have the reference told of what the runtime finds out by itself."""
-        gateway, lost, farewell, tick = runtime.gateway, runtime.gateway.lost, runtime.gateway.farewell, runtime.tick
+        gateway, lost, farewell = runtime.gateway, runtime.gateway.lost, runtime.gateway.farewell
+        do_store_work = runtime.do_store_work
 
         def also_lost(connection: Connection) -> None:
             self.reference.lost(connection.holder.socket)
@@ -158,14 +159,14 @@ class House:
             self.reference.ended(connection.holder.socket, is_leaving=end.is_leaving)
             await farewell(connection, context, end)
 
-        async def also_tick() -> None:
-            await tick()
+        async def also_do_store_work() -> None:
+            await do_store_work()
             self.reference.tick()
 
         replacements: dict[tuple[object, str], Callable[..., Awaitable[None] | None]] = {
             (gateway, "lost"): also_lost,
             (gateway, "farewell"): also_farewell,
-            (runtime, "tick"): also_tick,
+            (runtime, "do_store_work"): also_do_store_work,
         }
         for (owner, name), replacement in replacements.items():
             setattr(owner, name, replacement)

@@ -20,7 +20,7 @@ TELLS = {
     "CONNECTION_REQUEST_RECEIVED": ("requestId", "from.id"),
     "CONNECTION_ACCEPTED": ("requestId", "sessionId", "peer.id"),
     "CONNECTION_REJECTED": ("requestId", "targetId", "reason"),
-    "CONNECTION_CANCELLED": ("requestId",),
+    "CONNECTION_CANCELLED": ("requestId", "reason"),
     "ERROR": ("code",),
     "AUTH_SUCCESS": ("recovered",),
     "MESSAGE_ACK": ("messageId", "delivered", "queued", "duplicate"),

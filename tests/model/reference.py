@@ -152,6 +152,7 @@ class Reference:
         for request_id, request in list(self.requests.items()):
             if request.expires_at <= now:
                 self._reject(request_id, "expired")
+                self._tell_cancelled(request_id, request.target, "expired")
         lapsed = [user for user, each in self.people.items() if each.lapses_at is not None and each.lapses_at <= now]
         lapsed.sort(key=lambda user: self.people[user].away_as)
         for user in lapsed:
@@ -263,7 +264,12 @@ class Reference:
         return "PEERS_LIST", tuple((each,) for each in self.visible_to(user))
 
     def _on_connection_request(self, user: User, data: dict[str, Any], _number: int) -> Happening:
-        return self._ask(user, User(data["targetId"], user.org))
+        target = User(data["targetId"], user.org)
+        for request_id, request in self.requests.items():
+            is_crossing = (request.requester, request.target, request.session_id) == (target, user, None)
+            if is_crossing and self._can(user, "sessions") and self._can(target, "sessions"):
+                return self._accept(request_id)
+        return self._ask(user, target)
 
     def _on_connection_response(self, user: User, data: dict[str, Any], _number: int) -> Happening | None:
         request = self.requests.get(data["requestId"])
@@ -274,9 +280,13 @@ class Reference:
         if not data["accepted"]:
             self._reject(data["requestId"], None)
             return None
-        del self.requests[data["requestId"]]
+        return self._accept(data["requestId"])
+
+    def _accept(self, request_id: str) -> Happening:
+        request = self.requests.pop(request_id)
+        user = request.target
         session_id = self._make(request) if request.session_id is None else self._join(request.session_id, request)
-        accepted = "CONNECTION_ACCEPTED", data["requestId"], session_id, user.id
+        accepted = "CONNECTION_ACCEPTED", request_id, session_id, user.id
         self._send([request.requester], accepted)
         created = "SESSION_CREATED", session_id, request.requester.id
         self._send([user], created)
@@ -442,11 +452,13 @@ class Reference:
         request = self.requests.pop(request_id)
         self._send([request.requester], ("CONNECTION_REJECTED", request_id, request.target.id, reason))
 
-    def _cancel(self, request_ids: Sequence[str]) -> None:
+    def _cancel(self, request_ids: Sequence[str], reason: str = "cancelled") -> None:
         for request_id in request_ids:
-            target = self.requests.pop(request_id).target
-            if self._can(target, "sessions"):
-                self._send([target], ("CONNECTION_CANCELLED", request_id))
+            self._tell_cancelled(request_id, self.requests.pop(request_id).target, reason)
+
+    def _tell_cancelled(self, request_id: str, target: User, reason: str) -> None:
+        if self._can(target, "sessions"):
+            self._send([target], ("CONNECTION_CANCELLED", request_id, reason))
 
     def _tell_all(self, user: User, kind: str) -> None:
         for session_id in self.sessions_of(user):
@@ -473,13 +485,13 @@ class Reference:
     def _give_up(self, user: User, reason: str) -> None:
         self.people.pop(user, None)
         self._forget(user)
+        for request_id, request in list(self.requests.items()):
+            if request.requester == user:
+                self._cancel([request_id], "offline")
+            elif request.target == user:
+                self._reject(request_id, "offline")
         for session_id in self.sessions_of(user):
             self._part(session_id, user, "left", reason)
-        for request_id, request in list(self.requests.items()):
-            if request_id in self.requests and request.requester == user:
-                self._cancel([request_id])
-            elif request_id in self.requests and request.target == user:
-                self._reject(request_id, "offline")
 
     def _settle_overflow(self) -> None:
         while self._overflowing:

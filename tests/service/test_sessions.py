@@ -75,7 +75,7 @@ async def test_what_version_1_sees(server: Server) -> None:
         await bob.join("bob")
         await ann.send("CONNECTION_REQUEST", targetId="cat")
         request = await cat.until("CONNECTION_REQUEST_RECEIVED")
-        assert set(request) == {"requestId", "from"}
+        assert set(request) == {"requestId", "from", "expiresAt"}
         await cat.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
         session = (await cat.until("SESSION_CREATED"))["sessionId"]
         assert await change(ann) == ("joined", "cat", "ann", {"ann": "host", "cat": "guest"})
@@ -136,13 +136,46 @@ async def test_invitation_and_withdrawal(server: Server) -> None:
         received = await dan.until("CONNECTION_REQUEST_RECEIVED")
         assert (received["requestId"], received["sessionId"], received["role"]) == (request_id, session, "observer")
         assert await refer(ann, "CONNECTION_CANCEL", 2, requestId=request_id) == '{"event":"OK","data":{},"ref":2}'
-        assert await dan.until("CONNECTION_CANCELLED") == {"requestId": request_id}
+        assert received["expiresAt"] == pending["data"]["expiresAt"]
+        assert await dan.until("CONNECTION_CANCELLED") == {"requestId": request_id, "reason": "cancelled"}
         refused = json.loads(await refer(dan, "CONNECTION_RESPONSE", 3, requestId=request_id, accepted=True))
         assert refused["data"]["code"] == "ERR_6001"
         assert await refer(ann, "SESSION_END", 4, sessionId=session) == '{"event":"OK","data":{},"ref":4}'
         for who in (bob, cat):
             assert await who.until("SESSION_ENDED") == {"sessionId": session, "reason": "ended"}
         assert json.loads(await refer(ann, "SESSION_LEAVE", 5, sessionId=session))["data"]["code"] == "ERR_3001"
+
+
+async def test_two_ask_each_other(server: Server) -> None:
+    """The second request accepts the first; its `ref` is answered by the session. That an asker goes is told, too."""
+    async with client(server) as ann, client(server) as bob, client(server) as old:
+        for who, name in ((ann, "ann"), (bob, "bob")):
+            await enter(who, name, "sessions")
+            await who.send("PEER_REGISTER")
+            await who.until("PEER_REGISTERED")
+        await old.join("old")
+        for who in (ann, bob):
+            while (await who.until("PEER_STATUS_UPDATE"))["id"] != "old":
+                pass
+        pending = json.loads(await refer(ann, "CONNECTION_REQUEST", 1, targetId="bob"))["data"]
+        received = f'{{"requestId":"{pending["requestId"]}","from":{ANN},"expiresAt":"{pending["expiresAt"]}"}}'
+        frame = f'{{"event":"CONNECTION_REQUEST_RECEIVED","data":{received}}}'
+        assert await frame_of(bob, "CONNECTION_REQUEST_RECEIVED") == frame
+        created = await refer(bob, "CONNECTION_REQUEST", 2, targetId="ann")
+        accepted = await ann.until("CONNECTION_ACCEPTED")
+        session = accepted["sessionId"]
+        assert created == f'{{"event":"SESSION_CREATED","data":{{"sessionId":"{session}","peer":{ANN}}},"ref":2}}'
+        assert (accepted["requestId"], accepted["peer"]["id"]) == (pending["requestId"], "bob")
+        for who in (ann, bob):
+            assert await change(who) == ("joined", "bob", "ann", {"ann": "host", "bob": "guest"})
+        for target in ("bob", "old"):
+            pending = json.loads(await refer(ann, "CONNECTION_REQUEST", 3, targetId=target))["data"]
+        await bob.until("CONNECTION_REQUEST_RECEIVED")
+        await ann.websocket.close()
+        assert (await bob.until("CONNECTION_CANCELLED"))["reason"] == "offline"
+        await old.until("CONNECTION_REQUEST_RECEIVED")
+        assert (await old.until("PEER_STATUS_UPDATE"))["status"] == "offline"
+        await old.expect_quiet()
 
 
 async def test_the_host_goes(server: Server) -> None:

@@ -238,6 +238,15 @@ async def test_places(stores: Stores) -> None:
     assert stores.directory.place(ANN) > second
 
 
+async def test_places_of_other_orgs(stores: Stores) -> None:
+    """Each org counts its own registrations, and no replacements: a place says nothing of who else there is."""
+    for user in (ANN, FAR_ANN, BOB, User("far bob", FAR_ANN.org), CAT):
+        for _ in range(2):
+            await stores.peers.put(peer(user))
+    places = [stores.directory.place(user) for user in (ANN, BOB, CAT)]
+    assert places == [1, 2, 3]
+
+
 Churn = list[tuple[str, str]]
 USERS = [f"user {number}" for number in range(12)]
 

@@ -29,7 +29,7 @@ from schemas.connections import ConnectionRequest, ConnectionResponse
 from schemas.errors import CloseCode, ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.peers import PeerRegister
-from stores.base import Holder, Peer, Revocation, User
+from stores.base import Holder, Peer, Revocation, StoreUnreachableError, User
 from stores.memory import MemoryStores
 
 START = 1_700_000_000.0
@@ -45,6 +45,7 @@ LIMITS = Limits(
     message_bytes=1_048_576,
     events_per_second=200,
     burst=400,
+    heartbeat_seconds=30,
 )
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
 
@@ -417,3 +418,19 @@ def refused(code: ErrorCode, limit: Limit | None = None) -> "Iterator[pytest.Exc
     assert info.value.code is code
     assert limit in {None, info.value.limit}
     assert info.value.message
+
+
+@contextmanager
+def failing(monkeypatch: pytest.MonkeyPatch, records: object, method: str, times: int = 1000) -> Iterator[None]:
+    """Have the store go away whenever a method is called, so many times, and come back."""
+    left, whole = [None] * times, getattr(records, method)
+
+    async def fail(*args: object) -> object:
+        if left:
+            left.pop()
+            raise StoreUnreachableError("gone")
+        return await whole(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(records, method, fail)
+        yield

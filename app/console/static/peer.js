@@ -15,6 +15,7 @@ export class Peer extends EventTarget {
     this.token = null;
     this.sessions = new Set();
     this.requests = [];
+    this._askers = new Map();
     this._now = now;
     this._socket = null;
     this._options = {};
@@ -120,8 +121,9 @@ export class Peer extends EventTarget {
     this._become("registered");
   }
 
-  _on_CONNECTION_REQUEST_RECEIVED({ requestId }) {
+  _on_CONNECTION_REQUEST_RECEIVED({ requestId, from, sessionId }) {
     this.requests.push(requestId);
+    if (sessionId === undefined) this._askers.set(requestId, from.id);
     if (this.acceptsAll) this.answer(requestId, true);
   }
 
@@ -133,8 +135,9 @@ export class Peer extends EventTarget {
     this._join(sessionId);
   }
 
-  _on_SESSION_CREATED({ sessionId }) {
+  _on_SESSION_CREATED({ sessionId, peer }) {
     this._join(sessionId);
+    for (const [requestId, asker] of this._askers) if (asker === peer.id) this._forget(requestId);
   }
 
   _on_SESSION_ENDED({ sessionId }) {
@@ -148,6 +151,7 @@ export class Peer extends EventTarget {
   }
 
   _forget(requestId) {
+    this._askers.delete(requestId);
     this.requests = this.requests.filter((each) => each !== requestId);
   }
 

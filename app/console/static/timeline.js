@@ -6,6 +6,7 @@ import { Rover } from "./rover.js";
 
 const MOST = 500;
 const PRESENCE = "PEER_STATUS_UPDATE";
+const ENDED = { cancelled: "withdrawn", expired: "expired", offline: "its requester is gone" };
 
 export class Timeline {
   /** `onEdit` gets a peer, the text and the event of a frame to be edited anew. */
@@ -15,6 +16,7 @@ export class Timeline {
     this._waiting = [];
     this._count = 0;
     this._isDue = false;
+    this._questions = new Map();
     this._rover = new Rover(this._list, ".head");
     this._list.addEventListener("keydown", (event) => this._pressed(event));
     byId("clear").addEventListener("click", () => this.clear());
@@ -39,6 +41,7 @@ export class Timeline {
   clear() {
     this._count = 0;
     this._waiting = [];
+    this._questions.clear();
     this._list.replaceChildren();
     this._showCount();
   }
@@ -102,9 +105,22 @@ export class Timeline {
 
   _actions(peer, { direction, text, frame }) {
     if (direction === "out") return [action("Edit anew", () => this._onEdit(peer, text, frame.event))];
+    if (frame.event === "CONNECTION_CANCELLED") this._close(peer, frame.data);
     if (frame.event !== "CONNECTION_REQUEST_RECEIVED" || peer.acceptsAll) return [];
     const answer = (accepted) => () => peer.isOpen && peer.answer(frame.data.requestId, accepted);
-    return [action("Accept", answer(true), "shown"), action("Decline", answer(false), "shown")];
+    const actions = [action("Accept", answer(true), "shown"), action("Decline", answer(false), "shown")];
+    this._questions.set(`${peer.name} ${frame.data.requestId}`, actions);
+    if (this._questions.size > MOST) this._questions.delete(this._questions.keys().next().value);
+    return actions;
+  }
+
+  /** Takes the buttons from a request that ended unanswered, and says why. */
+  _close(peer, { requestId, reason }) {
+    const key = `${peer.name} ${requestId}`;
+    const [first, ...others] = this._questions.get(key) ?? [];
+    first?.replaceWith(make("span", { class: "chip" }, ENDED[reason] ?? reason));
+    for (const other of others) other.remove();
+    this._questions.delete(key);
   }
 
   _pressed(event) {

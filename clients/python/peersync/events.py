@@ -34,11 +34,15 @@ class Server(TypedDict):
 
 
 class SocketLimits(TypedDict):
-    """What a client may send: bytes a message, events a second in the long run, events at once."""
+    """What a client may send: bytes a message, events a second in the long run, events at once.
+
+    The server pings every `heartbeatSeconds`: a line over which nothing at all came for twice as long is dead.
+    """
 
     maxMessageBytes: int
     eventsPerSecond: int
     burst: int
+    heartbeatSeconds: float
 
 
 class Resumption(TypedDict):
@@ -100,9 +104,14 @@ ConnectionRequestReceivedData = TypedDict(
         "from": "PeerCard",
         "sessionId": "NotRequired[str]",
         "role": 'NotRequired[Literal["guest", "host", "observer"]]',
+        "expiresAt": "NotRequired[str]",
     },
 )
-"""Somebody asks for a session, or invites to one: then who speaks `sessions` is told which, and in what role."""
+"""Somebody asks for a session, or invites to one.
+
+A receiver with `sessions` also learns until when it can answer, and of an invitation to which session and in which
+role.
+"""
 
 
 class PeerCard(TypedDict):
@@ -136,9 +145,14 @@ class Metadata(TypedDict):
 
 
 class ConnectionCancelledData(TypedDict):
-    """The request was withdrawn, or is void; for those who speak `sessions`."""
+    """Tells the target that a request ended without its answer; for those who speak `sessions`.
+
+    `expired`: its time was up. `offline`: its requester is gone. `cancelled`: it was withdrawn, or the invitation is
+    void.
+    """
 
     requestId: str
+    reason: Literal["cancelled", "expired", "offline"]
 
 
 class ConnectionAcceptedData(TypedDict):
@@ -388,7 +402,11 @@ class DiscoverPeersData(TypedDict):
 
 
 class ConnectionRequestData(TypedDict):
-    """Asks a peer for a session."""
+    """Asks a peer for a session.
+
+    If that peer's own request to the sender waits, and both have `sessions`, this accepts it: the answer is
+    `SESSION_CREATED`.
+    """
 
     targetId: str
 
@@ -494,13 +512,21 @@ class ConnectionPending(Event):
 
 
 class ConnectionRequestReceived(Event):
-    """Somebody asks for a session, or invites to one: then who speaks `sessions` is told which, and in what role."""
+    """Somebody asks for a session, or invites to one.
+
+    A receiver with `sessions` also learns until when it can answer, and of an invitation to which session and in which
+    role.
+    """
 
     data: ConnectionRequestReceivedData
 
 
 class ConnectionCancelled(Event):
-    """The request was withdrawn, or is void; for those who speak `sessions`."""
+    """Tells the target that a request ended without its answer; for those who speak `sessions`.
+
+    `expired`: its time was up. `offline`: its requester is gone. `cancelled`: it was withdrawn, or the invitation is
+    void.
+    """
 
     data: ConnectionCancelledData
 
@@ -666,12 +692,17 @@ class Requests(ABC):
         """
         return cast(PeersListData, await self.request("DISCOVER_PEERS", data))
 
-    async def connection_request(self, **data: Unpack[ConnectionRequestData]) -> ConnectionPendingData:
+    async def connection_request(
+        self, **data: Unpack[ConnectionRequestData]
+    ) -> SessionCreatedData | ConnectionPendingData:
         """Asks a peer for a session.
+
+        If that peer's own request to the sender waits, and both have `sessions`, this accepts it: the answer is
+        `SESSION_CREATED`.
 
         What the server does: Ask a peer for a session; the request waits for its answer for a while.
         """
-        return cast(ConnectionPendingData, await self.request("CONNECTION_REQUEST", data))
+        return cast(SessionCreatedData | ConnectionPendingData, await self.request("CONNECTION_REQUEST", data))
 
     async def connection_cancel(self, **data: Unpack[ConnectionCancelData]) -> OkData:
         """Withdraws a request of one's own.

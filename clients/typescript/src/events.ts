@@ -95,11 +95,16 @@ export interface Server {
   protocol?: "1.1";
 }
 
-/** What a client may send: bytes a message, events a second in the long run, events at once. */
+/**
+ * What a client may send: bytes a message, events a second in the long run, events at once.
+ *
+ * The server pings every `heartbeatSeconds`: a line over which nothing at all came for twice as long is dead.
+ */
 export interface SocketLimits {
   maxMessageBytes: number;
   eventsPerSecond: number;
   burst: number;
+  heartbeatSeconds: number;
 }
 
 /** What the client resumes with, if it is back within `graceSeconds` of a drop. */
@@ -127,12 +132,19 @@ export interface ConnectionPending {
   expiresAt: string;
 }
 
-/** Somebody asks for a session, or invites to one: then who speaks `sessions` is told which, and in what role. */
+/**
+ * Somebody asks for a session, or invites to one.
+ *
+ * A receiver with `sessions` also learns until when it can answer, and of an invitation to which session and in which
+ * role.
+ */
 export interface ConnectionRequestReceived {
   requestId: string;
   from: PeerCard;
   sessionId?: string;
   role?: "guest" | "host" | "observer";
+  /** ISO 8601, UTC, in milliseconds: 24 characters. */
+  expiresAt?: string;
 }
 
 /** A peer as events about it name it. */
@@ -165,9 +177,15 @@ export interface Metadata {
   capabilities?: Array<string>;
 }
 
-/** The request was withdrawn, or is void; for those who speak `sessions`. */
+/**
+ * Tells the target that a request ended without its answer; for those who speak `sessions`.
+ *
+ * `expired`: its time was up. `offline`: its requester is gone. `cancelled`: it was withdrawn, or the invitation is
+ * void.
+ */
 export interface ConnectionCancelled {
   requestId: string;
+  reason: "cancelled" | "expired" | "offline";
 }
 
 /** Tells the requester of its session; `peer` is the other one. */
@@ -391,7 +409,12 @@ export interface DiscoverPeers {
   cursor?: string | null;
 }
 
-/** Asks a peer for a session. */
+/**
+ * Asks a peer for a session.
+ *
+ * If that peer's own request to the sender waits, and both have `sessions`, this accepts it: the answer is
+ * `SESSION_CREATED`.
+ */
 export interface ConnectionRequest {
   targetId: string;
 }
@@ -471,9 +494,9 @@ export interface ServerEvents {
   PONG: Pong;
   /** Answers a request with `ref`: it waits for the target's answer until `expiresAt`. */
   CONNECTION_PENDING: ConnectionPending;
-  /** Somebody asks for a session, or invites to one: then who speaks `sessions` is told which, and in what role. */
+  /** Somebody asks for a session, or invites to one. */
   CONNECTION_REQUEST_RECEIVED: ConnectionRequestReceived;
-  /** The request was withdrawn, or is void; for those who speak `sessions`. */
+  /** Tells the target that a request ended without its answer; for those who speak `sessions`. */
   CONNECTION_CANCELLED: ConnectionCancelled;
   /** Tells the requester of its session; `peer` is the other one. */
   CONNECTION_ACCEPTED: ConnectionAccepted;
@@ -554,7 +577,7 @@ export interface Answers {
   /** Asks who is there; each filter given must match, `query` as a part of the display name in any case. */
   DISCOVER_PEERS: PeersList;
   /** Asks a peer for a session. */
-  CONNECTION_REQUEST: ConnectionPending;
+  CONNECTION_REQUEST: SessionCreated | ConnectionPending;
   /** Accepts or refuses. */
   CONNECTION_RESPONSE: SessionCreated | Ok;
   /** Withdraws a request of one's own. */

@@ -172,10 +172,36 @@ def test_sessions_after_starting_over(with_bob: Conversation) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        ("cancelled", "bob takes the request back"),
+        ("expired", "the request of bob has expired"),
+        ("offline", "bob is gone, and so is the request"),
+    ],
+)
+def test_a_request_that_ends_unanswered(reason: str, line: str) -> None:
+    """It is said why, and there is nothing to accept any more."""
+    ann = Conversation("ann")
+    told(ann, "CONNECTION_REQUEST_RECEIVED", requestId="req_1", **{"from": {"id": "bob", "profile": BOB}})
+    assert told(ann, "CONNECTION_CANCELLED", requestId="req_1", reason=reason) == line
+    assert ann.requests == {}
+
+
+def test_requests_that_cross() -> None:
+    """What a peer asked is answered once there is a session with it; what it invites to is not."""
+    ann = Conversation("ann")
+    bob = {"from": {"id": "bob", "profile": BOB}}
+    told(ann, "CONNECTION_REQUEST_RECEIVED", requestId="req_1", **bob)
+    told(ann, "CONNECTION_REQUEST_RECEIVED", requestId="req_2", sessionId="ses_1", role="guest", **bob)
+    told(ann, "SESSION_CREATED", sessionId="ses_2", peer={"id": "bob", "profile": BOB})
+    assert list(ann.requests) == ["req_2"]
+
+
+@pytest.mark.parametrize(
     ("event", "data", "line"),
     [
         ("OK", {}, ""),
-        ("CONNECTION_CANCELLED", {"requestId": "req_9"}, "somebody takes the request back"),
+        ("CONNECTION_CANCELLED", {"requestId": "req_9", "reason": "cancelled"}, "somebody takes the request back"),
         ("SERVER_NOTICE", {"kind": "slow"}, "the server says that we read too slowly"),
         (
             "SERVER_NOTICE",

@@ -23,7 +23,10 @@ from schemas.events import ClientEvent, ServerEvent
 ROUTES = load_routes(["docs.examples.shout"])
 EVENTS = {event.key: event for event in events_of(ROUTES)}
 SENT_BY_SERVER = [event for event in EVENTS.values() if event.sender == "server"]
-TURNED_INTO_ANOTHER = {"CONNECTION_RESPONSE": {ErrorCode.SESSION_NOT_FOUND}}
+TURNED_INTO_ANOTHER = {
+    "CONNECTION_REQUEST": {ErrorCode.SESSION_NOT_FOUND},
+    "CONNECTION_RESPONSE": {ErrorCode.SESSION_NOT_FOUND},
+}
 RAISED_ELSEWHERE = {"AUTH": {ErrorCode.TOKEN_MISSING, ErrorCode.TOKEN_EXPIRED}}  # by the port that verifies tokens
 
 

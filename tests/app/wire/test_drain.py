@@ -1,5 +1,8 @@
 """Which sockets of a node that stops are closed when, by a clock that stands still until told."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from app.wire.drain import Drain
@@ -14,14 +17,21 @@ class Socket:
         self.number = number
         self.sockets = sockets
         self.notices: list[ServerNotice] = []
+        self.fails = False
         sockets[number] = self
 
     def notify(self, notice: ServerNotice) -> None:
+        self._fail()
         self.notices.append(notice)
 
     def close(self, code: CloseCode, reason: str) -> None:
+        self._fail()
         assert (code, reason) == (CloseCode.RESTART, "This node restarts")
         del self.sockets[self.number]
+
+    def _fail(self) -> None:
+        if self.fails:
+            raise ZeroDivisionError
 
 
 class House:
@@ -98,3 +108,23 @@ def test_comings_and_goings() -> None:
     drain = house.drain(10)
     house.sockets.clear()
     assert house.run(drain, 0.1) == [0]
+
+
+def test_one_that_fails() -> None:
+    """What goes wrong with one socket keeps no other from being told and closed."""
+    house = House(3)
+    house.sockets[1].fails = True
+    failed: list[object] = []
+
+    @contextmanager
+    def guard(socket: object) -> Iterator[None]:
+        try:
+            yield
+        except ZeroDivisionError:
+            failed.append(socket)
+
+    drain = Drain(house.sockets, 1, lambda: house.time, guard)
+    assert [len(socket.notices) for socket in house.sockets.values()] == [1, 0, 1]
+    house.time = 1
+    assert drain.step()
+    assert (list(house.sockets), failed) == ([1], [house.sockets[1]] * 2)

@@ -9,6 +9,11 @@ local M = {}
 local VERSION = "0.1.0"
 local GOODBYE = 1000
 local HEARTBEAT_MS = 30000
+local ENDED = {
+  cancelled = "%s no longer asks",
+  expired = "The request of %s has expired",
+  offline = "%s is gone, and no longer asks",
+}
 
 local Client = {}
 Client.__index = Client
@@ -324,7 +329,7 @@ M.handlers = {
     for id, request in pairs(self.requests) do
       if request.requestId == data.requestId then
         self.requests[id] = nil
-        self._on.tell(self:name(id) .. " no longer asks")
+        self._on.tell((ENDED[data.reason] or ENDED.cancelled):format(self:name(id)))
       end
     end
   end,
@@ -339,6 +344,10 @@ M.handlers = {
   end,
 
   SESSION_CREATED = function(self, data)
+    local request = self.requests[data.peer.id]
+    if request and not request.sessionId then -- one asks the other who asks: that accepts
+      self.requests[data.peer.id] = nil
+    end
     self:_join(data.sessionId, { data.peer })
     self._on.tell("In session with " .. self:name(data.peer.id))
   end,
