@@ -19,7 +19,7 @@ from schemas.errors import CloseCode
 from schemas.peers import Profile
 from stores.base import Holder, Peer, Session, StoreUnreachableError, User
 from stores.memory import MemoryStores
-from tests.support.client import until
+from tests.support.client import PATIENCE, until
 from tests.support.doubles import RecordingTransport, failing
 from tests.support.tokens import Keys
 
@@ -70,6 +70,12 @@ async def test_strays(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
         await until(lambda: stores.directory.session("ses_1") is None)
 
 
+async def test_heartbeat_seconds(keys: Keys) -> None:
+    """Clients are told how often the server pings."""
+    async with living(keys, MemoryStores(), ws_heartbeat_interval=1500) as runtime:
+        assert runtime.services.limits.heartbeat_seconds == 1.5
+
+
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> MemoryStores:
     """Stores that do not answer, not even that they cannot."""
@@ -90,9 +96,10 @@ async def test_a_frozen_store(keys: Keys, monkeypatch: pytest.MonkeyPatch, froze
         await until(lambda: wire.pings > 0)
         stranger = Wire()
         connection = runtime.gateway.open(stranger, b"here")
-        while stranger.code is None:
-            connection.was_heard = True  # it answers pings, but never authenticates
-            await anyio.sleep(0.01)
+        with anyio.fail_after(PATIENCE):
+            while stranger.code is None:
+                connection.was_heard = True  # it answers pings, but never authenticates
+                await anyio.sleep(0.01)
         assert stranger.code == CloseCode.UNAUTHENTICATED
 
 
@@ -100,7 +107,9 @@ async def test_readiness_with_a_frozen_store(keys: Keys, monkeypatch: pytest.Mon
     """Whoever asks is told that it does not answer."""
     monkeypatch.setattr(module, "PING_SECONDS", 0.05)
     async with living(keys, frozen) as runtime:
-        assert await runtime.reasons_not_ready() == ["store unreachable: no answer within 0.05 s"]
+        with anyio.fail_after(PATIENCE):
+            reasons = await runtime.reasons_not_ready()
+        assert reasons == ["store unreachable: no answer within 0.05 s"]
 
 
 async def test_ends_that_were_put_off(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
