@@ -97,7 +97,12 @@ class RedisPeers(_Records):
         async with self._lapsing:
             taken: list[Peer] = []
             for org, users in _by_org(self._directory.lapsed(now)):
-                taken += await self._take_lapsed(org, users, now)
+                try:
+                    taken += await self._take_lapsed(org, users, now)
+                except StoreUnreachableError:
+                    if not taken:  # else the next call takes the rest: nobody else gets what is taken by now
+                        raise
+                    break
             return taken
 
     async def _take_lapsed(self, org: str | None, users: list[User], now: float) -> list[Peer]:
@@ -128,12 +133,15 @@ class RedisRequests(_Records):
     async def take_expired(self, now: float) -> list[Request]:
         """See `RequestRecords`. Asks only if the replica has such requests."""
         expired = self._directory.expired(now)
-        taken: list[bytes] = []
-        for org, _ in _by_org(request.requester for request in expired):
-            ids = [request.id for request in expired if request.requester.org == org]
-            for some in _slices(ids):
-                taken += await self._change("take_requests", org, *some)
-        return sorted(map(request_of, taken), key=lambda request: request.expires_at)
+        taken: list[Request] = []
+        for org, ids in _ids_by_org(expired):
+            try:
+                taken += map(request_of, await self._change("take_requests", org, *ids))
+            except StoreUnreachableError:
+                if not taken:  # as with peers
+                    raise
+                break
+        return sorted(taken, key=lambda request: request.expires_at)
 
 
 class RedisSessions(_Records):
@@ -192,6 +200,14 @@ def _by_org(users: Iterable[User]) -> list[tuple[str | None, list[User]]]:
     for user in users:
         orgs.setdefault(user.org, []).append(user)
     return [(org, list(some)) for org, all_of in orgs.items() for some in _slices(all_of)]
+
+
+def _ids_by_org(requests: Iterable[Request]) -> list[tuple[str | None, Sequence[str]]]:
+    """Return the ids of each org's requests, so many at once as a script takes."""
+    orgs: dict[str | None, list[str]] = {}
+    for request in requests:
+        orgs.setdefault(request.requester.org, []).append(request.id)
+    return [(org, some) for org, ids in orgs.items() for some in _slices(ids)]
 
 
 def _slices(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
