@@ -91,6 +91,19 @@ def meet(page: Page, first: str, second: str) -> None:
     expect(row(page, "A", "CONNECTION_ACCEPTED")).to_have_count(1)
 
 
+def test_a_request_that_ends_unanswered(page: Page) -> None:
+    """Its buttons make room for why there is nothing to answer."""
+    connect(page, "A", "ann")
+    connect(page, "B", "bob")
+    send(page, "CONNECTION_REQUEST")
+    request = row(page, "B", "CONNECTION_REQUEST_RECEIVED")
+    expect(request.get_by_role("button", name="Accept")).to_have_count(1)
+    press(page, "A", "Leave")
+    expect(row(page, "B", "CONNECTION_CANCELLED")).to_have_count(1)
+    expect(request.get_by_role("button", name="Accept")).to_have_count(0)
+    expect(request).to_contain_text("its requester is gone")
+
+
 def received(page: Page) -> list[str]:
     """Return the contents of the messages that B got, in order."""
     rows = row(page, "B", "MESSAGE_RECEIVED").locator(".summary").all_inner_texts()
