@@ -83,6 +83,27 @@ async def test_claims_at_once(node: Nodes) -> None:
             await sees(ann, "bob", is_there=False)
 
 
+async def test_two_ask_each_other_at_once(node: Nodes) -> None:
+    """Whichever request gets into the store first is accepted by the other: there is one session, seen alike."""
+    first, second = node.pair()
+    for number in range(5):
+        names = f"ann {number}", f"bob {number}"
+        async with client(first) as ann, client(second) as bob:
+            for who, name in zip((ann, bob), names, strict=True):
+                await who.send("AUTH", token=who.server.keys.token(name), capabilities=["sessions"])
+                await who.send("PEER_REGISTER")
+                await who.until("PEER_REGISTERED")
+            await sees(ann, names[1])
+            await sees(bob, names[0])
+            await ann.send("CONNECTION_REQUEST", targetId=names[1])
+            await bob.send("CONNECTION_REQUEST", targetId=names[0])
+            updates = [await who.until("SESSION_UPDATED") for who in (ann, bob)]
+            assert updates[0]["sessionId"] == updates[1]["sessionId"]
+            for who in (ann, bob):
+                await who.send("SESSION_LIST")
+                assert len((await who.until("SESSIONS"))["sessions"]) == 1
+
+
 async def meet(ann: Client, bob: Client, names: tuple[str, str] = ("ann", "bob")) -> str:
     """Register ann and bob, and connect them; return their session's id."""
     await ann.join(names[0])
