@@ -15,6 +15,7 @@ from app.tables import load_routes
 from app.wire import gateway, waiting
 from app.wire.gateway import Farewell
 from handlers import departures
+from handlers.ports import Identity
 from schemas.errors import CloseCode
 from schemas.peers import Profile
 from stores.base import Holder, Peer, Session, StoreUnreachableError, User
@@ -86,11 +87,16 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> MemoryStores:
     return stores
 
 
+def named(user: User) -> Identity:
+    """Return what a good token of a user says."""
+    return Identity(user, user.id, None, (), 2e9)
+
+
 async def test_a_frozen_store(keys: Keys, monkeypatch: pytest.MonkeyPatch, frozen: MemoryStores) -> None:
     """Heartbeats, and the deadline for authentication, do not wait for it."""
     monkeypatch.setattr(gateway, "AUTH_SECONDS", 0.5)
     async with living(keys, frozen, ws_heartbeat_interval=100) as runtime:
-        runtime.gateway._put_off.append(Farewell(ANN, Holder("node", 1), is_leaving=True))
+        runtime.gateway._put_off.append(Farewell(named(ANN), Holder("node", 1), is_leaving=True))
         wire = Wire()
         runtime.gateway.open(wire, b"here").was_heard = True
         await until(lambda: wire.pings > 0)
@@ -120,7 +126,7 @@ async def test_ends_that_were_put_off(keys: Keys, monkeypatch: pytest.MonkeyPatc
             await stores.peers.put(Peer(user, Profile(user.id, "guest", "other"), "online", b"here"))
         with failing(monkeypatch, stores.peers, "release", 1):
             for number, user in enumerate((ANN, BOB)):
-                runtime.gateway._put_off.append(Farewell(user, Holder("node", number), is_leaving=True))
+                runtime.gateway._put_off.append(Farewell(named(user), Holder("node", number), is_leaving=True))
             with pytest.raises(StoreUnreachableError):
                 await runtime.gateway.catch_up()
             assert (stores.directory.peer(BOB), len(runtime.gateway._put_off)) == (None, 1)

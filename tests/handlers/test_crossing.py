@@ -1,4 +1,4 @@
-"""Two who ask each other at once (protocol.md section 8)."""
+"""Two who ask each other at once (docs/protocol.md section 8)."""
 
 import pytest
 from msgspec import Raw
