@@ -17,16 +17,16 @@ from app.contract.contract import Contract
 from app.ops.audit import opened
 from app.ops.logs import make_logger
 from app.ops.tracing import opened_tracing
-from app.rest import console, docs
+from app.rest import health
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
-from app.rest.endpoints import endpoints
+from app.rest.endpoints import endpoints, paths, static_files
 from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, STORE_URLS, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from app.wire import asgi
 from app.wire.addresses import as_seen
 from app.wire.handshake import HANDOVER
-from app.wire.http import LOBBY
+from app.wire.http import LOBBY, PATHS
 from schemas.errors import ErrorCode, EventError
 from stores.base import Stores, StoreUnreachableError
 from stores.memory import MemoryStores
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         async with running(plan, make_stores(plan) if stores is None else stores) as runtime:
             app.state.runtime = runtime
-            yield {LOBBY: runtime.lobby}
+            yield {LOBBY: runtime.lobby, PATHS: paths(chosen, health.probe(runtime))}
 
     app = Starlette(
         routes=[*_rest(chosen), WebSocketRoute(chosen.ws_path, _socket), WebSocketRoute("/{path:path}", _no_socket)],
@@ -119,8 +119,7 @@ async def _no_socket(websocket: WebSocket) -> None:
 
 def _rest(settings: Settings) -> list[Route | Mount]:
     routes = [Route(each.path, each.call, methods=[each.method]) for each in endpoints(settings)]
-    docs_files = docs.static_files() if settings.docs == "on" else []
-    return [*routes, *docs_files, *(console.static_files() if settings.has_console else [])]
+    return [*routes, *static_files(settings)]
 
 
 def _proxies(settings: Settings) -> list[Middleware]:

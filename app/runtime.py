@@ -8,16 +8,19 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskGroup
 from msgspec import Struct, field
 from starlette.datastructures import Address
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
+from app.admission.http_budget import HttpBudget
 from app.auth.algorithms import Key
 from app.auth.issuer import Fetcher, IssuerKeys
 from app.auth.keyfile import KeyFile
 from app.auth.keyring import KeyRing
+from app.auth.keys import private_key
 from app.auth.tokens import TokenVerifier
 from app.clock import Sources, SystemClock
 from app.delivery.cluster import Cluster, cluster
@@ -32,10 +35,11 @@ from app.delivery.takeover import Takeover
 from app.ops.audit import Append, AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
-from app.ops.metrics import Parts, ServiceCollector
+from app.ops.metrics import Parts, ServiceCollector, exposition
 from app.ops.tracing import Tracing
 from app.ops.watch import StoreWatch, WatchedStores
 from app.settings import Settings, without_secrets
+from app.shared import Paced, Shared
 from app.wire.addresses import Addresses
 from app.wire.connection import Connection
 from app.wire.dispatch import Dispatcher
@@ -60,6 +64,8 @@ REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1
 PING_SECONDS = 3.0
 AGAIN_SECONDS = 0.5
+PROBE_SECONDS = 1.0
+KEY_SECONDS = 1.0
 
 
 class Plan(Struct, frozen=True):
@@ -98,7 +104,7 @@ class Runtime:
         self.key_file = KeyFile(settings, plan.keys, log)
         self.issuer = _issuer(settings, sources.monotonic, log)
         self.keys = KeyRing(self.key_file, self.issuer)
-        self._addresses = Addresses(secrets.token_bytes(32))
+        self._addresses = Addresses(secrets.token_bytes(32), settings.trusted_proxies)
         self.refusals = Refusals(log, sources.monotonic)
         self.store_watch = StoreWatch(time.perf_counter)
         watched = WatchedStores(stores, self.store_watch)
@@ -167,7 +173,14 @@ class Runtime:
             log=log,
         )
         self.door = Door(settings, endpoints, self.gateway.crowds, self.refusals)
-        self.lobby = Lobby(settings.max_http_connections, self._addresses, self.refusals, sources.monotonic)
+        self._http_budget = HttpBudget(settings.http_requests_per_second, sources.monotonic)
+        self.lobby = Lobby(
+            settings.max_http_connections,
+            self._http_budget,
+            self._addresses,
+            self.refusals,
+            sources.monotonic,
+        )
         self.collector = ServiceCollector(
             Parts(
                 gateway=self.gateway,
@@ -186,6 +199,9 @@ class Runtime:
             )
         )
 
+        self.exposition = Paced(lambda: exposition(self.collector), PROBE_SECONDS, sources.monotonic)
+        self.signing_key = Shared(partial(to_thread.run_sync, private_key, settings), KEY_SECONDS, sources.monotonic)
+        self._store_fault = Shared(self._ping_store, PROBE_SECONDS, sources.monotonic)
         self.handover: Handover | None = None
         if self.cluster is not None and stores.bus is not None:
             self.handover = Handover(endpoints, self.hub, self.mail, self.presence, self.cluster)
@@ -293,17 +309,22 @@ class Runtime:
         """Return why no traffic should come here; empty if it should."""
         if self.is_draining:
             return ["draining"]
-        reasons = []
+        reasons: list[str] = []
         if self.issuer is not None and not self.issuer.is_ready:
             reasons.append("no keys of the issuer yet (JWT_JWKS_URL)")
+        fault = await self._store_fault.get()
+        return [*reasons, fault] if fault else reasons
+
+    async def _ping_store(self) -> str:
+        """Return what is wrong with the store; empty if it answers."""
         try:
             with anyio.fail_after(PING_SECONDS):
                 await self.stores.ping()
         except StoreUnreachableError as error:
-            reasons.append(f"store unreachable: {error}")
+            return f"store unreachable: {error}"
         except TimeoutError:
-            reasons.append(f"store unreachable: no answer within {PING_SECONDS:g} s")
-        return reasons
+            return f"store unreachable: no answer within {PING_SECONDS:g} s"
+        return ""
 
     def _registries(self) -> dict[str, int]:
         """Return how many entries each table has."""
@@ -316,6 +337,7 @@ class Runtime:
             "unauthenticated": self.gateway.waiting(),
             "http": len(self.lobby),
             "auth_failures": len(self.failures) + len(self.http_failures),
+            "http_budgets": len(self._http_budget),
             "debts": len(self.gateway.debts),
             "strangers": len(self.gateway.strangers),
             "expiries": self.gateway.expiries(),

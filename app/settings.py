@@ -120,6 +120,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     max_connections_per_address: CountOrOff = 0
     max_unauthenticated: Count = 1000
     auth_failures_per_minute: CountOrOff = 60
+    http_requests_per_second: CountOrOff = 50
     outbox_bytes: Count = 4_194_304
     outbox_total_bytes: Count = 268_435_456
     replay_events: Count = 1000

@@ -104,6 +104,7 @@ class Limit(StrEnum):
     HTTP_SECONDS = "http_seconds"
     HTTP_HEAD = "http_head"
     HTTP_MALFORMED = "http_malformed"
+    HTTP_REQUESTS = "http_requests"
     UNAUTHENTICATED = "unauthenticated"
     AUTH_SECONDS = "auth_seconds"
     AUTH_FAILURES = "auth_failures"

@@ -77,7 +77,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     _warn_of_misspellings(settings)
     for library in ("uvicorn", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    logging.getLogger(http.LOGGER).setLevel(logging.ERROR)  # its warnings are refusals, counted and logged as such
+    logging.getLogger(http.LOGGER).setLevel(max(logging.INFO, logging.getLogger().level))
     _allow_many_files()
     if reload:
         os.environ.update(HOST=settings.bind_host, PORT=str(settings.port))  # the reloaded process reads its own

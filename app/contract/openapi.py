@@ -9,9 +9,13 @@ from msgspec import Struct
 
 from app import VERSION
 from app.contract.shapes import Components, Schema, never_null
+from app.rest.answers import JsonError
 from app.rest.endpoint import Answer, Endpoint
 
 SCHEME = "accessToken"
+OVER_BUDGET = Answer(
+    "Too many requests came from the address (`ERR_5004`); `Retry-After` says how long to wait", JsonError
+)
 INTRODUCTION = """\
 Authentication, probes and this contract. Peers speak over the socket, which `/asyncapi.json` tells of. Every refusal is
 JSON with a `code` and a `message`.
@@ -48,7 +52,7 @@ def _operation(endpoint: Endpoint, components: Components) -> dict[str, Any]:
         "summary": description.split("\n\n")[0].replace("\n", " "),
         "tags": [endpoint.tag],
         "security": [{SCHEME: []}] if endpoint.needs_token else [],
-        "responses": {str(status): _response(answer, components) for status, answer in endpoint.answers.items()},
+        "responses": {str(status): _response(answer, components) for status, answer in _answers(endpoint)},
     }
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": example}
@@ -61,6 +65,12 @@ def _operation(endpoint: Endpoint, components: Components) -> dict[str, Any]:
         schema = _schema(endpoint.takes, components)
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
+
+
+def _answers(endpoint: Endpoint) -> list[tuple[int, Answer]]:
+    """Return the answers by status, with the refusal that may come before the endpoint is reached."""
+    early = {} if endpoint.is_probe else {429: OVER_BUDGET}
+    return sorted({**early, **endpoint.answers}.items())
 
 
 def _response(answer: Answer, components: Components) -> dict[str, Any]:

@@ -5,6 +5,9 @@ For people, whatever somebody else chose (a `sub`, a name, a program) reaches th
 
 import logging
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from io import StringIO
 from typing import TextIO
 
@@ -16,6 +19,8 @@ from app.ops.printable import printable, printable_lines
 from app.settings import Settings
 
 _OF_LINES = frozenset({"exception", "stack"})
+QUIET_SECONDS = 1.0
+SPARED = frozenset({"uvicorn", "asyncio"})
 _NUMBERS = logging.getLevelNamesMapping()
 
 
@@ -41,7 +46,35 @@ def route_standard_logging(settings: Settings) -> None:
             processors=[ProcessorFormatter.remove_processors_meta, *_rendering(settings, sys.stderr)],
         )
     )
+    handler.addFilter(Spare(time.monotonic))
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+
+
+class Spare(logging.Filter):
+    """Lets one record a second through of each place in uvicorn or asyncio that logs, since strangers can make it log.
+
+    The next one through says how many were held back.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        super().__init__()
+        self._monotonic = monotonic
+        self._quiet_until: dict[tuple[str, int], float] = {}
+        self._held: Counter[tuple[str, int]] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log the record."""
+        if record.name.partition(".")[0] not in SPARED:
+            return True
+        place, now = (record.pathname, record.lineno), self._monotonic()
+        if now < self._quiet_until.get(place, now):
+            self._held[place] += 1
+            return False
+        self._quiet_until[place] = now + QUIET_SECONDS
+        if held := self._held.pop(place, 0):
+            record.msg = f"{record.getMessage()} ({held} more before)"
+            record.args = ()
+        return True
 
 
 def _shared() -> list[Processor]:

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.auth.algorithms import Key, algorithm_of
-from app.auth.keys import private_key
 from app.auth.tokens import dev_claims, sign
 from app.rest.answers import json, json_error
 from app.rest.asked import body_of, identify, runtime_of
@@ -53,7 +52,7 @@ async def make_dev_token(request: Request) -> Response:
     settings = runtime.settings
     wanted = await body_of(request, TokenRequest)
     try:
-        key = private_key(settings)
+        key = await runtime.signing_key.get()
     except SettingsError as error:
         return json_error(503, ErrorCode.INTERNAL, str(error))
     claims = dev_claims(

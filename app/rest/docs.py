@@ -20,18 +20,18 @@ POLICY = (
 
 async def get_asyncapi(request: Request) -> Response:
     """Return the AsyncAPI document of the socket, with its address as the asker sees it."""
-    return json(_contract(request).asyncapi(request.url.netloc, is_secure=request.url.scheme == "https"))
+    return json(_contract(request).encoded_asyncapi(request.url.netloc, is_secure=request.url.scheme == "https"))
 
 
 async def get_openapi(request: Request) -> Response:
     """Return the OpenAPI document of all that is there over HTTP."""
-    return json(_contract(request).openapi)
+    return json(_contract(request).encoded_openapi)
 
 
 async def get_schema(request: Request) -> Response:
     """Return the JSON Schema of the frames of one event."""
     name = request.path_params["event"]
-    schema = _contract(request).schemas.get(name)
+    schema = _contract(request).encoded_schemas.get(name)
     return json_error(404, "NOT_FOUND", f"There is no event {name[:100]!r}") if schema is None else json(schema)
 
 

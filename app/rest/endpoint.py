@@ -24,7 +24,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """One method of one path; `examples` has one for each parameter of the path.
 
     What it does is told by the docstring of its function. The fields of `asks` are what may stand in the query, `takes`
-    is the body. `is_served` says where it is routed.
+    is the body. `is_served` says where it is routed. `price` is what it takes from its address's budget of requests;
+    a probe is answered also where nothing is left of that.
     """
 
     path: str
@@ -36,4 +37,6 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     takes: type[Struct] | None = None
     asks: type[Struct] | None = None
     needs_token: bool = False
+    price: float = 1.0
+    is_probe: bool = False
     is_served: Callable[[Settings], bool] = lambda _settings: True

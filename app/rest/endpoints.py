@@ -1,6 +1,12 @@
 """Every path over HTTP: routed by this list, and told of by it in the contract."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from app.rest import admin, auth, console, docs, health
 from app.rest.answers import JsonError
@@ -9,11 +15,40 @@ from app.rest.bodies import Bearer, Jwks, Live, Overview, PublicKey, Ready, Revo
 from app.rest.endpoint import Answer, Call, Endpoint
 from app.rest.overview import OverviewQuery
 from app.settings import Settings
+from app.wire.http import Paths
 
 
 def endpoints(settings: Settings) -> list[Endpoint]:
     """Return what is served with these settings."""
     return [endpoint for endpoint in ENDPOINTS if endpoint.is_served(settings)]
+
+
+def paths(settings: Settings, probe: ASGIApp) -> Paths:
+    """Return what is known of these paths before they are routed."""
+    served = endpoints(settings)
+    return Paths(
+        socket=settings.ws_path,
+        prices={endpoint.path: endpoint.price for endpoint in served} | _prices_of_files(settings),
+        probes=frozenset(endpoint.path for endpoint in served if endpoint.is_probe),
+        probe=probe,
+    )
+
+
+def static_files(settings: Settings) -> list[Mount]:
+    """Return the routes of what pages load."""
+    docs_files = docs.static_files() if settings.docs == "on" else []
+    return [*docs_files, *(console.static_files() if settings.has_console else [])]
+
+
+def _prices_of_files(settings: Settings) -> dict[str, float]:
+    """Return what each file costs: more if it is large."""
+    return {
+        f"{mount.path}/{path.relative_to(folder).as_posix()}": 1.0 + path.stat().st_size / BYTES_PER_REQUEST
+        for mount in static_files(settings)
+        for folder in [Path(str(cast("StaticFiles", mount.app).directory))]
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def _error(means: str) -> Answer:
@@ -25,12 +60,17 @@ def _has_docs(settings: Settings) -> bool:
 
 
 def _probe(path: str, call: Call, answers: Mapping[int, Answer]) -> Endpoint:
-    return Endpoint(path=path, call=call, tag="health", answers=answers)
+    return Endpoint(path=path, call=call, tag=HEALTH, answers=answers, is_probe=True)
 
 
 def _contract(path: str, call: Call, answers: Mapping[int, Answer], **examples: str) -> Endpoint:
     return Endpoint(path=path, call=call, tag="contract", answers=answers, examples=examples, is_served=_has_docs)
 
+
+HEALTH = "health"
+SIGNATURE_PRICE = 4.0
+OVERVIEW_PRICE = 10.0
+BYTES_PER_REQUEST = 262_144
 
 IS_LIVE = {200: Answer("It lives", Live)}
 IS_READY = {200: Answer("It should get traffic", Ready), 503: Answer("It should not, and why", Unavailable)}
@@ -41,16 +81,25 @@ NO_GOOD = "The token is missing (`ERR_1001`), invalid or revoked (`ERR_1002`), o
 NO_SCOPE = f"The token lacks the scope `{admin.SCOPE}` (`ERR_1004`)"
 NO_KEYS = "The keys of `JWT_JWKS_URL` are not there yet (`ERR_9002`)"
 TOO_LONG = f"The body has more than {MAX_BODY_BYTES} bytes (`ERR_9003`)"
-TOO_MANY = "Too many authentications from the address failed lately (`ERR_5004`); `Retry-After` says how long to wait"
+TOO_MANY = (
+    "Too many requests came from the address, or too many authentications failed (`ERR_5004`);"
+    " `Retry-After` says how long to wait"
+)
 UNFIT = "The body does not fit (`ERR_9003`)"
 
 ENDPOINTS = (
+    _probe("/health", health.live, IS_LIVE),
     _probe("/health/live", health.live, IS_LIVE),
     _probe("/health/ready", health.ready, IS_READY),
     _probe("/health", health.live, IS_LIVE),
     _probe("/api/v1/health", health.live, IS_LIVE),
     _probe("/api/v1/health/ready", health.ready, IS_READY),
-    _probe("/metrics", health.metrics, {200: Answer("Prometheus text", media_type="text/plain")}),
+    Endpoint(
+        path="/metrics",
+        call=health.metrics,
+        tag=HEALTH,
+        answers={200: Answer("Prometheus text", media_type="text/plain")},
+    ),
     Endpoint(
         path="/api/v1/auth/public-key",
         call=auth.get_public_key,
@@ -84,6 +133,7 @@ ENDPOINTS = (
         tag="authentication",
         method="POST",
         takes=auth.TokenRequest,
+        price=SIGNATURE_PRICE,
         answers={
             200: Answer("The token", Token),
             400: _error(UNFIT),
@@ -116,6 +166,7 @@ ENDPOINTS = (
         tag="administration",
         needs_token=True,
         asks=OverviewQuery,
+        price=OVERVIEW_PRICE,
         answers={
             200: Answer("What there is", Overview),
             400: _error("The query does not fit (`ERR_9003`)"),

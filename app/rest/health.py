@@ -3,8 +3,8 @@
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.ops.metrics import exposition
 from app.rest.answers import json
 from app.runtime import Runtime
 from schemas.errors import ErrorCode
@@ -12,12 +12,35 @@ from schemas.errors import ErrorCode
 
 async def live(_request: Request) -> Response:
     """Answer while the event loop turns."""
-    return json({"status": "ok"})
+    return _live()
 
 
 async def ready(request: Request) -> Response:
     """Say whether traffic should come here, and if not, why."""
+    return await _ready(request.app.state.runtime)
+
+
+async def metrics(request: Request) -> Response:
+    """Return the metrics as Prometheus reads them; who asks again within a second waits for its end."""
     runtime: Runtime = request.app.state.runtime
+    return Response(await runtime.exposition.get(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def probe(runtime: Runtime) -> ASGIApp:
+    """Return an application that answers probes and nothing else, at the lowest cost."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await _ready(runtime) if scope["path"].endswith("/ready") else _live()
+        await response(scope, receive, send)
+
+    return answer
+
+
+def _live() -> Response:
+    return json({"status": "ok"})
+
+
+async def _ready(runtime: Runtime) -> Response:
     reasons = await runtime.reasons_not_ready()
     if not reasons:
         return json({"status": "ready"})
@@ -31,9 +54,3 @@ async def ready(request: Request) -> Response:
         },
         503,
     )
-
-
-async def metrics(request: Request) -> Response:
-    """Return the metrics as Prometheus reads them."""
-    runtime: Runtime = request.app.state.runtime
-    return Response(exposition(runtime.collector), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -5,15 +5,41 @@ from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 
+from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
 PREFIX_BITS = 64
 LOGGED_DIGITS = 12
+
+
+class Proxies:
+    """The reverse proxies that are trusted to say where a request comes from (`TRUSTED_PROXIES`)."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        seen = as_seen(networks)
+        self._trusted = ProxyHeadersMiddleware(_unreachable, trusted_hosts=seen).trusted_hosts if seen else None
+
+    def client(self, host: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Return where a request from `host` comes from: the rightmost of X-Forwarded-For that is no trusted proxy."""
+        if self._trusted is None or host not in self._trusted:
+            return host
+        forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
+        if not forwarded:
+            return host
+        client, _ = self._trusted.get_trusted_client_address(forwarded.decode("latin1"))
+        return client or host
 
 
 class Addresses:
     """Hashes addresses. Whoever has one IPv6 address has the /64 around it, so that is what counts as one address."""
 
-    def __init__(self, salt: bytes) -> None:
+    def __init__(self, salt: bytes, trusted_proxies: Iterable[str] = ()) -> None:
         self.salt = salt
+        self._proxies = Proxies(trusted_proxies)
+
+    def client(self, host: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """See `Proxies`."""
+        return self._proxies.client(host, headers)
 
     def hashed(self, host: str) -> bytes:
         """Return 16 bytes, the same for all of one address; a host that is no IP address counts as it is written."""
@@ -59,3 +85,7 @@ def _network(host: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(IPv6Network((address, PREFIX_BITS), strict=False))
+
+
+async def _unreachable(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Stand in for an application: uvicorn's middleware is only asked whom it trusts."""

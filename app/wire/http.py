@@ -1,25 +1,36 @@
 """HTTP connections, before they ask for a socket: uvicorn's protocol, with the bounds that it lacks.
 
-uvicorn waits for a request for ever, keeps a head of any length, and takes any number of connections. Here each has ten
-seconds for a request and its answer, a head has a bound, and so has the number of those that are no sockets (yet).
+uvicorn waits for a request for ever, keeps a head of any length, and takes any number of connections and requests. Here
+each connection has ten seconds for a request and its answer. Bounded are the bytes of a head, the connections that are
+no sockets (yet), and the requests of an address.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from posixpath import normpath
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from msgspec import Struct
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.admission.http_budget import HttpBudget
 from app.wire.addresses import Addresses
 from app.wire.refusals import Refusals
 from app.wire.waiting import WaitingRoom
-from schemas.errors import Limit
+from schemas.errors import ErrorCode, Limit
 
 LOBBY = "peersync.lobby"
+PATHS = "peersync.paths"
 LOGGER = "uvicorn.error.http"
 REQUEST_SECONDS = 10.0
 GRACE_SECONDS = 1.0
@@ -30,6 +41,20 @@ _MALFORMED = b"400 Bad Request", "BAD_REQUEST", "This is no HTTP request"
 _TIMEOUT = b"408 Request Timeout", "REQUEST_TIMEOUT", f"A request has {REQUEST_SECONDS:g} seconds"
 _TOO_LARGE = b"431 Request Header Fields Too Large", "HEAD_TOO_LARGE", f"A head has {MAX_HEAD_BYTES} bytes at most"
 _TOO_MANY = b"503 Service Unavailable", "TOO_MANY_CONNECTIONS", "Too many connections wait; try again later"
+_OVER_BUDGET = msgspec.json.encode({"code": ErrorCode.RATE_LIMITED, "message": "Too many requests from your address"})
+_PROBING = frozenset({b"GET", b"HEAD"})
+
+
+class Paths(Struct, frozen=True):
+    """What is known of paths before they are routed: where the socket is, and what a request costs if not 1.
+
+    `probe` answers the paths of `probes` more cheaply than any routing, for callers whose budget is used up.
+    """
+
+    socket: str
+    prices: Mapping[str, float]
+    probes: frozenset[str]
+    probe: ASGIApp
 
 
 class Lobby:
@@ -38,8 +63,16 @@ class Lobby:
     In that second all may come at once, as they do when a node has restarted, and are read before they are counted.
     """
 
-    def __init__(self, limit: int, addresses: Addresses, refusals: Refusals, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        budget: HttpBudget,
+        addresses: Addresses,
+        refusals: Refusals,
+        monotonic: Callable[[], float],
+    ) -> None:
         self._room: WaitingRoom[HttpProtocol] = WaitingRoom(limit, REQUEST_SECONDS, GRACE_SECONDS)
+        self._budget = budget
         self._addresses = addresses
         self._refusals = refusals
         self._monotonic = monotonic
@@ -68,11 +101,25 @@ class Lobby:
         """Send a connection away that does not speak HTTP."""
         self._refuse(connection, Limit.HTTP_MALFORMED, *_MALFORMED)
 
+    def charge(self, connection: "HttpProtocol", price: float) -> float:
+        """Charge for a request; return 0 if it passes, else in how many seconds it would.
+
+        It is charged to the client that a trusted proxy names, so clients behind one proxy do not share a budget.
+        """
+        host = connection.client[0] if connection.client else ""
+        client = self._addresses.client(host, connection.headers)
+        address = connection.address if client == host else self.address(client)
+        wait = self._budget.charge(address, price)
+        if wait:
+            self._refusals.note(Limit.HTTP_REQUESTS, address)
+        return wait
+
     def sweep(self) -> None:
         """Send away whoever took too long, and where too many wait, some of the address that has most."""
         now = self._monotonic()
         for connection in self._room.overdue(now):
             self._refuse(connection, Limit.HTTP_SECONDS, *_TIMEOUT)
+        self._budget.forget()
         while (one_too_many := self._room.one_too_many(now)) is not None:
             self._refuse(one_too_many, Limit.HTTP_CONNECTIONS, *_TOO_MANY)
 
@@ -83,7 +130,7 @@ class Lobby:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One HTTP connection. The application's lifespan puts the lobby into uvicorn's state, as `LOBBY`."""
+    """One HTTP connection. The application's lifespan puts the lobby and `Paths` into uvicorn's state."""
 
     address = b""
 
@@ -93,7 +140,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, **others)  # type: ignore[arg-type]  # as uvicorn calls it
         self.logger = logging.getLogger(LOGGER)
         self._lobby: Lobby = app_state[LOBBY]
+        self._paths: Paths = app_state[PATHS]
         self._head = 0
+        self._is_handshake = False
+        self._is_last = False
+        self._running: RequestResponseCycle | None = None
         self._discarding: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -103,30 +154,66 @@ class HttpProtocol(HttpToolsProtocol):
         self._lobby.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Wait no more. uvicorn tells only the last of several pipelined requests; the one being answered must know."""
         self._lobby.leave(self)
         if self._discarding is not None:
             self._discarding.cancel()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless there was more than a head may have and it has not ended."""
-        if self._discarding is not None:
+        if self._is_over():
             return
+        self._unset_keepalive_if_required()
         self._head += len(data)
-        super().data_received(data)
-        if self._head > MAX_HEAD_BYTES and not self.transport.is_closing():
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            if not self._is_over():
+                self._lobby.malformed(self)
+        if self._head > MAX_HEAD_BYTES and not self._is_over():
             self._lobby.too_large(self)
 
+    def on_message_begin(self) -> None:
+        """Begin with a request, unless no more are answered."""
+        if not self._is_over():
+            super().on_message_begin()
+
     def on_headers_complete(self) -> None:
-        """Take note that the head has ended."""
-        super().on_headers_complete()
+        """Take note that the head has ended, and have the request answered if its address can pay for it."""
         self._head = 0
+        if self._is_over():
+            return
+        is_upgrade = self.parser.should_upgrade()
+        if is_upgrade and self.parser.get_method() == b"CONNECT":
+            self._lobby.malformed(self)
+            return
+        self._is_handshake = is_upgrade and self._opens_socket()
+        if is_upgrade and not self._is_handshake:
+            return
+        path = unquote(httptools.parse_url(self.url).path.decode("ascii"))
+        if self._is_handshake and path == self._paths.socket:
+            wait = 0.0  # whether a socket may come in is decided elsewhere
+        else:
+            wait = self._lobby.charge(self, self._paths.prices.get(normpath(path), 1.0))
+        if wait:
+            self._over_budget(path, wait)
+        else:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body, which is no part of a head."""
         self._head = 0
-        super().on_body(body)
+        if not self._is_over():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take note that the request has ended, unless it is to be read once more without its `Upgrade`."""
+        if not (self._is_over() or self.parser.should_upgrade()):
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -139,20 +226,116 @@ class HttpProtocol(HttpToolsProtocol):
         self._lobby.leave(self)
         super().handle_websocket_upgrade()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
-        """Close, since what came is no HTTP."""
-        self._lobby.malformed(self)
-
-    def refuse(self, status: bytes, body: bytes) -> None:
+    def refuse(self, status: bytes, body: bytes, retry_after: int | None = None) -> None:
         """Close; with this answer, unless another one is on its way.
 
         What still comes is discarded for a moment: closed at once, the connection is reset, and the answer lost.
         """
-        cycle: Any = self.cycle  # None before the first request
-        if cycle is None or cycle.response_complete:
-            head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            self.transport.write(head % (status, len(body)) + body)
+        if self._is_idle():
+            head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
+            again = b"" if retry_after is None else b"retry-after: %d\r\n" % retry_after
+            self.transport.write(head % (status, len(body)) + again + b"\r\n" + body)
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             self._discarding = self.loop.call_later(DISCARD_SECONDS, self.transport.close)
+
+    def _is_idle(self) -> bool:
+        """Whether no request waits for its answer."""
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is None or cycle.response_complete
+
+    def _is_over(self) -> bool:
+        """Whether nothing that still comes is answered."""
+        return self._is_last or self._discarding is not None or self.transport.is_closing()
+
+    def _should_upgrade(self) -> bool:
+        return self._is_handshake
+
+    def _opens_socket(self) -> bool:
+        """Whether this head, which has an `Upgrade`, is an opening handshake (RFC 6455 section 4.1).
+
+        Whatever else it offers, and whatever is wrong with it, is ignored (RFC 9110 section 7.8).
+        """
+        if self.parser.get_method() != b"GET" or self.parser.get_http_version() == "1.0" or not self._is_idle():
+            return False
+        offers: set[bytes] = set()
+        for name, value in self.headers:
+            if name == b"upgrade":
+                offers.update(offer.strip().lower() for offer in value.split(b","))
+            elif name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
+                return False
+        return b"websocket" in offers
+
+    def _feed(self, data: bytes) -> None:
+        """Parse. At an `Upgrade` httptools stops and drops the body, so the head is read anew without one to ignore."""
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            else:
+                return
+            if self._is_over():
+                return
+            if self._is_handshake:
+                self.handle_websocket_upgrade()
+                return
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self.parser.feed_data(head)
+
+    def _head_without_upgrade(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"%s %s HTTP/%s\r\n%s\r\n" % (method, self.url, version, b"".join(lines))
+
+    def _over_budget(self, path: str, wait: float) -> None:
+        """Answer a probe all the same; refuse anything else, in its turn, and close: no more is read here."""
+        if path in self._paths.probes and self.parser.get_method() in _PROBING:
+            self._answer_by(self._paths.probe)
+            return
+        retry_after = math.ceil(wait)
+        if self._is_idle():
+            self._lobby.leave(self)
+            self.refuse(b"429 Too Many Requests", _OVER_BUDGET, retry_after)
+            return
+        self._answer_by(partial(_refuse_in_turn, retry_after))
+        self._is_last = True
+
+    def _answer_by(self, app: ASGIApp) -> None:
+        """Have this request answered by another application."""
+        usual, self.app = self.app, app  # type: ignore[assignment]  # Starlette's types for ASGI are wider
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = usual
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        self._running = cycle
+        super()._start_asgi_task(cycle, partial(self._answer, cycle, app))  # type: ignore[arg-type]
+
+    async def _answer(
+        self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Call the application. That the client hung up is not its fault, and worth no traceback."""
+        try:
+            await app(scope, receive, send)
+        except (ClientDisconnect, OSError, RuntimeError):
+            if not (cycle.disconnected or self.transport.is_closing()):
+                raise
+            cycle.disconnected = True
+            self.logger.info("a client hung up before it was answered")
+
+
+async def _refuse_in_turn(retry_after: int, _scope: Scope, _receive: Receive, send: Send) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(_OVER_BUDGET)),
+        (b"connection", b"close"),
+        (b"retry-after", b"%d" % retry_after),
+    ]
+    await send({"type": "http.response.start", "status": 429, "headers": headers})
+    await send({"type": "http.response.body", "body": _OVER_BUDGET})

@@ -1,0 +1,66 @@
+"""Values that many ask for, and that are made at most once in a while."""
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """Gives everybody the same value for `seconds`. Whoever asks while it is being made waits for that one.
+
+    What making it raises goes to the one for whom it was made; the next to ask has it made again.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[T]], seconds: float, monotonic: Callable[[], float]) -> None:
+        self._make = make
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._lock = anyio.Lock()
+        self._made: tuple[T, float] | None = None
+
+    async def get(self) -> T:
+        """Return the value, made now if the last one is too old."""
+        if (made := self._fresh()) is not None:
+            return made[0]
+        async with self._lock:
+            if (made := self._fresh()) is None:
+                made = await self._make(), self._monotonic()
+                self._made = made
+            return made[0]
+
+    def _fresh(self) -> tuple[T, float] | None:
+        made = self._made
+        return None if made is None or self._monotonic() - made[1] >= self._seconds else made
+
+
+class Paced(Generic[T]):
+    """Makes one value for all who wait, and waits `seconds` between two; nobody gets one begun before they asked."""
+
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[T]],
+        seconds: float,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._make = make
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._lock = anyio.Lock()
+        self._made: tuple[T, float] | None = None
+
+    async def get(self) -> T:
+        """Return a fresh value."""
+        asked_at = self._monotonic()
+        async with self._lock:
+            made = self._made
+            if made is None or made[1] < asked_at:
+                if made is not None:
+                    await self._sleep(max(0.0, made[1] + self._seconds - self._monotonic()))
+                begun_at = self._monotonic()
+                self._made = made = await self._make(), begun_at
+            return made[0]
