@@ -158,9 +158,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._lobby.leave(self)
         if self._discarding is not None:
             self._discarding.cancel()
-        if self._running is not None and not self._running.response_complete:
-            self._running.disconnected = True
-            self._running.message_event.set()
+        self._take_back()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -222,16 +220,21 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Leave the connection to the WebSocket protocol."""
+        """Leave the connection to the WebSocket protocol, to which only what counts of the request is passed on."""
         self._lobby.leave(self)
+        url = httptools.parse_url(self.url)
+        self.url = url.path if url.query is None else b"%s?%s" % (url.path, url.query)
+        others = [header for header in self.headers if header[0] != b"upgrade"]
+        self.headers[:] = [*others, (b"upgrade", b"websocket")]
         super().handle_websocket_upgrade()
 
     def refuse(self, status: bytes, body: bytes, retry_after: int | None = None) -> None:
-        """Close; with this answer, unless another one is on its way.
+        """Close; with this answer, unless another one has begun or is due before it.
 
         What still comes is discarded for a moment: closed at once, the connection is reset, and the answer lost.
         """
-        if self._is_idle():
+        if self._is_idle() or self._is_unanswered():
+            self._take_back()
             head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
             again = b"" if retry_after is None else b"retry-after: %d\r\n" % retry_after
             self.transport.write(head % (status, len(body)) + again + b"\r\n" + body)
@@ -244,6 +247,16 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether no request waits for its answer."""
         cycle: Any = self.cycle  # None before the first request
         return cycle is None or cycle.response_complete
+
+    def _is_unanswered(self) -> bool:
+        """Whether there is but one request that waits for its answer, and that has not begun."""
+        return self.cycle is self._running and not self.cycle.response_started
+
+    def _take_back(self) -> None:
+        """Have the request that is being answered get no other answer."""
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def _is_over(self) -> bool:
         """Whether nothing that still comes is answered."""
