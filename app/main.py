@@ -8,10 +8,13 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.admission import origins
 from app.auth.keys import public_keys
 from app.contract.contract import Contract
 from app.ops.audit import opened
@@ -50,7 +53,12 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
             yield {LOBBY: runtime.lobby, PATHS: paths(chosen, health.probe(runtime))}
 
     app = Starlette(
-        routes=[*_rest(chosen), WebSocketRoute(chosen.ws_path, _socket), WebSocketRoute("/{path:path}", _no_socket)],
+        routes=[
+            *_rest(chosen),
+            Route(chosen.ws_path, _no_upgrade),
+            WebSocketRoute(chosen.ws_path, _socket),
+            WebSocketRoute("/{path:path}", _no_socket),
+        ],
         middleware=[*_proxies(chosen), *_cors(chosen)],
         exception_handlers={
             HTTPException: on_http_exception,
@@ -114,7 +122,18 @@ async def _socket(websocket: WebSocket) -> None:
 
 
 async def _no_socket(websocket: WebSocket) -> None:
-    await websocket.send_denial_response(json_error(404, "NOT_FOUND", "The socket is elsewhere (WS_PATH)"))
+    path = websocket.app.state.runtime.settings.ws_path
+    await websocket.send_denial_response(json_error(404, "NOT_FOUND", f"There is no WebSocket here; open it at {path}"))
+
+
+async def _no_upgrade(_request: Request) -> Response:
+    """Say what is missing, mostly because a proxy on the way dropped it."""
+    message = (
+        "This is a WebSocket: ask with Connection: Upgrade and Upgrade: websocket, over HTTP/1.1."
+        " If your client does, a proxy on the way drops them and must pass them on"
+    )
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    return json_error(426, "UPGRADE_REQUIRED", message, upgrade)
 
 
 def _rest(settings: Settings) -> list[Route | Mount]:
@@ -129,13 +148,14 @@ def _proxies(settings: Settings) -> list[Middleware]:
 
 
 def _cors(settings: Settings) -> list[Middleware]:
-    origins = [origin.strip() for origin in settings.cors_origin.split(",") if origin.strip()]
-    if not origins:
+    allowed = origins.parsed(settings.cors_origin)
+    if not allowed:
         return []
     return [
         Middleware(
             CORSMiddleware,
-            allow_origins=origins,
+            allow_origins=[origins.ANY] if origins.ANY in allowed else [],
+            allow_origin_regex=origins.matcher(allowed).pattern,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization"],
         )

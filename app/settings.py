@@ -12,11 +12,13 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta, Struct, field
 
+from app.admission import origins
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 CountOrOff = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
-Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
+Origin = Annotated[str, Meta(pattern=origins.PATTERN)]
 Environment = Literal["development", "production"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
@@ -48,7 +50,7 @@ _LISTS: dict[str, Callable[[str], str]] = {
 }
 _WORDS = {
     "JWT_ALGORITHMS": f"{', '.join(get_args(Algorithm))}, or several of them, comma-separated",
-    "ALLOWED_ORIGINS": "* or origins such as https://ide.example.com, comma-separated",
+    "ALLOWED_ORIGINS": origins.ALLOWED,
     "STORE_URL": STORE_URLS,
     "WS_PATH": "a path such as /ws",
 }
@@ -290,6 +292,9 @@ def _bounds(low: float | None, high: float | None) -> str:
 
 def _check_together(settings: Settings) -> None:
     _check_tls(settings)
+    for origin in origins.parsed(settings.cors_origin):
+        if "*" in origin and not re.search(origins.PATTERN, origin):
+            raise SettingsError(f"CORS_ORIGIN is {settings.cors_origin!r}; it may be {origins.ALLOWED}")
     if settings.jwt_jwks_url and not _is_safe_url(settings.jwt_jwks_url):
         raise SettingsError(
             f"JWT_JWKS_URL is {without_secrets(settings.jwt_jwks_url)!r}; it may be the URL of a JWK set,"

@@ -11,7 +11,7 @@ from app.clock import iso
 from app.rest.answers import json
 from app.rest.asked import body_of, identify, query_of, runtime_of
 from app.rest.overview import OverviewQuery, overview
-from app.wire.door import LOOPBACK
+from app.rest.own import is_own
 from handlers import departures
 from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
@@ -57,14 +57,9 @@ async def get_overview(request: Request) -> Response:
     An operator's token is not needed in development on a loopback `HOST`, for whoever asks by a loopback name.
     """
     runtime = runtime_of(request)
-    if not (runtime.settings.is_private and _is_local(request)):
+    if not (runtime.settings.is_private and is_own(request, runtime.settings)):
         await _operator(request)
     return json(await overview(runtime, query_of(request, OverviewQuery)))
-
-
-def _is_local(request: Request) -> bool:
-    """Whether this is no page's doing: one of elsewhere has an `Origin`, or had a name of its own lead to here."""
-    return "origin" not in request.headers and request.url.hostname in LOOPBACK
 
 
 async def _operator(request: Request) -> Identity:

@@ -11,10 +11,16 @@ from app.auth.algorithms import Key, algorithm_of
 from app.auth.tokens import dev_claims, sign
 from app.rest.answers import json, json_error
 from app.rest.asked import body_of, identify, runtime_of
+from app.rest.own import is_own
 from app.settings import SettingsError
 from schemas.errors import ErrorCode
 from schemas.fields import DISPLAY_NAME_MAX, Id
 from stores.base import User
+
+NOT_OWN = (
+    "Development tokens are for this machine: ask by its address or by localhost (Host),"
+    " and from no web page (Origin) but its own and those of CORS_ORIGIN"
+)
 
 
 class TokenRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -50,6 +56,8 @@ async def make_dev_token(request: Request) -> Response:
     """Sign a token for whoever asks; routed only where development tokens are handed out."""
     runtime = runtime_of(request)
     settings = runtime.settings
+    if not is_own(request, settings):
+        return json_error(403, ErrorCode.NOT_ALLOWED, NOT_OWN)
     wanted = await body_of(request, TokenRequest)
     try:
         key = await runtime.signing_key.get()

@@ -137,6 +137,7 @@ ENDPOINTS = (
         answers={
             200: Answer("The token", Token),
             400: _error(UNFIT),
+            403: _error("The `Host` is not this machine, or the `Origin` is another's (`ERR_1004`)"),
             413: _error(TOO_LONG),
             503: _error("There is no private key to sign with (`ERR_9001`)"),
         },

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from app.admission import origins
 from app.settings import Settings
 from app.wire.refusals import Refusals
 from schemas.errors import Limit
@@ -30,13 +31,12 @@ class Origins:
     """
 
     def __init__(self, settings: Settings) -> None:
-        shared = [origin.strip().lower().rstrip("/") for origin in settings.cors_origin.split(",")]
-        self._allowed = frozenset(settings.allowed_origins or filter(None, shared))
+        self._allowed = origins.matcher(settings.allowed_origins or origins.parsed(settings.cors_origin))
         self._allows_loopback = not settings.allowed_origins and settings.app_env == "development"
 
     def allow(self, origin: str | None) -> bool:
         """Whether a socket may be opened on behalf of this origin."""
-        if origin is None or "*" in self._allowed or origin.lower() in self._allowed:
+        if origin is None or self._allowed.fullmatch(origin):
             return True
         return self._allows_loopback and _host(origin) in LOOPBACK
 

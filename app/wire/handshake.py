@@ -9,14 +9,19 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 import uvicorn
+
+from schemas.errors import ErrorCode
 
 HANDOVER = "peersync.handover"
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
-_PLAIN = ((b"content-type", b"text/plain; charset=utf-8"),)
+_JSON = (b"content-type", b"application/json")
 
 Headers = list[tuple[bytes, bytes]]
+Refusal = tuple[int, str, str, tuple[tuple[bytes, bytes], ...]]
+"""A status, a code, a message, and headers besides."""
 
 
 class Handshake:
@@ -41,8 +46,7 @@ class Handshake:
         headers = [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
         refusal = self._check(method, dict(headers))
         if refusal is not None:
-            status, extra = refusal
-            self._respond(status, [*_PLAIN, *extra], HTTPStatus(status).phrase.encode())
+            self._refuse(*refusal)
             return None
         path, _, query = target.partition(b"?")
         return {
@@ -66,15 +70,21 @@ class Handshake:
         except Exception:
             logging.getLogger("uvicorn.error").exception("the application failed during a WebSocket handshake")
         if not self.is_accepted and not self._answer:
-            self._respond(500, list(_PLAIN), b"Internal Server Error")
+            self._refuse(500, ErrorCode.INTERNAL, "Internal error")
 
-    def _check(self, method: bytes, headers: dict[bytes, bytes]) -> tuple[int, Headers] | None:
+    def _check(self, method: bytes, headers: dict[bytes, bytes]) -> Refusal | None:
         if method != b"GET":
-            return 405, [(b"allow", b"GET")]
+            return 405, "METHOD_NOT_ALLOWED", "A WebSocket is opened by GET", ((b"allow", b"GET"),)
         if headers.get(b"sec-websocket-version") != b"13":
-            return 426, [(b"sec-websocket-version", b"13")]
+            versions = ((b"sec-websocket-version", b"13"),)
+            return 426, "UPGRADE_REQUIRED", "Sec-WebSocket-Version must be 13 (RFC 6455)", versions
         self._key = headers.get(b"sec-websocket-key", b"").strip()
-        return None if _is_key(self._key) else (400, [])
+        if _is_key(self._key):
+            return None
+        return 400, "BAD_REQUEST", "Sec-WebSocket-Key must be 16 bytes in base64 (RFC 6455)", ()
+
+    def _refuse(self, status: int, code: str, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self._respond(status, [_JSON, *headers], msgspec.json.encode({"code": code, "message": message}))
 
     async def _receive(self) -> dict[str, Any]:
         return {"type": "websocket.connect"}
@@ -85,7 +95,7 @@ class Handshake:
             self._accept(list(message.get("headers") or ()))
         elif kind == "websocket.close":
             self._answer = message
-            self._respond(403, list(_PLAIN), b"Forbidden")
+            self._refuse(403, "FORBIDDEN", "The application does not accept this WebSocket")
         elif kind == "websocket.http.response.start":
             self._answer = message
         elif kind == "websocket.http.response.body":

@@ -219,6 +219,18 @@ BAD_VALUES = [
     ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "addresses and networks such as 10.0.0.0/8"),
     ("ALLOWED_ORIGINS", "ide.example.com", "origins such as https://ide.example.com"),
     ("ALLOWED_ORIGINS", "https://ide.example.com/path", "origins such as https://ide.example.com"),
+    *[
+        (name, value, "a * stands for one label, as in https://*.example.com")
+        for name in ("ALLOWED_ORIGINS", "CORS_ORIGIN")
+        for value in (
+            "https://*example.com",
+            "https://ide.*.com",
+            "http://localhost:*",
+            "https://*.*",
+            "*://a",
+            "*.com",
+        )
+    ],
     ("MAX_MESSAGE_BYTES", "1023", "a whole number of 1024 or more"),
     ("OUTBOX_BYTES", "2097151", "2097152 (twice MAX_MESSAGE_BYTES) or more"),
     ("REPLAY_BYTES", "2097151", "2097152 (twice MAX_MESSAGE_BYTES) or more"),

@@ -13,6 +13,7 @@ from schemas.errors import Limit
 HERE, THERE = b"here", b"there"
 DEVELOPMENT = {"APP_ENV": "development"}
 PRODUCTION = {"APP_ENV": "production"}
+WILD = {"ALLOWED_ORIGINS": "https://*.Example.com, vscode-webview://*, http://*:8080, https://*.test:8443/"}
 LISTED = {"ALLOWED_ORIGINS": "https://IDE.example.com/, vscode-webview://abc"}
 
 
@@ -39,6 +40,29 @@ LISTED = {"ALLOWED_ORIGINS": "https://IDE.example.com/, vscode-webview://abc"}
         (LISTED | {"CORS_ORIGIN": "https://other.example.com"}, "https://other.example.com", False),
         (PRODUCTION | {"CORS_ORIGIN": "*"}, "https://evil.test", True),
         (PRODUCTION | {"ALLOWED_ORIGINS": "*"}, "null", True),
+        (LISTED, "https://ide.example.com:443", True),
+        (LISTED, "HTTPS://IDE.example.com", True),
+        (LISTED, "https://ide-example.com", False),
+        (WILD, "https://ide.example.com", True),
+        (WILD, "https://IDE.example.com:443", True),
+        (WILD, "https://example.com", False),
+        (WILD, "https://.example.com", False),
+        (WILD, "https://a.b.example.com", False),
+        (WILD, "https://ide.example.com.evil.test", False),
+        (WILD, "https://ide.example.com:8443", False),
+        (WILD, "http://ide.example.com", False),
+        (WILD, "https://evil.test/.example.com", False),
+        (WILD, "https://evil.test:1@ide.example.com", False),
+        (WILD, "vscode-webview://1f2e3d-4c5b", True),
+        (WILD, "vscode-webview://", False),
+        (WILD, "vscode-webview://a/b", False),
+        (WILD, "http://a.b.c:8080", True),
+        (WILD, "http://[::1]:8080", True),
+        (WILD, "http://a.b.c", False),
+        (WILD, "https://a.test:8443", True),
+        (WILD, "null", False),
+        (WILD, None, True),
+        (PRODUCTION | {"CORS_ORIGIN": "https://*.example.com/"}, "https://ide.example.com", True),
     ],
 )
 def test_origins(environ: dict[str, str], origin: str | None, *, is_allowed: bool) -> None:
