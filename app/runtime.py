@@ -380,7 +380,7 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         plan.log.info(
             "started",
             version=VERSION,
-            address=f"{settings.bind_host}:{settings.port}",
+            address=settings.bind_address,
             tls=settings.has_tls,
             ws_path=settings.ws_path,
             environment=settings.app_env,

@@ -33,6 +33,7 @@ _LEVEL_SYNONYMS = {
 MEMORY = "memory://"
 STORE_URLS = "memory://, redis://HOST:PORT/0, rediss://HOST:PORT/0 or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/0"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_NEAR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what stands for all interfaces, and what reaches them
 _DURATION = re.compile(r"(\d{1,9})\s*([a-z]*)", re.IGNORECASE)
 _UNITS = {  # those that the original's `ms` knows
     **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1),
@@ -139,12 +140,22 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     @property
     def bind_host(self) -> str:
         """The address to listen on: loopback in development, all interfaces in production, unless `HOST` says."""
-        return self.host or ("127.0.0.1" if self.app_env == "development" else "0.0.0.0")  # noqa: S104 - docs/protocol.md section 7
+        return self.host.strip("[]") or ("127.0.0.1" if self.app_env == "development" else "0.0.0.0")  # noqa: S104 - docs/protocol.md section 7
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
-        return self.bind_host in _LOOPBACK
+        return self.bind_host in _LOOPBACK or self.bind_host.startswith("127.")
+
+    @property
+    def bind_address(self) -> str:
+        """Where it listens, as one writes it: 127.0.0.1:3000 or [::1]:3000."""
+        return f"{_bracketed(self.bind_host)}:{self.port}"
+
+    @property
+    def near_host(self) -> str:
+        """The host by which this machine reaches it, as a URL has it."""
+        return _bracketed(_NEAR.get(self.bind_host, self.bind_host))
 
     @property
     def has_tls(self) -> bool:
@@ -177,6 +188,10 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
         if self.dev_tokens == "auto":
             return self.is_private
         return self.dev_tokens == "on"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:

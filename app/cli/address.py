@@ -22,5 +22,5 @@ def address(url: str | None, settings: Settings) -> Address:
     if url is not None:
         return Address(url)
     own = certificate(settings)
-    where = f"127.0.0.1:{settings.port}{settings.ws_path}"
+    where = f"{settings.near_host}:{settings.port}{settings.ws_path}"
     return Address(f"ws://{where}") if own is None else Address(f"wss://{where}", own.trust())

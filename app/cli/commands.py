@@ -233,8 +233,9 @@ def bench(  # noqa: PLR0917 - click passes them by name
         ) from None
 
     settings = read_settings()
+    is_own = url is None
     url, tls = address(url, settings)
-    if not is_loopback(host_of(url)) and not i_may_load_this_host:
+    if not (is_own or is_loopback(host_of(url)) or i_may_load_this_host):
         raise click.ClickException(f"{url} is not on this machine; if you may load it, add --i-may-load-this-host")
     if plot is not None and not plot.parent.is_dir():
         raise click.ClickException(f"--plot: there is no folder {plot.parent}")

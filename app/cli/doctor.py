@@ -71,7 +71,7 @@ def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Findi
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
-    yield Finding("settings", f"{settings.app_env}, on {settings.bind_host}:{settings.port}{settings.ws_path}")
+    yield Finding("settings", f"{settings.app_env}, on {settings.bind_address}{settings.ws_path}")
     if settings.hands_out_dev_tokens and not settings.is_loopback:
         yield _wrong("settings", "DEV_TOKENS is on where others can connect: anybody gets any token; set it to auto")
     if settings.app_env == "development" and not settings.is_loopback:
@@ -219,7 +219,7 @@ async def _eviction_policy(url: str) -> str:
 
 
 def _port(settings: Settings) -> Iterator[Finding]:
-    where = f"{settings.bind_host}:{settings.port}"
+    where = settings.bind_address
     try:
         try_port(settings)
     except OSError as error:
@@ -234,10 +234,9 @@ def _port(settings: Settings) -> Iterator[Finding]:
 
 
 def _is_alive(settings: Settings) -> bool:
-    host = settings.bind_host if settings.is_loopback else "127.0.0.1"
     try:
         own = certificate(settings)
-        url = f"{'http' if own is None else 'https'}://{host}:{settings.port}/health/live"
+        url = f"{'http' if own is None else 'https'}://{settings.near_host}:{settings.port}/health/live"
         return _ask(url, None if own is None else own.trust()).get("content-type") == "application/json"
     except (OSError, ValueError, SettingsError):
         return False

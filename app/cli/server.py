@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from app.auth.certificate import certificate
-from app.cli.port import try_port
+from app.cli.port import ALL_IPV6, bound, try_port
 from app.main import create_app
 from app.misspellings import misspellings
 from app.ops.logs import make_logger, route_standard_logging
@@ -42,8 +42,8 @@ class Server(uvicorn.Server):
         self._reason = "asked to"
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start listening, then greet."""
-        await super().startup(sockets)
+        """Start listening, then greet. Left to itself, asyncio would have `::` refuse IPv4."""
+        await super().startup([bound(self._settings)] if self._settings.bind_host == ALL_IPV6 else sockets)
         _spare_the_collector()
         if self.started and self._settings.log_format == "console":
             port = next(bound.getsockname()[1] for server in self.servers for bound in server.sockets)
@@ -126,7 +126,7 @@ def _spare_the_collector() -> None:
 
 def greeting(settings: Settings, port: int) -> str:
     """Return a few lines on where things are and how to begin."""
-    host = settings.bind_host if settings.is_loopback else "localhost"
+    host = settings.near_host
     s = "s" if settings.has_tls else ""
     page = f"http{s}://{host}:{port}/docs  " if settings.docs == "on" else ""
     console = f"  console  http{s}://{host}:{port}/console\n" if settings.has_console else ""
