@@ -16,6 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from app.cli.server import SHUTDOWN_SECONDS
+from app.rest.endpoints import ENDPOINTS
 from app.settings import Settings, read_settings
 from stores.redis.stores import PATIENCE_SECONDS
 from tests.support.helm import Helm, Manifest, helm
@@ -352,8 +353,9 @@ async def test_ingress(library: Helm) -> None:
     (tls,) = ingress["spec"]["tls"]
     (rule,) = ingress["spec"]["rules"]
     assert tls == {"hosts": [rule["host"]], "secretName": "tls"}
-    (path,) = rule["http"]["paths"]
-    assert path["backend"]["service"] == {"name": NAME, "port": {"name": "http"}}
+    paths = rule["http"]["paths"]
+    assert paths[0]["path"] == made.settings().ws_path
+    assert all(path["backend"]["service"] == {"name": NAME, "port": {"name": "http"}} for path in paths)
 
 
 async def test_autoscaler(library: Helm) -> None:
@@ -416,6 +418,17 @@ def test_schema_of_values() -> None:
     assert values.keys() | {"global"} == schema["properties"].keys()
     known = {info.encode_name for info in msgspec.structs.fields(Settings)}
     assert set(schema["properties"]["settings"]["propertyNames"]["enum"]) == known - OF_THE_CHART
+
+
+def test_what_is_published() -> None:
+    """The ingress publishes all that is served, but not what is for Prometheus."""
+    published = yaml.safe_load((CHART / "values.yaml").read_text())["ingress"]["paths"]
+    hidden = [
+        each.path for each in ENDPOINTS if not f"{each.path}/".startswith(tuple(f"{path}/" for path in published))
+    ]
+    assert hidden == ["/metrics"]
+    template = (CHART / "templates" / "ingress.yaml").read_text()
+    assert "path: /\n" not in template
 
 
 def test_memory_leaves_room() -> None:

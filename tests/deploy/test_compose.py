@@ -11,6 +11,7 @@ import yaml
 
 from app.cli.server import SHUTDOWN_SECONDS
 from app.settings import Settings, read_settings
+from tests.support.probes import passes
 
 ROOT = Path(__file__).parents[2]
 PROXY = "./deploy/haproxy/haproxy.cfg"
@@ -77,7 +78,22 @@ def test_order(services: dict[str, Service]) -> None:
 
 def test_a_node_is_healthy_when_ready(services: dict[str, Service], settings: Settings) -> None:
     """A node is asked for readiness, on its own port."""
-    assert f"http://127.0.0.1:{settings.port}/health/ready" in services["node1"]["healthcheck"]["test"][-1]
+    program = services["node1"]["healthcheck"]["test"][-1]
+    assert f"'127.0.0.1', {settings.port}," in program
+    assert "'/health/ready'" in program
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_node_is_asked_directly(services: dict[str, Service], status: int) -> None:
+    """The check passes where the node is ready, whatever proxies the environment names."""
+    command, *arguments = services["node1"]["healthcheck"]["test"][1:]
+    assert command == "python"
+    assert passes(arguments[-1].replace("3000", "{port}"), status) is (status == 200)
+
+
+def test_the_proxy_is_asked_directly(services: dict[str, Service]) -> None:
+    """The check of the proxy uses no proxy."""
+    assert services["proxy"]["healthcheck"]["test"][1:4] == ["wget", "-Y", "off"]
 
 
 def test_time_to_stop(services: dict[str, Service], settings: Settings) -> None:
@@ -93,7 +109,25 @@ def test_who_reaches_whom(compose: dict[str, Any], services: dict[str, Service])
     assert services["proxy"]["ports"] == ["127.0.0.1:3000:3000"]
     assert {name for name in services if "store" in services[name]["networks"]} == {*NODES, "valkey"}
     assert services["valkey"]["networks"] == ["store"]
-    assert all(networks[name] == {"internal": True} for name in ("front", "store"))
+    assert all(networks[name]["internal"] for name in ("front", "store"))
+
+
+def test_whom_nodes_believe(compose: dict[str, Any], services: dict[str, Service], settings: Settings) -> None:
+    """The nodes believe the network that only they and the proxy are in."""
+    (network,) = compose["networks"]["front"]["ipam"]["config"]
+    assert settings.trusted_proxies == (network["subnet"],)
+    assert {name for name in services if "front" in services[name]["networks"]} == {*NODES, "proxy"}
+
+
+def test_what_the_proxy_says_and_hides(proxy: list[str]) -> None:
+    """The proxy sets where a client comes from, adds nothing to what that said itself, and publishes no metrics."""
+    assert "http-request set-header X-Forwarded-For %[src]" in proxy
+    assert not [line for line in proxy if "option forwardfor" in line or "add-header" in line]
+    (hidden,) = [line for line in proxy if "metrics" in line]
+    assert hidden.startswith("http-request return status 404 ")
+    (pattern,) = re.findall(r"path,url_dec -m reg (\S+) }", hidden)
+    assert all(re.search(pattern, path) for path in ("/metrics", "/metrics/", "//metrics"))
+    assert not re.search(pattern, "/api/metrics")
 
 
 def test_valkey_keeps_what_it_has(services: dict[str, Service]) -> None:
@@ -110,7 +144,7 @@ def test_proxy(proxy: list[str], services: dict[str, Service], settings: Setting
     servers = [line.split()[1:3] for line in proxy if line.startswith("server ")]
     assert servers == [[name, f"{name}:{settings.port}"] for name in NODES]
     assert {"balance leastconn", "option httpchk", "http-check send meth GET uri /health/ready"} <= set(proxy)
-    assert {"bind :3000", "default_backend nodes", "backend nodes", "option forwardfor"} <= set(proxy)
+    assert {"bind :3000", "default_backend nodes", "backend nodes"} <= set(proxy)
     (checked,) = [line for line in proxy if line.startswith("default-server ")]
     assert "check inter 1s fall 1" in checked
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from tests.support.probes import passes
+
 ROOT = Path(__file__).parents[2]
 HADOLINT = Path(sys.executable).with_name("hadolint")
 PACKAGES = {**{name: name for name in ("app", "handlers", "stores", "schemas")}, "clients/python/peersync": "peersync"}
@@ -121,9 +123,12 @@ def test_start_and_stop(last: list[Instruction], container: dict[str, Any]) -> N
 
 
 def test_healthcheck(last: list[Instruction]) -> None:
-    """The health check is a Python program that asks for /health/live."""
+    """The health check asks this container for /health/live, over TLS only where there is a certificate."""
     (line,) = values(last, "HEALTHCHECK")
     python, option, program = json.loads(line.partition(" CMD ")[2])
     assert (python, option) == ("python", "-c")
-    compile(program, "HEALTHCHECK", "exec")
-    assert "/health/live" in program
+    assert "'/health/live'" in program
+    for tls in ({}, {"TLS_CERT_PATH": ""}, {"TLS_CERT_PATH": " "}):
+        assert passes(program, 200, PORT="{port}", **tls)
+    assert not passes(program, 503, PORT="{port}")
+    assert not passes(program, 200, PORT="{port}", TLS_CERT_PATH="cert.pem")
