@@ -4,8 +4,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
-from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 PREFIX_BITS = 64
@@ -17,7 +17,8 @@ class Proxies:
 
     def __init__(self, networks: Iterable[str]) -> None:
         seen = as_seen(networks)
-        self._trusted = ProxyHeadersMiddleware(_unreachable, trusted_hosts=seen).trusted_hosts if seen else None
+        nowhere: Any = None  # there is no application: the middleware is only asked whom it trusts
+        self._trusted = ProxyHeadersMiddleware(nowhere, trusted_hosts=seen).trusted_hosts if seen else None
 
     def client(self, host: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Return where a request from `host` comes from: the rightmost of X-Forwarded-For that is no trusted proxy."""
@@ -85,7 +86,3 @@ def _network(host: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(IPv6Network((address, PREFIX_BITS), strict=False))
-
-
-async def _unreachable(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Stand in for an application: uvicorn's middleware is only asked whom it trusts."""

@@ -223,7 +223,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Leave the connection to the WebSocket protocol, to which only what counts of the request is passed on."""
         self._lobby.leave(self)
         url = httptools.parse_url(self.url)
-        self.url = url.path if url.query is None else b"%s?%s" % (url.path, url.query)
+        self.url = b"?".join(filter(None, (url.path, url.query)))
         others = [header for header in self.headers if header[0] != b"upgrade"]
         self.headers[:] = [*others, (b"upgrade", b"websocket")]
         super().handle_websocket_upgrade()
@@ -320,7 +320,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _answer_by(self, app: ASGIApp) -> None:
         """Have this request answered by another application."""
-        usual, self.app = self.app, app  # type: ignore[assignment]  # Starlette's types for ASGI are wider
+        usual, self.app = self.app, app
         try:
             super().on_headers_complete()
         finally:
@@ -328,7 +328,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         self._running = cycle
-        super()._start_asgi_task(cycle, partial(self._answer, cycle, app))  # type: ignore[arg-type]
+        super()._start_asgi_task(cycle, partial(self._answer, cycle, app))
 
     async def _answer(
         self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send
