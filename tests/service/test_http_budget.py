@@ -1,4 +1,4 @@
-"""What an address may ask over HTTP (protocol.md section 6), and that its neighbours notice nothing of more."""
+"""What an address may ask over HTTP (docs/protocol.md section 6), and that its neighbours notice nothing of more."""
 
 import json
 import re
