@@ -39,7 +39,7 @@ from app.ops.metrics import Parts, ServiceCollector, exposition
 from app.ops.tracing import Tracing
 from app.ops.watch import StoreWatch, WatchedStores
 from app.settings import Settings, without_secrets
-from app.shared import Paced, Shared
+from app.shared import Shared
 from app.wire.addresses import Addresses
 from app.wire.connection import Connection
 from app.wire.dispatch import Dispatcher
@@ -199,7 +199,7 @@ class Runtime:
             )
         )
 
-        self.exposition = Paced(lambda: exposition(self.collector), PROBE_SECONDS, sources.monotonic)
+        self.exposition = Shared(lambda: exposition(self.collector), PROBE_SECONDS, sources.monotonic)
         self.signing_key = Shared(partial(to_thread.run_sync, private_key, settings), KEY_SECONDS, sources.monotonic)
         self._store_fault = Shared(self._ping_store, PROBE_SECONDS, sources.monotonic)
         self.handover: Handover | None = None

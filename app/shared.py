@@ -34,33 +34,3 @@ class Shared(Generic[T]):
     def _fresh(self) -> tuple[T, float] | None:
         made = self._made
         return None if made is None or self._monotonic() - made[1] >= self._seconds else made
-
-
-class Paced(Generic[T]):
-    """Makes one value for all who wait, and waits `seconds` between two; nobody gets one begun before they asked."""
-
-    def __init__(
-        self,
-        make: Callable[[], Awaitable[T]],
-        seconds: float,
-        monotonic: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-    ) -> None:
-        self._make = make
-        self._seconds = seconds
-        self._monotonic = monotonic
-        self._sleep = sleep
-        self._lock = anyio.Lock()
-        self._made: tuple[T, float] | None = None
-
-    async def get(self) -> T:
-        """Return a fresh value."""
-        asked_at = self._monotonic()
-        async with self._lock:
-            made = self._made
-            if made is None or made[1] < asked_at:
-                if made is not None:
-                    await self._sleep(max(0.0, made[1] + self._seconds - self._monotonic()))
-                begun_at = self._monotonic()
-                self._made = made = await self._make(), begun_at
-            return made[0]

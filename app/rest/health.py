@@ -21,7 +21,7 @@ async def ready(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Return the metrics as Prometheus reads them; who asks again within a second waits for its end."""
+    """Return the metrics as Prometheus reads them, at most a second old."""
     runtime: Runtime = request.app.state.runtime
     return Response(await runtime.exposition.get(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

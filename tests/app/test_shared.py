@@ -3,13 +3,13 @@
 import anyio
 import pytest
 
-from app.shared import Paced, Shared
+from app.shared import Shared
 
 pytestmark = pytest.mark.anyio
 
 
 class Maker:
-    """Counts how often something is made, which takes until it may go on; its clock moves when told, or by sleeping."""
+    """Counts how often something is made, which takes until it may go on; its clock moves when told."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -23,12 +23,8 @@ class Maker:
         await self.may_go_on.wait()
         return made
 
-    async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        self.time += seconds
 
-
-async def values(ask: Shared[int] | Paced[int], maker: Maker, times: int) -> list[int]:
+async def values(ask: Shared[int], maker: Maker, times: int) -> list[int]:
     """Return what so many get who ask at once."""
     got: list[int] = []
 
@@ -52,19 +48,6 @@ async def test_shared() -> None:
     assert await shared.get() == 1
     maker.time += 0.2
     assert await shared.get() == 2
-
-
-async def test_paced() -> None:
-    """All who wait get the same; who asks again within the second waits for its end, and gets something new."""
-    maker = Maker()
-    paced = Paced(maker.make, 1.0, lambda: maker.time, maker.sleep)
-    assert await values(paced, maker, 100) == [1] * 100
-    maker.time += 0.25
-    assert await values(paced, maker, 100) == [2] * 100
-    assert maker.time == 1001.0
-    maker.time += 5.0
-    assert await paced.get() == 3
-    assert maker.time == 1006.0
 
 
 async def test_a_failure_is_not_shared() -> None:

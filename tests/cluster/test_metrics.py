@@ -13,7 +13,7 @@ QUIET = ("publishes_lost_total", "parcels_dropped_total", "kept_writes_total fen
 
 def metrics(node: Server) -> dict[str, float]:
     """Return what a node counts, by the names and labels of the samples."""
-    families = text_string_to_metric_families(node.get("/metrics").text)
+    families = text_string_to_metric_families(node.metrics())
     samples = [sample for family in families for sample in family.samples]
     return {" ".join((each.name.removeprefix("peersync_"), *each.labels.values())): each.value for each in samples}
 

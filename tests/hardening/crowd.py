@@ -175,7 +175,7 @@ def metric(server: Server, name: str) -> float:
 
 def metrics(server: Server) -> str:
     """Return /metrics."""
-    return server.get("/metrics").text
+    return server.metrics()
 
 
 def registries(server: Server) -> dict[str, float]:

@@ -46,7 +46,7 @@ def refusals(server: Server, limit: str) -> float:
 
 
 def _metrics(server: Server) -> str:
-    return server.get("/metrics").text
+    return server.metrics()
 
 
 async def test_too_many(narrow: Server) -> None:

@@ -78,7 +78,7 @@ def test_one_by_one(thrifty: Server) -> None:
     statuses = until_refused(thrifty, head("/nothing", "192.0.2.100"))
     assert set(statuses) == {b"404", b"429"}
     assert status(thrifty, head("/nothing", "192.0.2.101")) == b"404"
-    metrics = thrifty.get("/metrics").text
+    metrics = thrifty.metrics()
     counted = re.search(r'^peersync_refusals_total{limit="http_requests"} (\S+)$', metrics, re.MULTILINE)
     assert counted
     assert float(counted[1]) >= 1
@@ -136,7 +136,7 @@ def test_an_upgrade_elsewhere_is_a_request(thrifty: Server) -> None:
 
 
 def test_metrics_are_made_for_all_who_wait(server: Server) -> None:
-    """Metrics are fresh, and made for all who ask meanwhile, so many scrapes cost as much as two."""
+    """Metrics are made once for all who ask within a second, so many scrapes cost as much as one or two."""
     with ExitStack() as stack:
         scrapes = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 20)) for _ in range(40)]
         for scrape in scrapes:

@@ -32,7 +32,7 @@ async def test_metrics(server: Server) -> None:
     """Metrics count sockets by state, and what was delivered."""
     async with client(server) as ann, client(server) as bob:
         await pair(ann, bob)
-        lines = server.get("/metrics").text.splitlines()
+        lines = server.metrics().splitlines()
     assert 'peersync_sockets{state="registered"} 2.0' in lines
     assert any(line.startswith('peersync_events_total{event="PEER_REGISTER",outcome="handled"}') for line in lines)
 

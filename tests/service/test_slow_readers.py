@@ -34,9 +34,16 @@ def narrow(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 @pytest.fixture(scope="module")
 def patient(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a server whose outboxes are large."""
+    with serving(keys, tmp_path_factory.mktemp("patient"), outbox_bytes=LARGE_OUTBOX_BYTES) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def watchful(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server that looks for dead sockets often, and whose outboxes are large."""
     with serving(
-        keys, tmp_path_factory.mktemp("patient"), ws_heartbeat_interval=700, outbox_bytes=LARGE_OUTBOX_BYTES
+        keys, tmp_path_factory.mktemp("watchful"), ws_heartbeat_interval=700, outbox_bytes=LARGE_OUTBOX_BYTES
     ) as server:
         yield server
 
@@ -104,17 +111,17 @@ async def _send_until_dropped(ann: Client, session_id: str, user: str) -> None:
 
 
 def _metric(server: Server, name: str) -> float:
-    match = re.search(rf"^{name} (\S+)$", server.get("/metrics").text, re.MULTILINE)
+    match = re.search(rf"^{name} (\S+)$", server.metrics(), re.MULTILINE)
     assert match
     return float(match[1])
 
 
-async def test_a_slow_download_is_not_a_dead_line(patient: Server) -> None:
+async def test_a_slow_download_is_not_a_dead_line(watchful: Server) -> None:
     """A reader that takes little at a time of what waits for it, and sends nothing, is not cut meanwhile."""
-    with raw_socket(patient, receive_buffer=4096) as bob:
-        bob.sendall(text("AUTH", f'{{"token":"{patient.keys.token("bob")}"}}') + text("PEER_REGISTER"))
+    with raw_socket(watchful, receive_buffer=4096) as bob:
+        bob.sendall(text("AUTH", f'{{"token":"{watchful.keys.token("bob")}"}}') + text("PEER_REGISTER"))
         assert _read(bob, b"PEER_REGISTERED")
-        async with client(patient) as ann:
+        async with client(watchful) as ann:
             await ann.join("ann")
             await ann.send("CONNECTION_REQUEST", targetId="bob")
             request = _read(bob, b"CONNECTION_REQUEST_RECEIVED")

@@ -51,7 +51,7 @@ def test_https(server: Server) -> None:
     """Its probes and metrics answer over https, which is where it says it is."""
     assert server.http.startswith("https:")
     assert server.is_alive()
-    assert "peersync_sockets" in server.get("/metrics").text
+    assert "peersync_sockets" in server.metrics()
 
 
 def test_plain_http(server: Server) -> None:

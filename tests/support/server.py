@@ -17,6 +17,7 @@ from tests.support.tokens import Keys
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = os.pathsep.join([str(ROOT), str(ROOT / "clients/python")])
+METRICS_SECONDS = 1.0
 START_SECONDS = 30
 LISTENING = range(11_000, 32_768)
 
@@ -32,6 +33,7 @@ class Server:
         self.port = port
         self.keys = keys
         self.log = log
+        self._scraped_at = 0.0
 
     @property
     def http(self) -> str:
@@ -46,6 +48,13 @@ class Server:
     def get(self, path: str) -> httpx2.Response:
         """Ask over HTTP, without loading all certificates that the system trusts, which takes longer than the rest."""
         return httpx2.get(self.http + path, verify=self.tls or False, trust_env=False)
+
+    def metrics(self) -> str:
+        """Return the metrics as they are now; the server makes them once a second at most."""
+        time.sleep(max(0.0, self._scraped_at + METRICS_SECONDS - time.monotonic()))
+        text = self.get("/metrics").text
+        self._scraped_at = time.monotonic()
+        return text
 
     def is_alive(self) -> bool:
         """Whether the process runs and answers."""
