@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import pytest
 from msgspec import Struct
 
 from tests.hardening import attackers, bursts
+from tests.hardening.crowd import Peer
 from tests.support.server import ROOT, Server
 
 PATIENCE = 120
+SESSION = 30
 SETTLE = 0.5
 WELL_MS = 100
 _Outcome = TypeVar("_Outcome", attackers.Outcome, bursts.Outcome)
@@ -137,6 +140,31 @@ class Scene:
         raise AssertionError("the neighbour is not served any more")
 
 
+class Table:
+    """Rows of figures, printed as they come, and those that are beyond their bounds."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], title: str, *columns: str) -> None:
+        self._capsys = capsys
+        self.failed: list[str] = []
+        self._print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+
+    def add(self, *cells: str, is_good: bool) -> None:
+        """Print a row."""
+        row = f"| {' | '.join(cells)} |"
+        self._print(row + ("" if is_good else " **beyond**"))
+        if not is_good:
+            self.failed.append(row)
+
+    def _print(self, text: str) -> None:
+        with self._capsys.disabled():
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    def check(self) -> None:
+        """Raise `AssertionError` with the rows beyond their bounds."""
+        assert not self.failed, "\n" + "\n".join(self.failed)
+
+
 @contextmanager
 def scene(server: Server, residents: int = 0, capabilities: str = "", large: int = 0) -> Iterator[Scene]:
     """Let the neighbour and so many residents in, some of them with the largest profile."""
@@ -163,3 +191,20 @@ def cpu_seconds(server: Server) -> float:
     with suppress(OSError):
         return time.clock_gettime((~server.process.pid << 3) | 2)  # the same, to the nanosecond
     return ticks / 100
+
+
+async def make_sessions(server: Server, token: str, *, pairs: int = 1) -> tuple[str, str]:
+    """Make sessions of two and one of many; return the ids of the last of two, and of the other."""
+    peer = await Peer().connect(server.url)
+    await peer.ask("AUTH_SUCCESS", "AUTH", token=token, capabilities=["sessions"])
+    await peer.ask("PEER_REGISTERED", "PEER_REGISTER")
+    session = ""
+    for number in range(pairs):
+        accepted = await peer.ask("CONNECTION_ACCEPTED", "CONNECTION_REQUEST", targetId=f"r-{SESSION + 1 + number}")
+        session = accepted["sessionId"]
+    big = (await peer.ask("CONNECTION_ACCEPTED", "CONNECTION_REQUEST", targetId="r-2"))["sessionId"]
+    for number in range(3, SESSION + 1):
+        await peer.ask("CONNECTION_ACCEPTED", "SESSION_INVITE", sessionId=big, targetId=f"r-{number}")
+    peer.cut()
+    await peer.is_gone.wait()
+    return session, big

@@ -163,6 +163,10 @@ class World:
             self._tokens[org] = self._keys.token(ATTACKER, org, ttl=10**6)
         return self._tokens[org]
 
+    def forged(self, org: str) -> str:
+        """Return a token that looks like it, and is not signed."""
+        return self.token(org)[:-20] + "A" * 20
+
     async def attacker(self, state: str, org: str) -> Client:
         """Return a new socket of the attacker in this state; what it had before is as it was at first."""
         client = self.connect(kept=2000)

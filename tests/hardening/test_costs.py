@@ -16,15 +16,13 @@ from tests.hardening import kinds
 from tests.hardening.attackers import Attack
 from tests.hardening.attackers import Outcome as Attacked
 from tests.hardening.bursts import Burst
-from tests.hardening.costs import Figures, Scene, scene
-from tests.hardening.crowd import Peer
+from tests.hardening.costs import SESSION, Figures, Scene, Table, make_sessions, scene
 from tests.support.server import Server, serving
 from tests.support.tokens import Keys
 
 RESIDENTS = 2000
 STRANGERS = 100
 SECONDS = 10
-SESSION = 30
 REQUESTS = 1000
 HTTP_WORST_MS, HTTP_CPU_SECONDS = 250.0, 1.0
 STRANGERS_P99_MS, STRANGER_CPU_RATE = 100.0, 0.002
@@ -40,31 +38,6 @@ pytestmark = [
 
 Scale = Callable[[int], int]
 Report = Callable[[str, int, str], None]
-
-
-class Table:
-    """Rows of figures, printed as they come, and those that are beyond their bounds."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], title: str, *columns: str) -> None:
-        self._capsys = capsys
-        self.failed: list[str] = []
-        self._print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-
-    def add(self, *cells: str, is_good: bool) -> None:
-        """Print a row."""
-        row = f"| {' | '.join(cells)} |"
-        self._print(row + ("" if is_good else " **beyond**"))
-        if not is_good:
-            self.failed.append(row)
-
-    def _print(self, text: str) -> None:
-        with self._capsys.disabled():
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
-
-    def check(self) -> None:
-        """Raise `AssertionError` with the rows beyond their bounds."""
-        assert not self.failed, "\n" + "\n".join(self.failed)
 
 
 @pytest.fixture
@@ -120,7 +93,7 @@ async def test_one_token(server: Server, scale: Scale, capsys: pytest.CaptureFix
     token = server.keys.token("attacker")
     opening = kinds.event("AUTH", token=token, capabilities=["sessions"]) + kinds.event("PEER_REGISTER")
     with scene(server, scale(RESIDENTS)) as stage:
-        session, big = await _sessions(server, token)
+        session, big = await make_sessions(server, token)
         _add(table, "(nothing)", stage.idle(scale(SECONDS)), Attacked(), 1, is_good=True)
         for name, blob, pace in kinds.one_token(token, session, big, "r-5"):
             attack = Attack(server.port, 1, scale(SECONDS), blob, opening, b"PEER_REGISTERED", pace)
@@ -152,7 +125,7 @@ async def test_spread(server: Server, scale: Scale, capsys: pytest.CaptureFixtur
                 add(name, Attack(server.port, 1, seconds, blob, opening, b"PEER_REGISTERED", pace))
 
         add_told(kinds.told_to_all())
-        _, big = await _sessions(server, token, pairs=PAIRS)
+        _, big = await make_sessions(server, token, pairs=PAIRS)
         opening = auth + kinds.event("PEER_REGISTER", metadata=kinds.LARGEST_METADATA)
         for rest in (2.0, 0.5, 0.0):
             attack = Attack(server.port, 1, seconds, b"", opening, b"PEER_REGISTERED", hangs_up=True, rest=rest)
@@ -204,23 +177,6 @@ def _add(table: Table, name: str, figures: Figures, outcome: Attacked, count: in
         codes,
         is_good=is_good,
     )
-
-
-async def _sessions(server: Server, token: str, *, pairs: int = 1) -> tuple[str, str]:
-    """Make sessions of two and one of many; return the ids of the last of two, and of the other."""
-    peer = await Peer().connect(server.url)
-    await peer.ask("AUTH_SUCCESS", "AUTH", token=token, capabilities=["sessions"])
-    await peer.ask("PEER_REGISTERED", "PEER_REGISTER")
-    session = ""
-    for number in range(pairs):
-        accepted = await peer.ask("CONNECTION_ACCEPTED", "CONNECTION_REQUEST", targetId=f"r-{SESSION + 1 + number}")
-        session = accepted["sessionId"]
-    big = (await peer.ask("CONNECTION_ACCEPTED", "CONNECTION_REQUEST", targetId="r-2"))["sessionId"]
-    for number in range(3, SESSION + 1):
-        await peer.ask("CONNECTION_ACCEPTED", "SESSION_INVITE", sessionId=big, targetId=f"r-{number}")
-    peer.cut()
-    await peer.is_gone.wait()
-    return session, big
 
 
 def _requests(server: Server) -> Iterator[tuple[str, bytes]]:
