@@ -27,7 +27,7 @@ SMALL_ORG, LARGE_ORG = 450, 2000
 MAX_BYTES = 1_048_576
 MAX_BYTES_CONNECTED = 65_536
 EVENTS_A_WINDOW = 6  # at 200 events a second, in a window of 30 ms
-LONG_SECONDS, VERY_LONG_SECONDS = 0.002, 0.1
+LONG_SECONDS, VERY_LONG_SECONDS = 0.02, 0.1
 BETTER = 1.05
 EVENTS_PER_SECOND, BYTES_PER_SECOND = 200, 8_388_608
 TOLD, TOLD_BESIDES = 10, 6
@@ -85,6 +85,11 @@ class Found(Struct, frozen=True):
         return self.cost.sent / self.size
 
     @property
+    def family(self) -> tuple[str, int]:
+        """What it is held against: inputs of its kind, and of about its size."""
+        return self.kind, self.size.bit_length() // 5
+
+    @property
     def kind(self) -> str:
         """What it is like: the events it has, and the answers."""
         names = sorted({_name(message) for message in self.input})
@@ -114,7 +119,7 @@ class Search(Struct):
     of: Class
     mutator: Mutator
     random: Random
-    best: dict[str, dict[str, Found]] = field(default_factory=lambda: {name: {} for name in OBJECTIVES})
+    best: dict[str, dict[tuple[str, int], Found]] = field(default_factory=lambda: {name: {} for name in OBJECTIVES})
     client: Client | None = None
 
     async def run(self, evaluations: int, seeds: list[bytes]) -> None:
@@ -138,21 +143,21 @@ class Search(Struct):
                 again = await self.measure(input_)
                 surer = min(found, again, key=lambda each: each.cost.seconds)
                 if value(surer) > BETTER * self._known(objective, surer):
-                    self.best[objective][surer.kind] = surer
+                    self.best[objective][surer.family] = surer
 
     def _known(self, objective: str, found: Found) -> float:
-        known = self.best[objective].get(found.kind)
+        known = self.best[objective].get(found.family)
         return 0.0 if known is None else OBJECTIVES[objective](known)
 
     async def top(self, objective: str, count: int) -> list[Found]:
         """Return the costliest, without the messages that add nothing, and of each kind only the first."""
         value = OBJECTIVES[objective]
         ranked = sorted(self.best[objective].values(), key=value, reverse=True)[: 3 * count]
-        told: dict[str, Found] = {}
+        told: dict[tuple[str, int], Found] = {}
         for found in ranked:
             least = await self._reduced(found, value)
-            if value(least) > value(told.get(least.kind, found)) or least.kind not in told:
-                told[least.kind] = least
+            if least.family not in told or value(least) > value(told[least.family]):
+                told[least.family] = least
         return sorted(told.values(), key=value, reverse=True)[:count]
 
     async def _reduced(self, found: Found, value: Callable[[Found], float]) -> Found:
