@@ -80,6 +80,8 @@ def test_strangers(server: Server, scale: Scale, capsys: pytest.CaptureFixture[s
     table = _rates(capsys, f"{STRANGERS} strangers, each kind for {seconds} s")
     with scene(server) as stage:
         _add(table, "(nothing)", stage.idle(seconds), Attacked(), 1, is_good=True)
+        upgrades = Attack(server.port, STRANGERS, seconds, b"", hangs_up=True, sources=STRANGERS)
+        _add(table, "(nothing but upgrades, to compare)", *stage.attack(upgrades), STRANGERS, is_good=True)
         for name, blob in kinds.strangers(forged):
             attack = Attack(server.port, STRANGERS, seconds, blob, sources=STRANGERS)
             figures, outcome = stage.attack(attack)
@@ -98,8 +100,14 @@ async def test_one_token(server: Server, scale: Scale, capsys: pytest.CaptureFix
     with scene(server, scale(RESIDENTS)) as stage:
         session, big = await make_sessions(server, token)
         _add(table, "(nothing)", stage.idle(seconds), Attacked(), 1, is_good=True)
-        for name, blob, pace in kinds.one_token(token, session, big, "r-5"):
-            attack = Attack(server.port, 1, seconds, blob, opening, b"PEER_REGISTERED", pace)
+        attacks = [
+            (name, Attack(server.port, 1, seconds, blob, opening, b"PEER_REGISTERED", pace))
+            for name, blob, pace in kinds.one_token(token, session, big, "r-5")
+        ]
+        for count in (1, 20):
+            attack = Attack(server.port, count, seconds, b"", opening, b"PEER_REGISTERED", hangs_up=True)
+            attacks.append((f"new sockets, {count} at once, again and again", attack))
+        for name, attack in attacks:
             figures, outcome = stage.attack(attack)
             is_good = figures.p99 <= TOKEN_P99_MS and figures.rate <= TOKEN_CPU_RATE
             _add(table, name, figures, outcome, 1, is_good=is_good)
