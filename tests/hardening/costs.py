@@ -120,9 +120,7 @@ class Scene:
                 return figures, outcome
         return self._measured_once(module, job, kind, span)
 
-    def _measured_once(
-        self, module: str, job: Struct, kind: type[_Outcome], seconds: float
-    ) -> tuple[Figures, _Outcome]:
+    def _measured_once(self, module: str, job: Struct, kind: type[_Outcome], span: float) -> tuple[Figures, _Outcome]:
         self._neighbour.ask()
         cpu, began = cpu_seconds(self.server), time.monotonic()
         done = subprocess.run(
