@@ -157,11 +157,13 @@ def told_to_all() -> Iterator[Told]:
         yield f"hiding and showing the largest profile, {pace:g} pairs a second", large, hide, pace
 
 
-def told_to_a_session(session: str, target: str) -> Iterator[Told]:
-    """Return what the participants of a session are told; what throws some of them out comes last."""
-    large: dict[str, object] = {"metadata": LARGEST_METADATA}
+def handing_over(session: str, target: str, pace: float) -> tuple[str, bytes]:
+    """Return what hands a session over; a resident hands it back."""
     handover = event("SESSION_HANDOVER", sessionId=session, targetId=target)
+    return f"handing over and back, 30 large profiles, {pace:g} a second", handover
+
+
+def changing_roles(session: str, target: str, pace: float) -> tuple[str, bytes]:
+    """Return what changes somebody's role to and fro."""
     roles = [event("SESSION_ROLE", sessionId=session, targetId=target, role=role) for role in ("observer", "guest")]
-    for pace in PACES:
-        yield f"handing over and back, 30 large profiles, {pace:g} a second", large, handover, pace
-        yield f"roles to and fro, 30 large profiles, {pace:g} pairs a second", large, b"".join(roles), pace
+    return f"roles to and fro, 30 large profiles, {pace:g} pairs a second", b"".join(roles)

@@ -17,6 +17,7 @@ from tests.hardening.rawsocket import OUR_PONG, UPGRADE
 
 AT_ONCE = 50
 ALIVE_SECONDS = 10.0
+ATTACKER = re.compile(rb'"id":"(attacker[\w-]*)"')
 ASKED = re.compile(rb'"CONNECTION_REQUEST_RECEIVED","data":\{"requestId":"([\w-]+)"')
 
 SESSION = re.compile(rb'"SESSION_UPDATED","data":\{"sessionId":"([\w-]+)"')
@@ -29,7 +30,7 @@ class Resident(asyncio.Protocol):
         self.received = self.sent = 0
         self.is_gone = False
         self._handed = f'"kind":"host","id":"r-{number}"}}'.encode()
-        self._session = ""
+        self._session = self._attacker = ""
         self._text = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -46,9 +47,12 @@ class Resident(asyncio.Protocol):
         session = SESSION.search(data)
         if session:
             self._session = session[1].decode()
+        attacker = ATTACKER.search(data)
+        if attacker:
+            self._attacker = attacker[1].decode()
         if self._handed in self._text:
             self._text = b""
-            self.say("SESSION_HANDOVER", sessionId=self._session, targetId="attacker")
+            self.say("SESSION_HANDOVER", sessionId=self._session, targetId=self._attacker)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_gone = True

@@ -4,9 +4,11 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from starlette.staticfiles import StaticFiles
 
 from app.rest import console, docs
@@ -106,9 +108,9 @@ async def test_one_token(server: Server, scale: Scale, capsys: pytest.CaptureFix
             (name, Attack(server.port, 1, seconds, blob, opening, b"PEER_REGISTERED", pace))
             for name, blob, pace in kinds.one_token(token, session, big, "r-5")
         ]
-        for count in (1, 20):
-            attack = Attack(server.port, count, seconds, b"", opening, b"PEER_REGISTERED", hangs_up=True)
-            attacks.append((f"new sockets, {count} at once, again and again", attack))
+        for sockets in (1, 20):
+            attack = Attack(server.port, sockets, seconds, b"", opening, b"PEER_REGISTERED", hangs_up=True)
+            attacks.append((f"new sockets, {sockets} at once, again and again", attack))
         for name, attack in attacks:
             figures, outcome = stage.attack(attack)
             is_good = figures.p99 <= TOKEN_P99_MS and figures.rate <= TOKEN_CPU_RATE
@@ -118,32 +120,41 @@ async def test_one_token(server: Server, scale: Scale, capsys: pytest.CaptureFix
 
 
 async def test_spread(server: Server, scale: Scale, capsys: pytest.CaptureFixture[str]) -> None:
-    """What one peer tells 500 others makes the server send 2,000 bytes at most for each that it takes."""
+    """What one peer tells 500 others makes the server send 2,000 bytes at most for each that it takes.
+
+    Each kind has an attacker of its own, so that none pays for another's debts.
+    """
     seconds = max(2 * MIN_SECONDS, scale(SECONDS))
     columns = ("kind", "bytes in", "bytes out", "out for one in", "CPU s/s", "p99 PONG ms", "worst")
     table = Table(capsys, f"Bytes out for bytes in, {WATCHERS} watchers, each kind for {seconds} s", *columns)
-    token = server.keys.token("attacker")
-    auth = kinds.event("AUTH", token=token, capabilities=["sessions"])
+    numbers = count(1)
+    large: dict[str, object] = {"metadata": kinds.LARGEST_METADATA}
+
+    def attack(token: str, profile: dict[str, object], blob: bytes = b"", pace: float = 0) -> Attack:
+        opening = kinds.event("AUTH", token=token, capabilities=["sessions"]) + kinds.event("PEER_REGISTER", **profile)
+        return Attack(server.port, 1, seconds, blob, opening, b"PEER_REGISTERED", pace)
+
     with scene(server, WATCHERS, MODERN, large=SESSION) as stage:
         stage.idle(seconds)
 
-        def add(name: str, attack: Attack) -> None:
-            taken, told, figures = _spread(stage, attack)
+        def add(name: str, each: Attack) -> None:
+            taken, told, figures = _spread(stage, each)
             cells = f"{taken:,}", f"{told:,}", f"{told / taken:,.0f}", f"{figures.rate:.2f}"
             table.add(name, *cells, f"{figures.p99:.1f}", f"{figures.worst:.0f}", is_good=told / taken <= SPREAD)
 
-        def add_told(told: Iterator[kinds.Told]) -> None:
-            for name, profile, blob, pace in told:
-                opening = auth + kinds.event("PEER_REGISTER", **profile)
-                add(name, Attack(server.port, 1, seconds, blob, opening, b"PEER_REGISTERED", pace))
-
-        add_told(kinds.told_to_all())
-        _, big = await make_sessions(server, token, pairs=PAIRS)
-        opening = auth + kinds.event("PEER_REGISTER", metadata=kinds.LARGEST_METADATA)
+        for name, profile, blob, pace in kinds.told_to_all():
+            add(name, attack(server.keys.token(f"attacker-{next(numbers)}"), profile, blob, pace))
         for rest in (2.0, 0.5, 0.0):
-            attack = Attack(server.port, 1, seconds, b"", opening, b"PEER_REGISTERED", hangs_up=True, rest=rest)
-            add(f"dropping, in {PAIRS} sessions and one of 30 large profiles, and back after {rest:g} s", attack)
-        add_told(kinds.told_to_a_session(big, "r-5"))
+            token = server.keys.token(f"attacker-{next(numbers)}")
+            await make_sessions(server, token, pairs=PAIRS)
+            name = f"dropping, in {PAIRS} sessions and one of 30 large profiles, and back after {rest:g} s"
+            add(name, replace(attack(token, large), hangs_up=True, rest=rest))
+        for pace in kinds.PACES:
+            for kind in (kinds.handing_over, kinds.changing_roles):
+                token = server.keys.token(f"attacker-{next(numbers)}")
+                _, session = await make_sessions(server, token)
+                name, blob = kind(session, "r-5", pace)
+                add(name, attack(token, large, blob, pace))
     assert server.is_alive()
     table.check()
 
