@@ -66,7 +66,7 @@ class Found(Struct, frozen=True):
 
     @property
     def events(self) -> int:
-        """How many events it has; a fragment counts as one (protocol.md section 3)."""
+        """How many events it has; a fragment counts as one (docs/protocol.md section 3)."""
         return sum(message.frames for message in self.input)
 
     @property
