@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
 from app.admission.http_budget import HttpBudget
+from app.admission.logins import UserLogins
 from app.auth.algorithms import Key
 from app.auth.issuer import Fetcher, IssuerKeys
 from app.auth.keyfile import KeyFile
@@ -111,6 +112,7 @@ class Runtime:
         self.loop_lag = Histogram()
         self.failures = AuthFailures(settings.auth_failures_per_minute, self.refusals, sources.monotonic)
         self.http_failures = AuthFailures(settings.auth_failures_per_minute, self.refusals, sources.monotonic)
+        self.logins = UserLogins(self.refusals, sources.monotonic)
         tokens = TokenVerifier(
             self.keys,
             watched.revocations,
@@ -140,6 +142,7 @@ class Runtime:
             delivery=self.hub,
             tokens=tokens,
             failures=self.failures,
+            logins=self.logins,
             audit=self.audit,
             clock=sources.clock,
             ids=sources.ids,
@@ -228,6 +231,7 @@ class Runtime:
             self.lobby.sweep,
             self.failures.forget,
             self.http_failures.forget,
+            self.logins.forget,
             self.gateway.debts.forget,
             self.gateway.strangers.forget,
             self._trimmer.look,
@@ -338,6 +342,7 @@ class Runtime:
             "http": len(self.lobby),
             "auth_failures": len(self.failures) + len(self.http_failures),
             "http_budgets": len(self._http_budget),
+            "logins": len(self.logins),
             "debts": len(self.gateway.debts),
             "strangers": len(self.gateway.strangers),
             "expiries": self.gateway.expiries(),

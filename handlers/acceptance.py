@@ -34,7 +34,7 @@ async def accept(request: Request, ctx: Context) -> None:
     ctx.send(requester.user, accepted)
     created = SessionCreated(session_id=session.id, peer=requester.card)
     ctx.delivery.send((ctx.user,), created, about=requester.user, ref=ctx.take_ref())
-    membership.tell(ctx.services, session, "joined", ctx.user)
+    membership.tell(ctx.services, session, "joined", ctx.user, ctx.socket)
 
 
 def check_sessions(user: User, ctx: Context) -> None:

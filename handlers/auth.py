@@ -31,10 +31,21 @@ async def authenticate(message: Auth, ctx: Context) -> None:
     except EventError as refusal:
         _refuse(refusal, ctx)
         return
-    if ctx.socket.state is State.CONNECTED:
-        await _enter(message, identity, ctx)
-    else:
+    if ctx.socket.state is not State.CONNECTED:
         await _renew(identity, ctx)
+    elif _is_admitted(identity, ctx):
+        await _enter(message, identity, ctx)
+
+
+def _is_admitted(identity: Identity, ctx: Context) -> bool:
+    """Send a socket away with 4029, before it costs more, if its user logs in too often."""
+    try:
+        ctx.services.logins.admit(identity.user, ctx.socket.address)
+    except EventError as refusal:
+        ctx.answer(Error(code=refusal.code, message=refusal.message, details=refusal.details))
+        ctx.socket.close(CloseCode.RATE_LIMITED, "Too many logins")
+        return False
+    return True
 
 
 async def _identify(message: Auth, ctx: Context) -> Identity:
@@ -118,7 +129,7 @@ async def _begin(message: Auth, identity: Identity, ctx: Context) -> None:
             return
     token = await ctx.delivery.admit(identity.user, ctx.socket)
     if peer is not None and peer.is_present and await _drop(peer, ctx):
-        membership.tell_dropped(ctx.services, peer)
+        membership.tell_dropped(ctx.services, peer, ctx.socket)
     is_modern = VERSION_1_1 in speaks
     ctx.answer(_success_1_1(identity, speaks, token, ctx) if is_modern else _success(identity))
 
@@ -165,7 +176,7 @@ async def _restore(peer: Peer, ctx: Context) -> None:
         ctx.delivery.attach(back.user, ctx.socket)
         if back.address != peer.address:
             ctx.delivery.announce(back)
-        membership.tell_returned(ctx.services, peer)
+        membership.tell_returned(ctx.services, peer, ctx.socket)
 
 
 async def _drop(peer: Peer, ctx: Context) -> bool:

@@ -5,12 +5,14 @@ from functools import partial
 from typing import TypeVar
 
 from msgspec.structs import replace
+from schemas.capabilities import VERSION_1
 from schemas.errors import ErrorCode, EventError
 from schemas.fields import ChangeKind, EndReason
+from schemas.prices import PARTICIPANTS_PER_EVENT
 from schemas.sessions import Change, Participant, SessionEnded, SessionUpdated
 from stores.base import Directory, Peer, Session, User
 
-from handlers.ports import Services
+from handlers.ports import Services, Socket
 from handlers.requests import cancel
 
 _After = TypeVar("_After", bound=Session | None)
@@ -84,29 +86,38 @@ def check_host(session: Session, user: User) -> None:
         raise EventError(ErrorCode.NOT_ALLOWED, f"Only the host may do this, which is {session.host.id!r}")
 
 
-async def part(services: Services, session_id: str, user: User, reason: EndReason) -> None:
+async def part(services: Services, session_id: str, user: User, reason: EndReason, payer: Socket | None = None) -> None:
     """Take a user out of a session and tell the others."""
     directory = services.stores.directory
     before, after = await change(services, session_id, lambda session: without(session, user, directory))
     services.audit.note("parted", user, session_id=session_id, reason=reason)
-    tell_parted(services, before, after, user, kind="left", reason=reason)
+    tell_parted(services, before, after, user, kind="left", reason=reason, payer=payer)
 
 
 def tell_parted(
-    services: Services, before: Session, after: Session | None, user: User, *, kind: ChangeKind, reason: EndReason
+    services: Services,
+    before: Session,
+    after: Session | None,
+    user: User,
+    *,
+    kind: ChangeKind,
+    reason: EndReason,
+    payer: Socket | None = None,
 ) -> None:
     """Tell those left of who is out, and of a new host; one left alone, that the session is over."""
     if after is None:
         rest = [other for other in before.participants if other != user]
         services.delivery.send(rest, SessionEnded(session_id=before.id, reason=reason))
         return
-    tell(services, after, kind, user)
+    tell(services, after, kind, user, payer)
     if after.host != before.host:
-        tell(services, after, "host", after.host)
+        tell(services, after, "host", after.host, payer)
 
 
-def tell(services: Services, session: Session, kind: ChangeKind, user: User) -> None:
-    """Tell all participants of a change, and of the session as it is after it."""
+def tell(services: Services, session: Session, kind: ChangeKind, user: User, payer: Socket | None = None) -> None:
+    """Tell all participants of a change, and of the session as it is after it; `payer` is the socket that caused it."""
+    if payer is not None:
+        payer.charge(len(session.participants) ** 2 / PARTICIPANTS_PER_EVENT)
     updated = SessionUpdated(
         session_id=session.id,
         host_id=session.host.id,
@@ -116,32 +127,35 @@ def tell(services: Services, session: Session, kind: ChangeKind, user: User) -> 
     services.delivery.send(session.participants, updated, names=(*session.participants, user))
 
 
-def tell_dropped(services: Services, before: Peer) -> None:
+def tell_dropped(services: Services, before: Peer, payer: Socket | None = None) -> None:
     """Tell its sessions that a peer lost its connection, unless they know: `before` is the peer as it was until now."""
     if before.lapses_at is None:
-        _tell_each(services, before.user, "dropped")
+        _tell_each(services, before.user, "dropped", payer)
 
 
-def tell_returned(services: Services, before: Peer | None) -> None:
+def tell_returned(services: Services, before: Peer | None, payer: Socket | None = None) -> None:
     """Tell its sessions that a peer is back, if it was away: `before` is the peer as it was until now."""
     if before is not None and before.lapses_at is not None:
-        _tell_each(services, before.user, "returned")
+        _tell_each(services, before.user, "returned", payer)
 
 
 def participants(directory: Directory, session: Session) -> list[Participant]:
-    """Return the participants as events show them; one who is just being given up is left out."""
+    """Return the participants as events show them; one who is just being given up is left out.
+
+    They come without metadata, which would make each change of a session cost a megabyte: it is in `PEERS_LIST`.
+    """
     peers = [peer for user in session.participants if (peer := directory.peer(user)) is not None]
     return [
         Participant(
             id=peer.user.id,
             role=session.participants[peer.user],
-            profile=peer.profile,
+            profile=peer.profile.shown_to(VERSION_1),
             connected=peer.lapses_at is None,
         )
         for peer in peers
     ]
 
 
-def _tell_each(services: Services, user: User, kind: ChangeKind) -> None:
+def _tell_each(services: Services, user: User, kind: ChangeKind, payer: Socket | None) -> None:
     for session in services.stores.directory.sessions_of(user):
-        tell(services, session, kind, user)
+        tell(services, session, kind, user, payer)

@@ -50,7 +50,7 @@ async def register(message: PeerRegister, ctx: Context) -> None:
     ctx.answer(PeerRegistered(id=peer.user.id, profile=profile, status=peer.status))
     ctx.delivery.attach(peer.user, ctx.socket)
     ctx.delivery.announce(peer)
-    membership.tell_returned(ctx.services, before)
+    membership.tell_returned(ctx.services, before, ctx.socket)
 
 
 @table.on("PEER_STATUS")

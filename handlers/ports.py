@@ -103,6 +103,14 @@ class Failures(Protocol):
         ...
 
 
+class Logins(Protocol):
+    """How often users log in."""
+
+    def admit(self, user: User, address: bytes) -> None:
+        """Count a login; raises `EventError` `ERR_5004` for a user who logs in too often."""
+        ...
+
+
 Audited = Literal[
     "authenticated", "renewed", "registered", "superseded", "accepted", "parted", "kicked", "ended", "revoked", "closed"
 ]
@@ -314,6 +322,7 @@ class Services(Struct, frozen=True, kw_only=True):
     delivery: Delivery
     tokens: Tokens
     failures: Failures
+    logins: Logins
     audit: Audit
     clock: Clock
     ids: Ids

@@ -49,7 +49,7 @@ async def invite(message: SessionInvite, ctx: Context) -> ConnectionPending | No
 @table.on("SESSION_LEAVE", capability="sessions", errors=OUTSIDE)
 async def leave(message: SessionLeave, ctx: Context) -> None:
     """Go out; when the host goes, the guest who is there longest becomes host."""
-    await membership.part(ctx.services, message.session_id, ctx.user, "left")
+    await membership.part(ctx.services, message.session_id, ctx.user, "left", ctx.socket)
 
 
 @table.on("SESSION_KICK", capability="sessions", errors=OUTSIDE)
@@ -64,7 +64,7 @@ async def kick(message: SessionKick, ctx: Context) -> None:
     before, after = await membership.change(ctx.services, message.session_id, decide)
     ctx.services.audit.note("kicked", target, by_id=ctx.user.id, session_id=before.id)
     ctx.delivery.send((target,), SessionEnded(session_id=before.id, reason="kicked"))
-    membership.tell_parted(ctx.services, before, after, target, kind="kicked", reason="ended")
+    membership.tell_parted(ctx.services, before, after, target, kind="kicked", reason="ended", payer=ctx.socket)
 
 
 @table.on("SESSION_ROLE", capability="sessions", errors=OUTSIDE)
@@ -77,7 +77,7 @@ async def give_role(message: SessionRole, ctx: Context) -> None:
         return replace(session, participants={**session.participants, target: message.role})
 
     _, after = await membership.change(ctx.services, message.session_id, decide)
-    membership.tell(ctx.services, after, "role", target)
+    membership.tell(ctx.services, after, "role", target, ctx.socket)
 
 
 @table.on("SESSION_HANDOVER", capability="sessions", errors=OUTSIDE)
@@ -90,7 +90,7 @@ async def hand_over(message: SessionHandover, ctx: Context) -> None:
         return membership.with_host(session, target)
 
     _, after = await membership.change(ctx.services, message.session_id, decide)
-    membership.tell(ctx.services, after, "host", target)
+    membership.tell(ctx.services, after, "host", target, ctx.socket)
 
 
 @table.on("SESSION_END", capability="sessions", errors=OUTSIDE)

@@ -108,6 +108,7 @@ class Limit(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     AUTH_SECONDS = "auth_seconds"
     AUTH_FAILURES = "auth_failures"
+    LOGINS = "logins"
     EVENTS = "events"
     MESSAGE_BYTES = "message_bytes"
     OUTBOX_BYTES = "outbox_bytes"

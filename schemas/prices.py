@@ -10,14 +10,16 @@ from msgspec import Struct
 
 PEERS_PER_EVENT = 25
 SEARCHED_PER_EVENT = 1000
-BYTES_OUT_PER_EVENT = 65_536
+PARTICIPANTS_PER_EVENT = 256
 SURROGATES_PER_EVENT = 200
 STRANGER_EVENTS = 32
 STRANGER_EVENTS_PER_SECOND = 1
 STRANGER_BYTES_PER_SECOND = 16_384
-STRANGER_SOCKETS = 100
+STRANGER_SOCKETS = 200
 STRANGER_SOCKETS_PER_SECOND = 10
 LATEST_SECONDS = 2
+LOGINS = 1000
+LOGINS_PER_SECOND = 20
 HTTP_BURST_SECONDS = 4
 BROADCASTS_PER_SECOND = 4
 BROADCAST_BYTES_PER_SECOND = 262_144
@@ -39,7 +41,11 @@ PRICES = (
     Price("escaped surrogates, in a frame with a lone one", f"1 event per {SURROGATES_PER_EVENT}", SOCKET),
     Price("peers in a PEERS_LIST", f"1 event per {PEERS_PER_EVENT}", SOCKET),
     Price("peers searched for a PEERS_LIST", f"1 event per {SEARCHED_PER_EVENT}", SOCKET),
-    Price("bytes to others that tell of a session", f"1 event per {BYTES_OUT_PER_EVENT // 1024} KiB", SOCKET),
+    Price(
+        "participants shown to those in a session when it changes",
+        f"1 event per {PARTICIPANTS_PER_EVENT}, counted for each who sees them",
+        SOCKET,
+    ),
     Price(
         "any of these before AUTH",
         "the same",
@@ -56,6 +62,11 @@ PRICES = (
         "1 socket",
         f"{STRANGER_SOCKETS} of an address, and {STRANGER_SOCKETS_PER_SECOND} a second; beyond that its next"
         f" sockets are let in up to {LATEST_SECONDS} s late",
+    ),
+    Price(
+        "an AUTH that lets a socket in",
+        "1 login",
+        f"{LOGINS} of a user, and {LOGINS_PER_SECOND} a second; beyond that the new socket is closed with 4029",
     ),
     Price(
         "a change of one's status or profile",

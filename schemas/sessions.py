@@ -13,7 +13,7 @@ from schemas.peers import PeerCard, Profile
 
 
 class Participant(Struct, frozen=True):
-    """Somebody in a session; `connected` is false while its return is waited for."""
+    """A participant of a session; its profile has no metadata. `connected` is false after a drop."""
 
     id: str
     role: Role

@@ -70,7 +70,7 @@ def _contract(path: str, call: Call, answers: Mapping[int, Answer], **examples: 
 HEALTH = "health"
 SIGNATURE_PRICE = 4.0
 OVERVIEW_PRICE = 10.0
-BYTES_PER_REQUEST = 262_144
+BYTES_PER_REQUEST = 65_536
 
 IS_LIVE = {200: Answer("It lives", Live)}
 IS_READY = {200: Answer("It should get traffic", Ready), 503: Answer("It should not, and why", Unavailable)}

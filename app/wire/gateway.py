@@ -8,8 +8,8 @@ from itertools import count
 
 from msgspec import Struct
 
+from app.admission.allowance import Allowance
 from app.admission.debts import Debts
-from app.admission.strangers import Strangers
 from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
 from app.delivery.resumption import Resumption
@@ -27,7 +27,13 @@ from handlers.ports import Identity, Services, State
 from handlers.retries import run_each
 from handlers.table import Context
 from schemas.errors import CloseCode, Error, ErrorCode, Limit
-from schemas.prices import STRANGER_EVENTS, STRANGER_EVENTS_PER_SECOND
+from schemas.prices import (
+    LATEST_SECONDS,
+    STRANGER_EVENTS,
+    STRANGER_EVENTS_PER_SECOND,
+    STRANGER_SOCKETS,
+    STRANGER_SOCKETS_PER_SECOND,
+)
 from stores.base import Holder, StoreUnreachableError, User
 
 AUTH_SECONDS = 10.0
@@ -95,7 +101,9 @@ class Gateway:
         self._put_off: deque[Farewell] = deque()
         self.crowds = Crowds()
         self.debts = Debts(monotonic)
-        self.strangers = Strangers(monotonic)
+        self.strangers: Allowance[bytes] = Allowance(
+            STRANGER_SOCKETS, STRANGER_SOCKETS_PER_SECOND, monotonic, longest_wait=LATEST_SECONDS
+        )
         self.closed = Counter(dict.fromkeys([*map(_closing, CloseCode), OTHER], 0))
         self.refusals = refusals
         self.refused = refusals.note
@@ -155,7 +163,7 @@ class Gateway:
     def _settle_up(self, connection: Connection) -> None:
         """Put down what a connection that ends still owes."""
         if connection.state is State.CONNECTED:
-            self.strangers.ended(connection.address)
+            self.strangers.charge(connection.address)
         else:
             self.debts.note(connection.identity.user, connection.limiter.used_until)
 

@@ -112,6 +112,23 @@ async def test_failures_are_counted(world: World) -> None:
     assert world.failures.counts == {HERE: 2}
 
 
+async def test_a_user_who_logs_in_too_often(world: World) -> None:
+    """Its new socket is sent away with 4029 and when to come back; the one it has stays. Renewing is no login."""
+    old = await world.join("ann")
+    world.logins.refused.add(ANN)
+    seat = world.open()
+    await auth.authenticate(presented("ann"), seat)
+    (error,) = seat.socket.sent
+    assert isinstance(error, Error)
+    assert (error.code, error.details) == (ErrorCode.RATE_LIMITED, RetryAfter(retry_after_ms=201))
+    assert (seat.socket.state, seat.socket.closed) == (State.CONNECTED, CloseCode.RATE_LIMITED)
+    assert not world.delivery.named("supersede")
+    assert not world.failures.counts
+    await auth.authenticate(presented("ann"), old)
+    assert old.socket.closed is None
+    assert world.logins.counts[ANN] == 1
+
+
 async def test_supersedes_a_registered_socket(world: World) -> None:
     """The user counts as dropped from the new AUTH on, the grace running, without a broadcast."""
     old = await world.join("ann")

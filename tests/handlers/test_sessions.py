@@ -22,7 +22,8 @@ from schemas.connections import (
 from schemas.errors import ErrorCode, Limit
 from schemas.fields import CancelReason, ChangeKind, EndReason, InvitedRole, Role
 from schemas.messages import SendMessage
-from schemas.peers import PeerRegister
+from schemas.peers import Metadata, PeerRegister
+from schemas.prices import PARTICIPANTS_PER_EVENT
 from schemas.sessions import (
     Change,
     SessionCreated,
@@ -769,3 +770,31 @@ async def test_accepting_an_invitation_that_died_just_then(world: World) -> None
     with refused(ErrorCode.REQUEST_NOT_FOUND):
         await respond(cat, request_id)
     assert world.delivery.to(CAT) == [ConnectionCancelled(request_id=request_id, reason="cancelled")]
+
+
+@pytest.mark.parametrize("act", [give, hand_over, kick, leave_to])
+async def test_a_change_has_its_price(act: Callable[[Seat, User], Awaitable[None]]) -> None:
+    """A change costs its maker the more, the more see it of the more; nobody else pays."""
+    world = World()
+    everybody: dict[str, Role] = {"ann": "host"}
+    everybody.update({f"guest-{number}": "guest" for number in range(16)})
+    there = await meet(world, **everybody)
+    ann, others = there[ANN], [seat for user, seat in there.items() if user != ANN]
+    await act(ann, others[0].user)
+    participants = len(roles(world))
+    times = 2 if act is leave_to else 1  # of the leaving, and of the new host
+    assert ann.socket.charged == pytest.approx(times * participants**2 / PARTICIPANTS_PER_EVENT)
+    assert {seat.socket.charged for seat in others} == {0}
+
+
+async def test_participants_come_without_metadata() -> None:
+    """What participants show in sessions is without metadata, which else would go from all to all with each change."""
+    world = World()
+    await world.join("ann", PeerRegister(metadata=Metadata(os="x" * 200)), capabilities=MODERN)
+    await world.join("bob", capabilities=MODERN)
+    session = Session("ses_1", ANN, {ANN: "host", BOB: "guest"})
+    profiles = [each.profile for each in membership.participants(world.directory, session)]
+    assert [(profile.display_name, profile.metadata) for profile in profiles] == [
+        ("Name ann", None),
+        ("Name bob", None),
+    ]

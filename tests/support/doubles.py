@@ -120,6 +120,19 @@ class CountingFailures:
         return self.limited if address in self.throttled else refusal
 
 
+class CountingLogins:
+    """Logins by user; those of the users who are `refused` raise."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[User] = Counter()
+        self.refused: set[User] = set()
+
+    def admit(self, user: User, address: bytes) -> None:
+        if user in self.refused:
+            raise EventError(ErrorCode.RATE_LIMITED, "too often", RetryAfter(retry_after_ms=201))
+        self.counts[user] += 1
+
+
 class RecordingAudit:
     """Keeps what is noted: event, user, and the details that are known."""
 
@@ -274,12 +287,14 @@ class World:
         self.clock = ManualClock()
         self.delivery = RecordingDelivery()
         self.failures = CountingFailures()
+        self.logins = CountingLogins()
         self.audit = RecordingAudit()
         self.services = Services(
             stores=self.stores,
             delivery=delivery or self.delivery,
             tokens=NamingTokens(),
             failures=self.failures,
+            logins=self.logins,
             audit=self.audit,
             clock=self.clock,
             ids=CountingIds(),

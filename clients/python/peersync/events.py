@@ -293,7 +293,10 @@ class SessionUpdatedData(TypedDict):
 
 
 class Participant(TypedDict):
-    """Somebody in a session; `connected` is false while its return is waited for."""
+    """A participant of a session; its profile has no metadata.
+
+    `connected` is false after a drop.
+    """
 
     id: str
     role: Literal["guest", "host", "observer"]

@@ -306,7 +306,7 @@ export interface SessionUpdated {
   change: Change;
 }
 
-/** Somebody in a session; `connected` is false while its return is waited for. */
+/** A participant of a session; its profile has no metadata. `connected` is false after a drop. */
 export interface Participant {
   id: string;
   role: "guest" | "host" | "observer";

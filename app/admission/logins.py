@@ -1,0 +1,34 @@
+"""How often a user may log in: a new socket costs the server more than most events."""
+
+from collections.abc import Callable
+
+from app.admission.allowance import Allowance
+from app.wire.refusals import Refusals
+from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
+from schemas.prices import LOGINS, LOGINS_PER_SECOND
+from stores.base import User
+
+
+class UserLogins:
+    """See `handlers.ports.Logins`."""
+
+    def __init__(self, refusals: Refusals, monotonic: Callable[[], float]) -> None:
+        self._refusals = refusals
+        self._allowance: Allowance[User] = Allowance(LOGINS, LOGINS_PER_SECOND, monotonic)
+
+    def __len__(self) -> int:
+        """Return how many users are remembered."""
+        return len(self._allowance)
+
+    def admit(self, user: User, address: bytes) -> None:
+        """See `Logins`."""
+        wait = self._allowance.wait(user)
+        if wait:
+            self._refusals.note(Limit.LOGINS, address)
+            retry = RetryAfter(retry_after_ms=int(wait * 1000) + 1)
+            raise EventError(ErrorCode.RATE_LIMITED, "You connect too often; wait before you connect again", retry)
+        self._allowance.charge(user)
+
+    def forget(self) -> None:
+        """Forget users who have not logged in lately."""
+        self._allowance.forget()

@@ -1,0 +1,33 @@
+"""How often a user may log in."""
+
+from structlog.testing import CapturingLogger
+
+from app.admission.logins import UserLogins
+from app.wire.refusals import Refusals
+from schemas.errors import ErrorCode, Limit, RetryAfter
+from schemas.prices import LOGINS, LOGINS_PER_SECOND
+from stores.base import User
+from tests.support.doubles import ANN, BOB, refused
+
+HERE = b"here"
+
+
+def test_so_many_then_some_a_second() -> None:
+    """A user has so many logins at once, then some a second; the refusal says when to try again. Others go on."""
+    time = 1000.0
+    refusals = Refusals(CapturingLogger(), lambda: time)
+    logins = UserLogins(refusals, lambda: time)
+    for _ in range(LOGINS + 1):
+        logins.admit(ANN, HERE)
+    with refused(ErrorCode.RATE_LIMITED) as info:
+        logins.admit(ANN, HERE)
+    assert isinstance(info.value.details, RetryAfter)
+    assert 0 < info.value.details.retry_after_ms <= 1000 / LOGINS_PER_SECOND + 1
+    assert refusals.counts[Limit.LOGINS] == 1
+    logins.admit(BOB, HERE)
+    logins.admit(User("ann", "acme"), HERE)
+    time += info.value.details.retry_after_ms / 1000
+    logins.admit(ANN, HERE)
+    time += 60
+    logins.forget()
+    assert len(logins) == 0
