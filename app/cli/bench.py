@@ -27,6 +27,7 @@ from app.cli.bench_report import Figures, Plan, Report, as_json, closing, figure
 WARM_UP_SECONDS = 1.0
 DRAIN_SECONDS = 5.0
 LEAVE_SECONDS = 5.0
+METRICS_AGE_SECONDS = 1.0
 METRICS_SECONDS = 2.0
 PAIRS_AT_ONCE = 100  # who is on the way to a session; a server lets only so many sockets wait for authentication
 PAIRS_BETWEEN_BREATHS = 50
@@ -94,6 +95,7 @@ class Bench:
     ) -> None:
         self._plan = plan
         self._meter = meter or partial(cpu_seconds, plan.urls, tls)
+        self._least_seconds = 0.0 if meter else METRICS_AGE_SECONDS
         self._tokens = tokens
         self._scope = CancelScope()
         self._load = Load(plan, self._scope.cancel, tls)
@@ -171,7 +173,7 @@ class Bench:
         for number in range(plan.rounds):
             await self._measure_round(str(number + 1) if plan.rounds > 1 else "all")
         everything, seconds = load.latencies.since(first), perf_counter() - begin
-        cpu = _difference(worked, await self._meter())
+        cpu = self._worked(worked, await self._meter(), seconds)
         await self._drain()
         self._total = figures(everything, seconds, load.closed.total() + load.in_flight, cpu)
         if plan.rounds > 1:
@@ -183,9 +185,13 @@ class Bench:
         before, closed_before, begin = load.latencies.copy(), load.closed.total(), perf_counter()
         await anyio.sleep(self._plan.seconds)
         latencies, seconds = load.latencies.since(before), perf_counter() - begin
-        cpu = _difference(worked, await self._meter())
+        cpu = self._worked(worked, await self._meter(), seconds)
         self._rounds.append(figures(latencies, seconds, load.closed.total() - closed_before, cpu))
         self.series.append((name, latencies))
+
+    def _worked(self, before: float | None, after: float | None, seconds: float) -> float | None:
+        """Return the difference; None if it is not known, as over a time that is too short for the meter."""
+        return None if before is None or after is None or seconds < self._least_seconds else after - before
 
     async def _drain(self) -> None:
         """Let what is in flight arrive, so that what never does can be told."""
@@ -233,10 +239,6 @@ async def _cpu_seconds(url: str, tls: SSLContext | None) -> float | None:
         return float(families["process_cpu_seconds"].samples[0].value)
     except (httpx2.HTTPError, KeyError, ValueError):
         return None
-
-
-def _difference(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else after - before
 
 
 async def _run(plan: Plan, tokens: Sequence[str], tls: SSLContext | None) -> Bench:

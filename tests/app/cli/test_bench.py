@@ -12,7 +12,6 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import click
-import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -237,12 +236,12 @@ def test_a_short_run(keys: Keys, fast: Server, tmp_path: Path) -> None:
 
 def test_capabilities(keys: Keys, fast: Server) -> None:
     """Events can be asked for with numbers, and messages with acknowledgements, which cost the server something."""
-    done = run(keys, fast.url, "--json", "--resume", "--acks")
+    done = run(keys, fast.url, "--json", "--resume", "--acks", "--seconds", "1.1")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["plan"]["capabilities"] == ["resume", "acks"]
     assert told["all"]["cpu"] > 0
-    metrics = httpx2.get(f"{fast.http}/metrics").text
+    metrics = fast.metrics()
     handled = re.search(r'peersync_events_total\{event="PING",outcome="handled"\} (\S+)', metrics)
     assert handled is not None, metrics
     assert float(handled[1]) >= told["all"]["messages"] // HANDLED_AT_ONCE // 2
