@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -97,6 +96,11 @@ def make_stores(plan: Plan) -> Stores:
 async def _socket(websocket: WebSocket) -> None:
     """Accept a WebSocket that may come in; our own protocol then gives its frames to the gateway, and this ends."""
     runtime: Runtime = websocket.app.state.runtime
+    address = runtime.address(websocket.client)
+    if not await runtime.delay.wait(address):
+        why = "Too many sockets of your address end before they authenticate; try again later"
+        await websocket.send_denial_response(json_error(429, "TOO_MANY_CONNECTIONS", why, {"Retry-After": "10"}))
+        return
     if runtime.is_draining:
         await websocket.send_denial_response(json_error(503, "DRAINING", "This node stops; connect again"))
         return
@@ -104,15 +108,11 @@ async def _socket(websocket: WebSocket) -> None:
         why = "This node has not reached its store yet; connect again"
         await websocket.send_denial_response(json_error(503, ErrorCode.STORE_UNREACHABLE, why))
         return
-    address = runtime.address(websocket.client)
     refused = runtime.door.refuse(websocket.headers.get("origin"), address)
     if refused is not None:
         again = {} if refused.retry_after is None else {"Retry-After": str(refused.retry_after)}
         await websocket.send_denial_response(json_error(refused.status, refused.code, refused.message, again))
         return
-    wait = runtime.gateway.strangers.wait(address)
-    if wait:
-        await anyio.sleep(wait)
     await websocket.accept()
     handover = websocket.scope.get("extensions", {}).get(HANDOVER)
     if handover is None:

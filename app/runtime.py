@@ -15,6 +15,7 @@ from starlette.datastructures import Address
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
+from app.admission.delay import Delay
 from app.admission.http_budget import HttpBudget
 from app.admission.logins import UserLogins
 from app.auth.algorithms import Key
@@ -175,6 +176,7 @@ class Runtime:
             spawn=self.spawn,
             log=log,
         )
+        self.delay = Delay(self.gateway.strangers, settings.max_unauthenticated)
         self.door = Door(settings, endpoints, self.gateway.crowds, self.refusals)
         self._http_budget = HttpBudget(settings.http_requests_per_second, sources.monotonic)
         self.lobby = Lobby(
@@ -345,6 +347,7 @@ class Runtime:
             "logins": len(self.logins),
             "debts": len(self.gateway.debts),
             "strangers": len(self.gateway.strangers),
+            "delayed": len(self.delay),
             "expiries": self.gateway.expiries(),
             "mailboxes": len(self.mail.boxes),
             "retries": len(self.services.retries),

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from app.main import create_app
 from app.settings import Settings, SettingsError
+from schemas.prices import LATEST_SECONDS, STRANGER_SOCKETS
 from stores.base import StoreUnreachableError
 from stores.memory import MemoryStores
 from tests.support.server import PATH
@@ -51,6 +52,28 @@ def test_two_apps_share_nothing(keys: Keys) -> None:
             assert socket.receive_json()["event"] == "PEER_REGISTERED"
         ann.send_json({"event": "DISCOVER_PEERS"})
         assert ann.receive_json() == {"event": "PEERS_LIST", "data": {"peers": []}}
+
+
+def test_an_address_of_strangers_is_let_in_late(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets that end before they authenticate make the next one of their address wait; who authenticates does not."""
+    app = create_app(settings(keys))
+    with TestClient(app) as client:
+        slept: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+
+        monkeypatch.setattr(app.state.runtime.delay, "_sleep", sleep)
+        for _ in range(STRANGER_SOCKETS):
+            with client.websocket_connect("/ws") as ann:
+                ann.send_json({"event": "AUTH", "data": {"token": keys.token("ann")}})
+                assert ann.receive_json()["event"] == "AUTH_SUCCESS"
+        assert slept == []
+        for _ in range(STRANGER_SOCKETS + 50):
+            with client.websocket_connect("/ws"):
+                pass
+        assert slept
+        assert max(slept) <= LATEST_SECONDS
 
 
 def test_what_memory_does_not_need(keys: Keys) -> None:
