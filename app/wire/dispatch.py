@@ -178,6 +178,8 @@ class Dispatcher:
             refusal = error
         elif isinstance(error, StoreUnreachableError):
             self._log.warning("store unreachable", **_bound(ctx, row, message), reason=str(error))
+            if ctx.socket.state is State.CONNECTED:
+                ctx.socket.charge(-1)  # a client that authenticates again and again while the store is away is no flood
             refusal = EventError(ErrorCode.STORE_UNREACHABLE, "The store cannot be reached now; try again")
         else:
             self._log.exception("handler failed", **_bound(ctx, row, message))

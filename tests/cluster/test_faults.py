@@ -28,6 +28,7 @@ from tests.support.server import Server
 from tests.support.stores import running
 
 COUNT = 60
+RETRY_SECONDS = 0.1  # a stranger is not read without end
 PAUSE = 0.02
 GONE = 3 * LEASE
 SOON = 1.0
@@ -181,6 +182,8 @@ async def test_redis_is_gone(node: Nodes, either_redis: RedisServer) -> None:
         third = await anyio.to_thread.run_sync(partial(node, "/health/live", store_port=either_redis.port))
         with pytest.raises(InvalidStatus, match="503"):
             await client(third).__aenter__()
+        nodes = (first, second, third)
+        await until(lambda: all(each.get("/health/ready").status_code == 503 for each in nodes))
         async with client(first) as eve:
             end = anyio.current_time() + GONE
             while anyio.current_time() < end:
@@ -188,7 +191,8 @@ async def test_redis_is_gone(node: Nodes, either_redis: RedisServer) -> None:
                 await is_refused(ann, "CONNECTION_REQUEST", targetId="cat")
                 await is_refused(dan, "PEER_REGISTER")
                 await is_refused(eve, "AUTH", token=first.keys.token("eve"))
-                for each in (first, second, third):
+                await anyio.sleep(RETRY_SECONDS)
+                for each in nodes:
                     assert each.get("/health/live").status_code == 200
                     unready = each.get("/health/ready")
                     assert (unready.status_code, unready.json()["code"]) == (503, "ERR_9002")
@@ -220,6 +224,7 @@ async def test_a_drop_while_redis_is_gone(node: Nodes, either_redis: RedisServer
         resume = {"token": bob.token, "offset": bob.offset}
         while anyio.current_time() < end:
             await is_refused(back, "AUTH", **again, resume=resume)
+            await anyio.sleep(RETRY_SECONDS)
         await anyio.to_thread.run_sync(either_redis.start)
         await until(lambda: server.get("/health/ready").status_code == 200)
         assert (await back.back(bob))["recovered"]

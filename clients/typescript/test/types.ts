@@ -42,7 +42,8 @@ export async function requests(): Promise<void> {
   const modes: Array<"LAN" | "REMOTE"> = peers.map((each) => each.connectionMode);
   const profile: Types.Profile | undefined = peers[0]?.profile;
   const { timestamp } = await peer.request("PING");
-  const { requestId } = await peer.request("CONNECTION_REQUEST", { targetId: "bob" });
+  const asked = await peer.request("CONNECTION_REQUEST", { targetId: "bob" });
+  const requestId = "requestId" in asked ? asked.requestId : asked.sessionId; // bob had asked before
   const made = await peer.request("CONNECTION_RESPONSE", { requestId, accepted: true });
   if ("sessionId" in made) made.sessionId.trim();
   const { heard } = await peer.request("SHOUT", { text: "hey" });

@@ -11,6 +11,7 @@ from handlers.ports import State
 from handlers.table import Context, HandlerTable, merge
 from schemas.errors import Error, ErrorCode
 from schemas.events import ClientEvent
+from stores.base import StoreUnreachableError
 from tests.support.doubles import World
 
 table = HandlerTable()
@@ -40,6 +41,11 @@ async def await_cancelled(message: Nothing, ctx: Context) -> None:
     future = asyncio.get_running_loop().create_future()
     future.cancel()
     await future
+
+
+@table.on("STORE", needs=State.CONNECTED)
+def ask_the_store(message: Nothing, ctx: Context) -> None:
+    raise StoreUnreachableError("away")
 
 
 class House:
@@ -74,3 +80,13 @@ async def test_the_end_of_all() -> None:
         await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
     assert house.seat.socket.sent == []
+
+
+async def test_a_stranger_pays_nothing_for_a_store_that_is_away() -> None:
+    """Who cannot authenticate for want of the store may try again and again; others have a budget to do so."""
+    house = House()
+    assert await house.dispatch("STORE") == [ErrorCode.STORE_UNREACHABLE]
+    assert house.seat.socket.charged == -1
+    house.seat = await World().join("ann")
+    assert await house.dispatch("STORE") == [ErrorCode.STORE_UNREACHABLE]
+    assert house.seat.socket.charged == 0
