@@ -127,10 +127,10 @@ async def _no_socket(websocket: WebSocket) -> None:
 
 
 async def _no_upgrade(_request: Request) -> Response:
-    """Say what is missing, mostly because a proxy on the way dropped it."""
+    """Say that the upgrade is missing; most often a proxy in between dropped it."""
     message = (
-        "This is a WebSocket: ask with Connection: Upgrade and Upgrade: websocket, over HTTP/1.1."
-        " If your client does, a proxy on the way drops them and must pass them on"
+        "This is a WebSocket: send Connection: Upgrade and Upgrade: websocket, over HTTP/1.1."
+        " If your client does, a proxy in between drops these headers; make it pass them on"
     )
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
     return json_error(426, "UPGRADE_REQUIRED", message, upgrade)

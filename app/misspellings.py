@@ -1,4 +1,4 @@
-"""Variables that look like a setting and are none: mostly a setting whose name was mistyped."""
+"""Variables that look like settings but are not: mostly settings whose name was mistyped."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,16 +20,16 @@ FOREIGN = re.compile(
 
 
 class Misspelling(Struct, frozen=True):
-    """A variable that is no setting, and the setting that was probably meant; None if it is like none."""
+    """A variable that is not a setting, and the setting probably meant; None if no name is close."""
 
     name: str
     meant: str | None
 
 
 def misspellings(environ: Mapping[str, str], dotenv: Path = Path(".env")) -> Iterator[Misspelling]:
-    """Yield the variables that are no setting: all of the file, and of the environment those that are much like one.
+    """Yield the variables that are not settings: all in the file, and those in the environment that come close to one.
 
-    Raises `SettingsError` if the file cannot be read. What is empty counts as not there.
+    Raises `SettingsError` if the file cannot be read. Empty values count as not set.
     """
     settings = names()
     for name in _unknown(read_file(dotenv), settings):
@@ -48,7 +48,7 @@ def _unknown(values: Mapping[str, str], settings: Iterable[str]) -> list[str]:
 
 
 def _meant(name: str, settings: Iterable[str]) -> str | None:
-    """Return the setting that a name is a slip of: one letter off, two for a long one, or alike with its first word."""
+    """Return the setting that a name misspells: one edit off, two if long, or similar with the same first word."""
     upper = name.upper()
     for setting in get_close_matches(upper, settings, n=3, cutoff=LIKENESS):
         slips = 1 if len(setting) < SHORT else 2
@@ -59,7 +59,7 @@ def _meant(name: str, settings: Iterable[str]) -> str | None:
 
 
 def distance(one: str, other: str) -> int:
-    """Return how many letters have to be put in, left out, changed or swapped with the next to make one the other."""
+    """Return the edit distance: how many letters to insert, delete, change, or swap with the next one."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for at, letter in enumerate(one, start=1):

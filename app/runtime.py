@@ -226,7 +226,7 @@ class Runtime:
         self._tasks.start_soon(self._guarded, work)
 
     def tick(self) -> None:
-        """Do the local duties that have become due: look after sockets. Nothing here waits for a store."""
+        """Do the local duties that have become due, such as looking after sockets. None of them waits for a store."""
         duties = [
             self.follow_store,
             self.gateway.sweep,
@@ -245,7 +245,7 @@ class Runtime:
                 duty()
 
     async def do_store_work(self) -> None:
-        """Do what has become due and needs the store: expire requests and absences, and what was put off."""
+        """Do what has become due and needs the store: expire requests and absences, and retry what failed."""
         duties = (
             self.gateway.catch_up,
             self.services.retries.retry,
@@ -267,7 +267,7 @@ class Runtime:
             self.tick()
 
     async def keep_up_store(self) -> None:
-        """Do the store's work until cancelled, apart from the ticks, which a store that stands still must not delay."""
+        """Do the store's work until cancelled. It is apart from the ticks, which a stalled store must not delay."""
         while True:
             await anyio.sleep(TICK_SECONDS)
             await self._guarded(self.do_store_work())

@@ -33,7 +33,7 @@ _LEVEL_SYNONYMS = {
 MEMORY = "memory://"
 STORE_URLS = "memory://, redis://HOST:PORT/0, rediss://HOST:PORT/0 or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/0"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-_NEAR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what stands for all interfaces, and what reaches them
+_NEAR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the names of all interfaces, and how to reach them from here
 _DURATION = re.compile(r"(\d{1,9})\s*([a-z]*)", re.IGNORECASE)
 _UNITS = {  # those that the original's `ms` knows
     **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1),
@@ -149,12 +149,12 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
 
     @property
     def bind_address(self) -> str:
-        """Where it listens, as one writes it: 127.0.0.1:3000 or [::1]:3000."""
+        """Where the server listens, as in 127.0.0.1:3000 or [::1]:3000."""
         return f"{_bracketed(self.bind_host)}:{self.port}"
 
     @property
     def near_host(self) -> str:
-        """The host by which this machine reaches it, as a URL has it."""
+        """The host of a URL by which this machine reaches the server."""
         return _bracketed(_NEAR.get(self.bind_host, self.bind_host))
 
     @property
@@ -195,7 +195,7 @@ def _bracketed(host: str) -> str:
 
 
 def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
-    """Read the settings; the environment wins over the file, and what is empty in either counts as not there.
+    """Read the settings; the environment wins over the file, and an empty value in either counts as not set.
 
     Raises `SettingsError` for a value that cannot be used.
     """
@@ -208,7 +208,7 @@ def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
 
 
 def read_file(dotenv: Path) -> dict[str, str]:
-    """Return what a file gives; nothing if it is not there. Raises `SettingsError` if it cannot be read."""
+    """Return the variables in a file; none if there is no file. Raises `SettingsError` if it cannot be read."""
     try:
         return _given(dotenv_values(dotenv))
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Values that many ask for, and that are made at most once in a while."""
+"""Values that many ask for at once, each made at most once in a while."""
 
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """Gives everybody the same value for `seconds`. Whoever asks while it is being made waits for that one.
+    """Gives everybody the same value for `seconds`. Whoever asks while it is being made waits for it.
 
-    What making it raises goes to the one for whom it was made; the next to ask has it made again.
+    If making it fails, whoever had it made gets the exception; the next to ask has it made again.
     """
 
     def __init__(self, make: Callable[[], Awaitable[T]], seconds: float, monotonic: Callable[[], float]) -> None:
@@ -22,7 +22,7 @@ class Shared(Generic[T]):
         self._made: tuple[T, float] | None = None
 
     async def get(self) -> T:
-        """Return the value, made now if the last one is too old."""
+        """Return the value; make it first if the last one is too old."""
         if (made := self._fresh()) is not None:
             return made[0]
         async with self._lock:

@@ -1,4 +1,4 @@
-"""Signature algorithms, and the one that each kind of key is good for (RFC 8725 section 3.1).
+"""Signature algorithms, and which kind of key each needs (RFC 8725 section 3.1).
 
 The key decides the algorithm, never the token: an RSA key verifies RS256, a P-256 key ES256, an Ed25519 key EdDSA.
 """
@@ -26,7 +26,7 @@ def algorithm_of(key: Key) -> Algorithm | None:
 
 
 def kinds(algorithms: Collection[Algorithm]) -> str:
-    """Say which kinds of keys these algorithms need: `RSA or Ed25519`."""
+    """Return the kinds of keys that these algorithms need, for people: `RSA or Ed25519`."""
     return " or ".join(KINDS[each] for each in algorithms)
 
 
@@ -36,5 +36,5 @@ def make_signature(message: bytes, key: Key, algorithm: Algorithm) -> bytes:
 
 
 def is_signature(message: bytes, signature: bytes, key: Key, algorithm: Algorithm) -> bool:
-    """Whether the key made this signature of a message; may raise `ValueError` for one that is malformed."""
+    """Whether the key made this signature of a message; may raise `ValueError` for a malformed signature."""
     return algorithm_of(key) == algorithm and _MODELS[algorithm].verify(message, signature, key)

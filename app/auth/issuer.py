@@ -62,7 +62,7 @@ class IssuerKeys:
         return bool(self._set.keys)
 
     async def find(self, kid: str | None) -> Sequence[Key]:
-        """Return the key with this `kid`, or without one all keys, if there are no more than four; else nothing.
+        """Return the key with this `kid`; without a `kid`, all keys if there are at most `MAX_TRIED`, else none.
 
         Waits for the issuer if it is asked for the sake of the `kid`. Raises `StoreUnreachableError` before it has
         answered for the first time.

@@ -31,7 +31,7 @@ class KeySet(NamedTuple):
 
 
 def parse_key_set(body: bytes, algorithms: Sequence[Algorithm] = ("RS256",)) -> KeySet:
-    """Return the keys for signatures by these algorithms; one without `kid` is named by its thumbprint (RFC 7638).
+    """Return the keys that verify these algorithms; a key without `kid` is named by its thumbprint (RFC 7638).
 
     Of several with one `kid` the first counts. Raises `IssuerError` if this is no JWK set or has no such key.
     """
@@ -81,7 +81,7 @@ def _import(member: dict[str, Any], algorithms: Sequence[Algorithm]) -> Key:
 
 
 def _algorithm(member: dict[str, Any]) -> Algorithm:
-    """Return the one algorithm that a key of this kind is good for; raises `_UnusableError`."""
+    """Return the one algorithm that this kind of key is good for; raises `_UnusableError` if there is none."""
     kty, curve = member.get("kty"), member.get("crv")
     if not isinstance(kty, str) or kty not in _TYPES:
         raise _UnusableError(f"its kty is {kty!r:.32}")

@@ -10,9 +10,9 @@ from app.auth.keyfile import KeyFile
 class KeyRing:
     """All public keys of a node, in PEM and of the issuer. See `app.auth.tokens.Keys`.
 
-    A key in PEM has no name of its own, and issuers give theirs names as they like. So a token whose `kid` is that of
-    no key here, or that has none, is tried with each of the keys in PEM; without a `kid` with each of the issuer's as
-    well, unless these are many.
+    A key in PEM has no name of its own, and issuers give theirs names as they like. So a token
+    without a `kid`, or with one that no key here has, is tried with each key in PEM. A token without a `kid` is also
+    tried with each of the issuer's keys, unless there are more than `MAX_TRIED`.
     """
 
     def __init__(self, file: KeyFile, issuer: IssuerKeys | None = None) -> None:

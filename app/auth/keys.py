@@ -133,6 +133,6 @@ def _load(pem: bytes) -> Key | None:
 
 
 def _advice(key: Key | None) -> str:
-    """Say which setting would let a key be used that is good in itself."""
+    """Return how the settings could allow this key; empty if no algorithm fits it."""
     algorithm = None if key is None else algorithm_of(key)
-    return f", or JWT_ALGORITHMS may have {algorithm}" if algorithm else ""
+    return f"; for this key add {algorithm} to JWT_ALGORITHMS" if algorithm else ""

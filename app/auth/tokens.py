@@ -17,7 +17,7 @@ from schemas.fields import DISPLAY_NAME_MAX, ID_MAX
 from stores.base import Revocations, User
 
 MAX_TIME = 10**12  # beyond it, and for NaN, a time is no time
-_WITHOUT_KID = "none of the keys tried made its signature; it has no kid, which would say what key did"
+_WITHOUT_KID = "none of the keys tried made its signature; it has no kid to name the key"
 _SPACE = " \t\r\n"
 _BEARER = re.compile(rf"[{_SPACE}]*bearer[{_SPACE}]+", re.IGNORECASE)
 _REFUSED = (JoseError, ValueError, TypeError, KeyError, RecursionError)
@@ -96,13 +96,13 @@ class TokenVerifier:
         if not is_known:
             raise _invalid(f"its alg is not {' or '.join(self._algorithms)}")
         if "crit" in header:
-            raise _invalid("its header has crit, and nothing that could stand there is understood")
+            raise _invalid("its header has crit, but no critical extension is supported")
         if not _is_access_token(header.get("typ", "JWT")):
-            raise _invalid("its typ is that of another kind of token")
+            raise _invalid("its typ is for another kind of token")
         return signed
 
     async def _check_signature(self, signed: jws.CompactSignature) -> None:
-        """Try the keys that may have signed the token and are good for its algorithm; raise `EventError` if none did.
+        """Raise `EventError` unless a key that is good for the token's algorithm signed it.
 
         A key is good for one algorithm: whatever the header says, an RSA key verifies RS256 only.
         """
@@ -113,7 +113,7 @@ class TokenVerifier:
         if any(_is_signed(signed, key, algorithm) for key in keys):
             return
         if known and not keys:
-            raise _invalid(f"none of the keys that could be its own is for {algorithm}")
+            raise _invalid(f"none of the keys that may have signed it is for {algorithm}")
         if kid is None:
             raise _invalid(_WITHOUT_KID if len(keys) != 1 else "its signature is wrong")
         raise _invalid("its signature is wrong" if keys else "none of the keys here has its kid")
@@ -137,7 +137,7 @@ class TokenVerifier:
 
 
 def sign(key: Key, claims: dict[str, Any]) -> str:
-    """Return a token for the claims, as they are; raises `ValueError` if the key is good for no algorithm."""
+    """Return a signed token with exactly these claims; raises `ValueError` if the key is good for no algorithm."""
     algorithm = algorithm_of(key)
     if algorithm is None:
         raise ValueError("this key is good for no algorithm")
@@ -173,9 +173,10 @@ def _is_signed(signed: jws.CompactSignature, key: Key, algorithm: Algorithm) -> 
 
 
 def _is_access_token(typ: str) -> bool:
-    """Whether a header's `typ` may be that of an access token.
+    """Whether a token with this `typ` in its header may be an access token.
 
-    What has a type of its own (`logout+jwt`, `dpop+jwt`; RFC 8725 section 3.11) is none, though it may be signed alike.
+    A token with a type of its own (`logout+jwt`, `dpop+jwt`) is not, even if the same key signed it (RFC 8725 section
+    3.11).
     """
     kind = typ.lower().removeprefix("application/")
     return not kind.endswith("+jwt") or kind == "at+jwt"
@@ -226,7 +227,7 @@ def _user(claims: dict[str, Any]) -> User:
 
 
 def _display_name(claims: dict[str, Any], name_claim: str) -> str | None:
-    """Return the name that stands at this claim, else at `name`; None if there is none but spaces."""
+    """Return the name in this claim, else in `name`; None if both are absent or blank."""
     for value in (_claim(claims, name_claim), claims.get("name")):
         name = _text(value)
         if name and not name.isspace():
@@ -235,7 +236,7 @@ def _display_name(claims: dict[str, Any], name_claim: str) -> str | None:
 
 
 def _claim(claims: dict[str, Any], path: str) -> object:
-    """Return the claim of this name, which may have dots in it; else what the path leads to, None if nothing."""
+    """Return the claim with this exact name, dots included; else what the dotted path leads to, or None."""
     if path in claims:
         return claims[path]
     value: object = claims
@@ -245,7 +246,7 @@ def _claim(claims: dict[str, Any], path: str) -> object:
 
 
 def _token_id(claims: dict[str, Any]) -> str | None:
-    """Return the token's `jti`; one that is too long to be revoked by it counts for nothing."""
+    """Return the token's `jti`; None if it is too long for a revocation to name it."""
     token_id = _text(claims.get("jti"))
     return token_id if token_id and len(token_id) <= ID_MAX else None
 

@@ -65,7 +65,7 @@ def main() -> None:
     show_default=True,
     help="Processes; 1 with STORE_URL=memory://.",
 )
-@click.option("--make-keys", is_flag=True, help="Make the RSA key pair if there is none.")
+@click.option("--make-keys", is_flag=True, help="Make a key pair if there is none.")
 def serve(host: str | None, port: int | None, workers: int, *, reload: bool, make_keys: bool) -> None:
     """Serve until told to stop."""
     settings = read_settings()
@@ -162,7 +162,7 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
 @click.option("--token", help="An access token; one is made with the private key if not given.")
 @click.option("--agent", help="A command that answers requests (`/ai`) of others: from its input to its output.")
 @click.option("--agent-seconds", type=click.FloatRange(0.1), default=120, show_default=True, help="Its time limit.")
-@click.option("--agent-env", multiple=True, help="An environment variable that it gets, too; may be repeated.")
+@click.option("--agent-env", multiple=True, help="An environment variable to pass on to it; may be repeated.")
 @click.option("--yes", is_flag=True, help="Let the agent answer without asking you.")
 def peer(  # noqa: PLR0917 - click passes them by name
     user: str,

@@ -62,8 +62,8 @@ def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Findi
         return
     yield from _settings(settings)
     for each in misspellings(environ, dotenv):
-        meant = f"; {each.meant} was probably meant" if each.meant else ""
-        yield Finding("settings", f"{each.name} is no setting{meant}", is_wrong=each.meant is not None)
+        meant = f"; did you mean {each.meant}?" if each.meant else ""
+        yield Finding("settings", f"{each.name} is not a setting{meant}", is_wrong=each.meant is not None)
     for check in (_plugins, _public_key, _private_key, _tls, _store, _port, _files, _audit, _clock):
         yield from check(settings)
     if dotenv.exists() and settings.jwt_private_key:

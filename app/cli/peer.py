@@ -42,7 +42,7 @@ NO_SUCH_PATH = 404
 class Helper(NamedTuple):
     """The agent beside a person: its command, its time limit in seconds, and whether it runs without being told to.
 
-    `passed` names environment variables that it gets besides the usual ones.
+    `passed` names environment variables to pass on to it besides the usual ones.
     """
 
     command: tuple[str, ...]
@@ -173,7 +173,7 @@ class Peer:
             _show("/run lets your agent answer, /skip refuses")
 
     def _hand_over(self, job: Job) -> None:
-        """Give the agent a job, unless too many wait for it."""
+        """Give the agent a job; refuse the job if too many wait."""
         if self._agent is not None and not self._agent.take(job):
             self._do(turned_away(self._conversation, job))
 

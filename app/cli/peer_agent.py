@@ -33,8 +33,8 @@ class Agent:
     """Runs the command for each job, with the request on its standard input, and replies with what it prints.
 
     The reply is JSON: a string, or `{"error": …}` if the command failed or took more than `seconds`. The command gets
-    the environment variables `PEERSYNC_FROM`, `PEERSYNC_SESSION` and `PEERSYNC_CORRELATION_ID`, and of this process's
-    own only those of `PASSED_ON` and those that `passed` names: the rest may hold secrets.
+    the environment variables `PEERSYNC_FROM`, `PEERSYNC_SESSION` and `PEERSYNC_CORRELATION_ID`. Of this process's own
+    variables it gets only `PASSED_ON` and those that `passed` names: the others may hold secrets.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Agent:
         self._send, self._jobs = anyio.create_memory_object_stream[Job](MAX_WAITING)
 
     def take(self, job: Job) -> bool:
-        """Do this job after those before it; returns False if too many wait."""
+        """Queue a job; return False if too many wait."""
         try:
             self._send.send_nowait(job)
         except anyio.WouldBlock:
@@ -77,7 +77,7 @@ class Agent:
                 env={**_passed_on(os.environ, self._passed), **_environment(job)},
                 start_new_session=True,  # so that what it starts ends with it, and Ctrl-C is ours alone
             )
-        except (OSError, ValueError) as error:  # the latter for what no environment can hold
+        except (OSError, ValueError) as error:  # ValueError if `command` or a variable has a NUL
             return _failure(f"the agent cannot be run: {error}")
         try:
             return await self._attend(process, job)
@@ -114,7 +114,7 @@ def _passed_on(environ: Mapping[str, str], more: Collection[str]) -> dict[str, s
 
 
 def _environment(job: Job) -> dict[str, str]:
-    """Return what a command is told of a job. Others choose these texts: what no environment can hold is replaced."""
+    """Return a job's environment variables. Others choose these texts: what no environment can hold is replaced."""
     told = {
         "PEERSYNC_FROM": job.sender,
         "PEERSYNC_SESSION": job.session_id,

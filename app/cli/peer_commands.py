@@ -80,14 +80,14 @@ def _send_in(
 ) -> Turn:
     """Send to the others in a session, or those that `what` names; just a frame if the server does not acknowledge.
 
-    A text goes in an envelope if that is asked for, or if somebody whom it goes to speaks so.
+    A text goes in an envelope if `has_envelope`, or if the last message of one of its receivers had one.
     """
     conversation.last_sent_to = session
     whom = f" to {to or session.peer}" if to or len(conversation.sessions) > 1 else ""
     content = what["content"]
     shown = (f"{conversation.user}{whom}: {content_text(content.text) if isinstance(content, Json) else content}",)
-    is_read_so = not conversation.enveloping.isdisjoint(what.get("to", session.others))
-    if isinstance(content, str) and (has_envelope or is_read_so):
+    is_expected = not conversation.enveloping.isdisjoint(what.get("to", session.others))
+    if isinstance(content, str) and (has_envelope or is_expected):
         what = _enveloped(conversation, what)
     message: Any = {"sessionId": session.id, **what}
     if "acks" not in conversation.capabilities:
@@ -96,7 +96,7 @@ def _send_in(
 
 
 def _enveloped(conversation: Conversation, what: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Put a text in an envelope; a request is known by one id within and without."""
+    """Put a text in an envelope, which has the `correlationId` of a request as its id."""
     is_request = what["type"] == REQUEST
     kind = ENVELOPED_REQUEST if is_request else what["type"]
     message_id = what["correlationId"] if is_request else conversation.new_id()
@@ -129,7 +129,7 @@ def _skip(conversation: Conversation, name: str) -> Turn:
 
 
 def turned_away(conversation: Conversation, job: Job) -> Turn:
-    """Return what refuses a request to the agent because too many wait."""
+    """Return the refusal of a request to the agent because too many wait."""
     return _turn_away(conversation, job, "too many requests wait for the agent")
 
 
@@ -151,13 +151,13 @@ def response(conversation: Conversation, job: Job, content: str) -> Turn:
     if session is None:
         return _local(f"the session with {job.sender} is over: nothing was sent")
     correlation = {"correlationId": job.correlation_id} if job.correlation_id else {}
-    said = _in_words(content) if job.has_envelope else Json(content)
+    said = _as_text(content) if job.has_envelope else Json(content)
     what = {"content": said, "type": RESPONSE, "to": [job.sender], **correlation}
     return _send_in(conversation, session, what, job.sender, has_envelope=job.has_envelope)
 
 
-def _in_words(content: str) -> str:
-    """Return a response to the agent as a text: what it says, or that it failed."""
+def _as_text(content: str) -> str:
+    """Return the agent's response as a text: its answer, or that it failed."""
     answer = json.loads(content)
     return answer if isinstance(answer, str) else f"Error: {answer['error']}"
 

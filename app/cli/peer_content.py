@@ -20,7 +20,7 @@ _REQUESTS = {REQUEST, ENVELOPED_REQUEST}
 
 
 class Said(NamedTuple):
-    """What a message says: `kind` is its type, `message_id` that of its envelope."""
+    """What a message says: `kind` is its type, `message_id` the id of its envelope."""
 
     text: str
     kind: str | None
@@ -29,7 +29,7 @@ class Said(NamedTuple):
 
     @property
     def is_request(self) -> bool:
-        """Whether it asks for an answer of an agent."""
+        """Whether it asks an agent for an answer."""
         return self.kind in _REQUESTS
 
 
@@ -40,7 +40,7 @@ class _Envelope(Struct, rename="camel"):
 
 
 def read(content: str, kind: str | None) -> Said:
-    """Return what a message says, from its content, any JSON, and its type. Never fails."""
+    """Return what a message says, given its content (any JSON) and its type. Never fails."""
     envelope = _envelope(content)
     if envelope is None:
         return Said(_shown(content), kind)
@@ -69,7 +69,7 @@ def content_text(content: str) -> str:
 
 
 def _shown(content: str) -> str:
-    """Return the same, or content that cannot be read as it came."""
+    """Return content for people; content that is not JSON is returned as it came."""
     try:
         return content_text(content)
     except (ValueError, RecursionError):

@@ -28,8 +28,8 @@ from schemas.sessions import Participant, SessionCreated, SessionEnded, Sessions
 
 _ZERO_WIDTH_JOINER = "\u200d"
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-_BLANKS = set("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")  # letters that show nothing
-_JOINED = {"So", "Sk", "Mn"}  # emoji, their skins, and what chooses their form
+_BLANKS = set("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")  # letters without a glyph
+_JOINED = {"So", "Sk", "Mn"}  # emoji, skin tones, variation selectors
 _KINDS: dict[str, type[ServerEvent]] = {
     kind.event: kind
     for kind in (
@@ -50,7 +50,7 @@ _CHANGES = {
 
 
 class Session(msgspec.Struct):
-    """A session; `number` is what a person calls it by, `others` are the ids of the others."""
+    """A session; `number` is what a person calls it by, `others` are the ids of its other participants."""
 
     number: int
     id: str
@@ -65,7 +65,7 @@ class Session(msgspec.Struct):
 class Job(NamedTuple):
     """A request to this peer's agent: `content` is a text as it was sent, or other JSON.
 
-    `has_envelope` says in which shape it came (see `peer_content`), and the answer goes.
+    `has_envelope` says in which shape it came (see `peer_content`); the answer has the same shape.
     """
 
     session_id: str
@@ -91,7 +91,7 @@ class Conversation:
         self.invitations: set[str] = set()
         self.sessions: dict[str, Session] = {}
         self.enveloping: set[str] = set()
-        """Those whose last message had an envelope."""
+        """The ids of peers whose last message had an envelope."""
         self.current: Session | None = None
         self.last_sent_to: Session | None = None
         self._numbers = count(1)
@@ -248,7 +248,7 @@ class Conversation:
         return f"{event.sender}{where}{kind}: {said.text}"
 
     def _forget_requests(self, peer: str) -> None:
-        """Take the requests of a peer for answered, but for invitations: to ask a peer that asks accepts."""
+        """Drop a peer's requests, but not its invitations: asking a peer that has asked accepts its request."""
         for request_id in [each for each, asker in self.requests.items() if asker == peer]:
             if request_id not in self.invitations:
                 del self.requests[request_id]
@@ -289,9 +289,9 @@ def read_message(event: AddressedMessage) -> Said:
 
 
 def printable(text: str) -> str:
-    r"""Return text that does nothing to a terminal, and hides nothing from a reader.
+    r"""Return text that cannot control a terminal, and hides nothing from a reader.
 
-    Control and formatting characters become escapes such as `\n`; one that makes one emoji of several is kept.
+    Control and formatting characters become escapes such as `\n`; a joiner between two emoji is kept.
     """
     return "".join(_escaped(char) if _is_unprintable(text, at) else char for at, char in enumerate(text))
 

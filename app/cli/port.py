@@ -10,20 +10,20 @@ ALL_IPV6 = "::"
 
 def try_port(settings: Settings) -> None:
     """Find out whether HOST and PORT can be listened on; raises `OSError` if not."""
-    bound(settings).close()
+    bind(settings).close()
 
 
-def bound(settings: Settings) -> socket.socket:
-    """Return a socket of HOST and PORT; that of `::` takes IPv4 as well. Raises `OSError` if they cannot be had."""
+def bind(settings: Settings) -> socket.socket:
+    """Return a socket bound to HOST and PORT, on `::` for IPv4 as well; raises `OSError` if it cannot be bound."""
     family, _, _, _, address = socket.getaddrinfo(settings.bind_host, settings.port, type=socket.SOCK_STREAM)[0]
-    bound = socket.socket(family)
+    listener = socket.socket(family)
     try:
         if sys.platform != "win32":
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, settings.bind_host != ALL_IPV6)
-        bound.bind(address)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, settings.bind_host != ALL_IPV6)
+        listener.bind(address)
     except OSError:
-        bound.close()
+        listener.close()
         raise
-    return bound
+    return listener

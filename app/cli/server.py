@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from app.auth.certificate import certificate
-from app.cli.port import ALL_IPV6, bound, try_port
+from app.cli.port import ALL_IPV6, bind, try_port
 from app.main import create_app
 from app.misspellings import misspellings
 from app.ops.logs import make_logger, route_standard_logging
@@ -42,8 +42,8 @@ class Server(uvicorn.Server):
         self._reason = "asked to"
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start listening, then greet. Left to itself, asyncio would have `::` refuse IPv4."""
-        await super().startup([bound(self._settings)] if self._settings.bind_host == ALL_IPV6 else sockets)
+        """Start listening, then greet. By itself, asyncio would make `::` refuse IPv4."""
+        await super().startup([bind(self._settings)] if self._settings.bind_host == ALL_IPV6 else sockets)
         _spare_the_collector()
         if self.started and self._settings.log_format == "console":
             port = next(bound.getsockname()[1] for server in self.servers for bound in server.sockets)

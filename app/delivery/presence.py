@@ -261,7 +261,7 @@ class Presence:
         self._forget_quiet()
 
     async def _await_news(self) -> None:
-        """Wait for a change, until one that was put off is due, or until all who have to be quiet can be forgotten."""
+        """Wait for a change, until one that was put off is due, or until the last quiet period ends."""
         now = self._monotonic()
         due = [self._quiet_until.get(user, now) for user in self.pending]
         wake_at = min(due, default=max(self._quiet_until.values(), default=math.inf))
@@ -270,7 +270,7 @@ class Presence:
         self._news = anyio.Event()
 
     def _due(self) -> list[Change]:
-        """Return the changes to tell of now. That a peer is gone is told at once, whatever it changed before."""
+        """Return the changes to tell of now. A peer that is gone is told of at once, whatever it changed before."""
         now = self._monotonic()
         quiet_until = self._quiet_until
         return [

@@ -1,6 +1,6 @@
 """Logs: one event a line, for people or as JSON, by structlog. Never a token, never content.
 
-For people, whatever somebody else chose (a `sub`, a name, a program) reaches the terminal escaped, in every line.
+In the format for people, text that others chose (a `sub`, a name, a program) is escaped in every line.
 """
 
 import logging
@@ -18,9 +18,9 @@ from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor
 from app.ops.printable import printable, printable_lines
 from app.settings import Settings
 
-_OF_LINES = frozenset({"exception", "stack"})
+_MULTILINE = frozenset({"exception", "stack"})
 QUIET_SECONDS = 1.0
-SPARED = frozenset({"uvicorn", "asyncio"})
+THROTTLED = frozenset({"uvicorn", "asyncio"})
 _NUMBERS = logging.getLevelNamesMapping()
 
 
@@ -46,14 +46,14 @@ def route_standard_logging(settings: Settings) -> None:
             processors=[ProcessorFormatter.remove_processors_meta, *_rendering(settings, sys.stderr)],
         )
     )
-    handler.addFilter(Spare(time.monotonic))
+    handler.addFilter(RecordThrottle(time.monotonic))
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
 
 
-class Spare(logging.Filter):
-    """Lets one record a second through of each place in uvicorn or asyncio that logs, since strangers can make it log.
+class RecordThrottle(logging.Filter):
+    """Passes one record a second from each line of uvicorn or asyncio that logs, since strangers can make it log.
 
-    The next one through says how many were held back.
+    The next record that passes says how many were held back.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -64,7 +64,7 @@ class Spare(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log the record."""
-        if record.name.partition(".")[0] not in SPARED:
+        if record.name.partition(".")[0] not in THROTTLED:
             return True
         place, now = (record.pathname, record.lineno), self._monotonic()
         if now < self._quiet_until.get(place, now):
@@ -72,7 +72,7 @@ class Spare(logging.Filter):
             return False
         self._quiet_until[place] = now + QUIET_SECONDS
         if held := self._held.pop(place, 0):
-            record.msg = f"{record.getMessage()} ({held} more before)"
+            record.msg = f"{record.getMessage()} ({held} more held back before)"
             record.args = ()
         return True
 
@@ -85,7 +85,7 @@ def _shared() -> list[Processor]:
 
 
 def _rendering(settings: Settings, out: TextIO) -> list[Processor]:
-    """Return what makes a line of an event; JSON escapes by itself."""
+    """Return the processors that render an event as a line; JSON escapes by itself."""
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=_write_traceback)
@@ -93,19 +93,19 @@ def _rendering(settings: Settings, out: TextIO) -> list[Processor]:
 
 
 def _escape(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Escape whatever in an event would do something to a terminal."""
+    """Escape whatever in an event could control a terminal."""
     return {name: value if name == "exc_info" else _escaped(name, value) for name, value in event.items()}
 
 
 def _escaped(name: str, value: object) -> object:
-    if name in _OF_LINES:
+    if name in _MULTILINE:
         return printable_lines(str(value))
     shown = value if isinstance(value, str) else repr(value)
     return value if shown.isprintable() else printable(shown)
 
 
 def _write_traceback(out: TextIO, exc_info: ExcInfo) -> None:
-    """Write the traceback of an exception, whose message may have been made of what somebody sent."""
+    """Write the traceback of an exception, escaped: its message may contain what somebody sent."""
     buffer = StringIO()
     structlog.dev.plain_traceback(buffer, exc_info)
     out.write("\n" + printable_lines(buffer.getvalue().removeprefix("\n")))

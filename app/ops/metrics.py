@@ -163,7 +163,8 @@ class _Collected(Collector):
 async def exposition(collector: Collector) -> bytes:
     """Return the metrics in Prometheus's text format, with those of the process.
 
-    The counts are read here, where nothing changes them meanwhile; a thread makes the text, which takes longer.
+    The counts are read on the event loop, where nothing changes them meanwhile; making the text takes longer, so a
+    thread does that.
     """
     return await to_thread.run_sync(_text, _Collected(collector.collect()))
 

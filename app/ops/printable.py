@@ -2,7 +2,7 @@
 
 
 def printable(text: str) -> str:
-    r"""Return text that does nothing to a terminal and shows all that it holds, as one line.
+    r"""Return text as one line that cannot control a terminal and hides nothing.
 
     Whatever is not plainly visible becomes an escape such as `\x1b`, `\n` or `\u202e`: control characters (C0 and C1),
     line separators, and characters that turn the direction of text or have no width.
@@ -13,5 +13,5 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Do so for each line, indented, so that no line of it passes for one of the log."""
+    """Return text with each line made printable and indented, so that none passes for a line of the log."""
     return "\n".join(f"  {printable(line)}".rstrip() for line in text.split("\n"))

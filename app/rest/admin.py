@@ -38,7 +38,7 @@ async def revoke(request: Request) -> Response:
     runtime = runtime_of(request)
     await _operator(request)
     wanted = await body_of(request, RevocationRequest)
-    operator = await _operator(request)  # the body may have taken long: the token may be good no more
+    operator = await _operator(request)  # again: the token may have expired or been revoked while the body came
     revocation = _revocation(
         wanted,
         now=runtime.services.clock.now(),
@@ -54,7 +54,7 @@ async def revoke(request: Request) -> Response:
 async def get_overview(request: Request) -> Response:
     """Return how much there is, and the latest of the peers and sessions.
 
-    An operator's token is not needed in development on a loopback `HOST`, for whoever asks by a loopback name.
+    In development on a loopback `HOST`, requests by a loopback name need no operator's token.
     """
     runtime = runtime_of(request)
     if not (runtime.settings.is_private and is_own(request, runtime.settings)):

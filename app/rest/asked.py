@@ -28,9 +28,9 @@ def bearer(request: Request) -> str:
 
 
 async def identify(request: Request) -> Identity:
-    """Return whom the bearer token names; raises `EventError` if it is not good, or too many from there were not.
+    """Return whom the bearer token names; raises `EventError` if it is bad, or too many from its address were.
 
-    Failures over HTTP have an account of their own: whatever a web page sends, it locks nobody's socket out.
+    Failures over HTTP are counted apart, so that nothing a web page sends can lock a socket out.
     """
     runtime = runtime_of(request)
     failures, address = runtime.http_failures, runtime.address(request.client)

@@ -18,8 +18,8 @@ from schemas.fields import DISPLAY_NAME_MAX, Id
 from stores.base import User
 
 NOT_OWN = (
-    "Development tokens are for this machine: ask by its address or by localhost (Host),"
-    " and from no web page (Origin) but its own and those of CORS_ORIGIN"
+    "Development tokens are for this machine only: Host must be its address or localhost,"
+    " and Origin, if there is one, must be its own or one of CORS_ORIGIN"
 )
 
 

@@ -24,8 +24,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """One method of one path; `examples` has one for each parameter of the path.
 
     What it does is told by the docstring of its function. The fields of `asks` are what may stand in the query, `takes`
-    is the body. `is_served` says where it is routed. `price` is what it takes from its address's budget of requests;
-    a probe is answered also where nothing is left of that.
+    is the body. `is_served` says where it is routed. `price` is what a request takes from the budget of its
+    address; a probe is answered even if that is used up.
     """
 
     path: str

@@ -24,7 +24,7 @@ def endpoints(settings: Settings) -> list[Endpoint]:
 
 
 def paths(settings: Settings, probe: ASGIApp) -> Paths:
-    """Return what is known of these paths before they are routed."""
+    """Return what the HTTP protocol must know of the paths before it routes them."""
     served = endpoints(settings)
     return Paths(
         socket=settings.ws_path,
@@ -35,13 +35,13 @@ def paths(settings: Settings, probe: ASGIApp) -> Paths:
 
 
 def static_files(settings: Settings) -> list[Mount]:
-    """Return the routes of what pages load."""
+    """Return the routes of the files that pages load."""
     docs_files = docs.static_files() if settings.docs == "on" else []
     return [*docs_files, *(console.static_files() if settings.has_console else [])]
 
 
 def _prices_of_files(settings: Settings) -> dict[str, float]:
-    """Return what each file costs: more if it is large."""
+    """Return the price of each file: the larger, the dearer."""
     return {
         f"{mount.path}/{path.relative_to(folder).as_posix()}": 1.0 + path.stat().st_size / BYTES_PER_REQUEST
         for mount in static_files(settings)
@@ -91,7 +91,6 @@ ENDPOINTS = (
     _probe("/health", health.live, IS_LIVE),
     _probe("/health/live", health.live, IS_LIVE),
     _probe("/health/ready", health.ready, IS_READY),
-    _probe("/health", health.live, IS_LIVE),
     _probe("/api/v1/health", health.live, IS_LIVE),
     _probe("/api/v1/health/ready", health.ready, IS_READY),
     Endpoint(

@@ -27,7 +27,7 @@ async def metrics(request: Request) -> Response:
 
 
 def probe(runtime: Runtime) -> ASGIApp:
-    """Return an application that answers probes and nothing else, at the lowest cost."""
+    """Return an application that answers only probes, without routing or middleware."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         response = await _ready(runtime) if scope["path"].endswith("/ready") else _live()

@@ -3,8 +3,8 @@
 const isEnvelope = (content) =>
   content !== null && typeof content === "object" && typeof content.messageId === "string" && "content" in content;
 
-/** Returns the data of a message as if it had come without an envelope; any other data as it is. */
-export function opened(data) {
+/** Returns the data of a message without the envelope around its content; any other data as it is. */
+export function unwrapped(data) {
   const { content, type } = data;
   if (!isEnvelope(content)) return data;
   const inner = typeof content.type === "string" ? content.type : undefined;

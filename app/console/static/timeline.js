@@ -1,5 +1,5 @@
 // The timeline: the frames of both peers in the order of time, each in its peer's lane. Bounded.
-import { opened } from "./content.js";
+import { unwrapped } from "./content.js";
 import { byId, make } from "./dom.js";
 import { inWords } from "./latency.js";
 import { Rover } from "./rover.js";
@@ -114,7 +114,7 @@ export class Timeline {
     return actions;
   }
 
-  /** Takes the buttons from a request that ended unanswered, and says why. */
+  /** Replaces the buttons of a request that ended unanswered with the reason. */
   _close(peer, { requestId, reason }) {
     const key = `${peer.name} ${requestId}`;
     const [first, ...others] = this._questions.get(key) ?? [];
@@ -152,7 +152,7 @@ const SELF_TOLD = new Set(["content", "code", "message"]);
 /** Says in one line what a frame holds, the telling first and ids last; a token is left out. */
 function summary({ data }) {
   if (data === undefined || data === null || typeof data !== "object") return "";
-  const fields = Object.entries(opened(data)).filter(([name]) => name !== "token");
+  const fields = Object.entries(unwrapped(data)).filter(([name]) => name !== "token");
   const rank = ([name]) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + name.endsWith("Id"));
   const parts = fields.sort((one, other) => rank(one) - rank(other)).map(([name, value]) => (SELF_TOLD.has(name) ? brief(value) : `${name} ${brief(value)}`));
   return parts.join(" · ").slice(0, 200);

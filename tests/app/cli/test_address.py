@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from app.cli.address import address
 from app.cli.commands import main
-from app.cli.port import bound
+from app.cli.port import bind
 from app.cli.server import greeting
 from app.settings import read_settings
 from tests.support.server import free_port
@@ -51,16 +51,16 @@ def test_what_is_private(host: str, *, is_private: bool) -> None:
 def test_both_families(host: str, *, is_ipv6_only: bool) -> None:
     """`::` takes IPv4 as well, so it is not free where somebody listens on IPv4."""
     settings = read_settings({"HOST": host, "PORT": str(free_port())}, None)
-    with bound(settings) as listener:
+    with bind(settings) as listener:
         assert listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == is_ipv6_only
     with socket.socket() as other:
         other.bind(("127.0.0.1", settings.port))
         other.listen()
         if is_ipv6_only:
-            bound(settings).close()
+            bind(settings).close()
         else:
             with pytest.raises(OSError, match="in use"):
-                bound(settings)
+                bind(settings)
 
 
 @has_ipv6

@@ -150,4 +150,4 @@ def test_latency(page: Page) -> None:
 )
 def test_envelopes_are_opened(data: object, opened: object, page: Page) -> None:
     """What an extension of the original says is seen without its envelope."""
-    assert run(page, "content", "return it.opened(given);", data) == opened
+    assert run(page, "content", "return it.unwrapped(given);", data) == opened
