@@ -46,7 +46,7 @@ async def request(message: ConnectionRequest, ctx: Context) -> ConnectionPending
 
 
 async def add_request(target_id: str, ctx: Context, session_id: str | None = None, role: Role | None = None) -> Request:
-    """Make a request to a peer who can be asked, for a new session or into this one; the peer is yet to be told."""
+    """Store a request to a peer, for a new session or into this one, without telling the peer yet."""
     target = await _target(User(target_id, ctx.user.org), ctx)
     _check_pending(ctx)
     request = Request(
@@ -62,9 +62,9 @@ async def add_request(target_id: str, ctx: Context, session_id: str | None = Non
 
 
 async def send_request(request: Request, ctx: Context) -> ConnectionPending | None:
-    """Tell the target; who gave a `ref` is told of what is pending.
+    """Tell the target; return what is pending if the asker gave a `ref`.
 
-    A request of which one side went while it was made is taken back: nobody else would end it.
+    If one side left while the request was made, take it back: nobody else would end it.
     """
     sender = ctx.directory.peer(ctx.user)
     if sender is None or ctx.directory.peer(request.target) is None:

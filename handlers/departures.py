@@ -20,10 +20,10 @@ STRAY_SECONDS = 10.0
 
 
 class Strays:
-    """Those who were given up but for their sessions and requests, as the store, or their node, went away meanwhile.
+    """Users who are gone but still in sessions or requests, since the store or their node went away meanwhile.
 
-    Who is in a session, or has a request, and is not registered for `STRAY_SECONDS`, or up to twice that, is taken out
-    of it.
+    Whoever is in a session, or has a request, without being registered for `STRAY_SECONDS` (up to twice as long) is
+    taken out of it.
     """
 
     def __init__(self, services: Services, monotonic: Callable[[], float]) -> None:
@@ -76,7 +76,7 @@ async def catch_up(identity: Identity, holder: Holder, services: Services, *, is
 
 
 async def is_revoked(identity: Identity, services: Services) -> bool:
-    """Whether the token that names this user was revoked."""
+    """Whether the token behind this identity was revoked."""
     token_id, issued_at, now = identity.token_id, identity.issued_at, services.clock.now()
     return await services.stores.revocations.cover(identity.user, token_id, issued_at, now)
 
@@ -104,7 +104,7 @@ async def reassert(user: User, socket: Socket, services: Services) -> bool:
 
 
 async def expire_absences(services: Services) -> None:
-    """Give up the users who did not come back in time, each whatever becomes of the others."""
+    """Give up the users who did not come back in time; a failure for one does not stop the others."""
     lapsed = await services.stores.peers.take_lapsed(services.clock.now())
     await run_each(partial(_give_up, peer, "timeout", services) for peer in lapsed)
 
@@ -133,7 +133,7 @@ async def revoke(revocation: Revocation, services: Services) -> int:
 async def enforce(revocation: Revocation, services: Services) -> int:
     """Close this node's sockets that a revoked token let in, and give up their users, as well as one who is away.
 
-    Whom the store does not answer for is given up later. Returns how many sockets were closed.
+    If the store does not answer for a user, that user is given up later. Returns how many sockets were closed.
     """
     cut = services.delivery.revoke(revocation)
     await run_each(partial(_revoke, user, services) for user in cut)
@@ -144,7 +144,7 @@ async def enforce(revocation: Revocation, services: Services) -> int:
 
 
 async def recheck(identity: Identity, services: Services) -> None:
-    """Do what follows from a revocation of this user's token that this node did not hear of, if there was one."""
+    """Enforce a revocation of this user's token that this node did not hear of, if there was one."""
     if not await is_revoked(identity, services):
         return
     if identity.token_id is not None:
@@ -167,7 +167,7 @@ async def _release(ctx: Context) -> bool:
 
 
 async def _give_up_revoked(identity: Identity, services: Services) -> None:
-    """Give up a user who is away, if the token was revoked: `enforce` gives up only those who are away by then."""
+    """Give up a user who just went away, if the token was revoked: `enforce` may have run before."""
     if services.stores.directory.peer(identity.user) is not None and await is_revoked(identity, services):
         await _leave(identity.user, services, "revoked")
 
@@ -220,7 +220,7 @@ async def _await_return(peer: Peer, services: Services) -> bool:
 
 
 async def _give_up(peer: Peer, reason: EndReason, services: Services) -> None:
-    """Tell the others that a peer is gone, and take it out of what it was in; what fails of that is tried again."""
+    """Tell the others that a peer is gone, and take it out of what it was in; retry what fails of that."""
     services.delivery.forget(peer.user)
     if peer.status != "offline":
         services.delivery.announce(replace(peer, status="offline", lapses_at=services.clock.now()))
@@ -236,7 +236,7 @@ async def _withdraw_again(user: User, reason: EndReason, services: Services) -> 
 
 
 async def _withdraw(user: User, reason: EndReason, services: Services) -> None:
-    """Take a user out of its requests and sessions, each whatever becomes of the others."""
+    """Take a user out of its requests and sessions; a failure for one does not stop the others."""
     directory = services.stores.directory
     await run_each(
         [

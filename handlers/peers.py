@@ -68,7 +68,7 @@ async def set_status(message: PeerStatus, ctx: Context) -> None:
 def discover(message: DiscoverPeers, ctx: Context) -> PeersList:
     """List who is there and matches every filter given; with a cursor to go on from if pages are asked for.
 
-    A list with more metadata than a message may have is cut there, and has a cursor, too.
+    If the metadata would exceed the size of a message, the list is cut there and has a cursor, too.
     """
     _check_listed("DISCOVER_PEERS", message, ctx)
     there, page = len(ctx.directory.peers(ctx.user.org)), ctx.limits.directory_page
@@ -84,7 +84,7 @@ def discover(message: DiscoverPeers, ctx: Context) -> PeersList:
 
 
 def _within(most_bytes: int, peers: Iterable[Peer], ctx: Context) -> Iterator[Peer]:
-    """Return the first peers whose metadata, if the asker sees it, has so many bytes together; at least one."""
+    """Yield peers until their metadata, if the asker sees it, exceeds so many bytes together; at least one."""
     size = 0
     for peer in peers:
         metadata = peer.profile.metadata
@@ -96,7 +96,7 @@ def _within(most_bytes: int, peers: Iterable[Peer], ctx: Context) -> Iterator[Pe
 
 
 def _check_listed(event: str, message: PeerRegister | DiscoverPeers, ctx: Context) -> None:
-    """Hold a socket that sent `capabilities` to the lists; plugins of version 1 call editors and roles as they like."""
+    """Raise for an unlisted `ide` or `role`, unless the socket is of version 1: its plugins may use any text."""
     if VERSION_1_1 not in ctx.socket.spoken:
         return
     for field, value, kind in (("ide", message.ide, Ide), ("role", message.role, Role)):

@@ -81,9 +81,9 @@ class Tokens(Protocol):
     async def verify(self, token: object, look: Callable[[], None] = lambda: None) -> Identity:
         """Return whom the token names; raises `EventError` with `ERR_1001`, `ERR_1002` or `ERR_1003`.
 
-        Calls `look` before it verifies a signature; what that raises ends it. A token that is missing or malformed
-        does not get that far. Raises `StoreUnreachableError` while what it takes to tell cannot be asked for: the same
-        token may be good.
+        Calls `look` before it verifies a signature, and passes on what that raises. A token that is missing or
+        malformed does not get that far. Raises `StoreUnreachableError` while keys or revocations cannot be asked for:
+        the same token may be good.
         """
         ...
 
@@ -92,13 +92,13 @@ class Failures(Protocol):
     """Failed authentications, by the salted hash of the address they came from."""
 
     def look(self, address: bytes) -> None:
-        """Count a look at a token; raises `EventError` `ERR_5004` if the address is throttled and has had its looks."""
+        """Count a verification; raises `EventError` `ERR_5004` if a throttled address has used up its verifications."""
         ...
 
     def failed(self, address: bytes, refusal: EventError) -> EventError:
         """Count a failure, and return what to answer: `ERR_5004` instead of the refusal if the address is throttled.
 
-        A missing token is no failure, nor is a token that was not looked at.
+        A missing token is not a failure, nor is one that was not verified.
         """
         ...
 

@@ -53,7 +53,7 @@ class Server(Struct, frozen=True):
 class SocketLimits(Struct, frozen=True, rename="camel"):
     """What a client may send: bytes a message, events a second in the long run, events at once.
 
-    The server pings every `heartbeat_seconds`: a line over which nothing at all came for twice as long is dead.
+    The server pings every `heartbeat_seconds`: a connection on which nothing came for twice as long is dead.
     """
 
     max_message_bytes: int

@@ -36,7 +36,7 @@ class ConnectionPending(ServerEvent, frozen=True):
 class ConnectionRequestReceived(ServerEvent, frozen=True):
     """Somebody asks for a session, or invites to one.
 
-    A receiver with `sessions` also learns until when it can answer, and of an invitation to which session and in which
+    For a receiver with `sessions` it also says until when an answer counts, and of an invitation the session and the
     role.
     """
 

@@ -23,8 +23,8 @@ class Envelope(Struct):
 class ClientEvent(Struct, frozen=True, rename="camel"):
     """`data` of an event that a client sends: checked by decoding, never by its constructor.
 
-    `example` is shown in the contract; without one, one is made up. `fields_of` names, as on the wire, fields that mean
-    something only to sockets with a capability; from any other such a field is ignored, whatever is in it.
+    `example` is shown in the contract; without one, one is made up. `fields_of` gives, for fields by
+    their names on the wire, the capability they need; a socket without it may send anything there, and it is ignored.
     """
 
     example: ClassVar[Example | None] = None

@@ -11,7 +11,7 @@ METADATA_MAX = 2048
 LIST_MAX = 64
 TEXT_MAX = 64
 LISTED = "x-listed"
-"""The keyword for the values that a text should have, in schemas of what clients send."""
+"""The JSON Schema keyword for the values that a text should have, in what clients send."""
 _NO_CONTROLS = r"^(?![\s\S]*[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069])"
 
 

@@ -30,7 +30,7 @@ from schemas.fields import (
 class Metadata(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What a peer tells of its editor and itself, for other clients; the server makes no use of it.
 
-    All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+    As encoded, `publicKey` must be at most 4 KiB, and all the rest together 2 KiB. Control characters are refused.
     """
 
     ide_version: Label | None = None

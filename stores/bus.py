@@ -55,7 +55,7 @@ class Watcher:
         """Take note that the lease was renewed, and that the store was there for a whole one."""
 
     def caught_up(self) -> None:
-        """Take note that this node knows all again; of revocations it may have missed some meanwhile."""
+        """Take note that this node is current again; it may have missed revocations meanwhile."""
 
     def emptied(self) -> None:
         """Take note that the store has lost what was kept in it for users."""

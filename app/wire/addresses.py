@@ -17,11 +17,11 @@ class Proxies:
 
     def __init__(self, networks: Iterable[str]) -> None:
         seen = as_seen(networks)
-        nowhere: Any = None  # there is no application: the middleware is only asked whom it trusts
+        nowhere: Any = None  # no application: the middleware only says whom it trusts
         self._trusted = ProxyHeadersMiddleware(nowhere, trusted_hosts=seen).trusted_hosts if seen else None
 
     def client(self, host: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
-        """Return where a request from `host` comes from: the rightmost of X-Forwarded-For that is no trusted proxy."""
+        """Return where a request from `host` comes from: the rightmost untrusted address in X-Forwarded-For."""
         if self._trusted is None or host not in self._trusted:
             return host
         forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for")

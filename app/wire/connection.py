@@ -24,7 +24,7 @@ from stores.base import Holder, Revocation, User
 
 MAX_BYTES_BEFORE_AUTH = 65_536
 WAITING_FRAMES = 64
-REFUSED_PER_SECOND = 8000.0  # frames beyond the rate limit that are still read: each takes time and leads to nothing
+REFUSED_PER_SECOND = 8000.0  # how many frames beyond the rate limit are still read
 GOODBYES = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS})
 
 
@@ -294,7 +294,7 @@ class Connection:
             self.closed(CloseCode.ABNORMAL)
 
     def _is_draining(self) -> bool:
-        """Whether the client still takes what was written to it: a slow download is not a dead line."""
+        """Whether the client still takes what was written to it: a slow reader is not a dead connection."""
         before, progress = self._acknowledged, self._transport.progress()
         self._acknowledged = progress.acknowledged
         return progress.is_waiting and progress.acknowledged > before
@@ -306,7 +306,7 @@ class Connection:
         return self._dispatch(frame, ctx)
 
     def ponged(self) -> None:
-        """Take note of a pong. The first one after a ping of ours is free; nobody has asked for the others."""
+        """Take note of a pong. The first one after a ping of ours is free; the others are charged."""
         if not self._awaits_pong:
             self.charge_frames(1)
             return
@@ -317,7 +317,7 @@ class Connection:
     async def _finish(self, work: Awaitable[None]) -> None:
         await work
         self._is_busy = False
-        if self._has_ended and self._ending is not None:  # meanwhile: what follows from an end waits for the work
+        if self._has_ended and self._ending is not None:  # it ended during the work, and its cleanup waited
             await self._part(self._ending)
             return
         while self._waiting and not self._is_busy:
@@ -363,7 +363,7 @@ class Connection:
         del self._context, self._dispatch
 
     def _refuse(self, verdict: Verdict, frame: bytes | None = None) -> None:
-        """Handle no event for now; say so once a second."""
+        """Refuse a frame beyond the rate limit; say so once a second at most."""
         self._house.refused(Limit.EVENTS, self.address)
         self._house.dispatcher.refused[ErrorCode.RATE_LIMITED] += 1
         if self.state is State.CONNECTED:
@@ -381,7 +381,7 @@ class Connection:
         self.send(error, None if frame is None else ref_of(frame))
 
     def _close_as_flooding(self, reason: str) -> None:
-        """Close, and read nothing more of what is on its way."""
+        """Close, and discard whatever is still on its way."""
         self.close(CloseCode.RATE_LIMITED, reason)
         self._transport.stop_reading()
 

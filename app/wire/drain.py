@@ -27,7 +27,7 @@ class Drain:
     """Tells all sockets at its beginning; then each step closes the share of them that the time passed is of the rest.
 
     So a socket that comes meanwhile has its turn with the others. A few sockets take a few milliseconds, however long a
-    drain may take. What goes wrong with one socket is for `guard` to catch, so that the others have their turn.
+    drain may take. `guard` must catch what goes wrong with one socket, so that the others have their turn.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ _LOOK_SLACK = 1.0 - _LOOK_SECONDS / 2
 
 
 class _Record(Struct):
-    """When all failures of an address are forgiven, and until when its looks are used up."""
+    """When all failures of an address are forgiven, and until when its verifications are used up."""
 
     forgiven_at: float
     looks_until: float = 0.0
@@ -26,11 +26,11 @@ class AuthFailures:
     """See `handlers.ports.Failures`.
 
     One failure is forgiven every `60 / per_minute` seconds; 0 a minute means no limit. An address that has used up its
-    failures is throttled: its failures are answered with `ERR_5004`, and of its tokens no more than five a second are
-    looked at. So a good token gets in even while somebody else at its address fails.
+    failures is throttled: its failures are answered with `ERR_5004`, and only `LOOKS_PER_SECOND` of its tokens
+    are verified each second. So a good token gets in even while somebody else at its address fails.
 
     Failures of at most `max_addresses` addresses are remembered; the address whose last failure is oldest goes first.
-    That lets nobody guess faster: it takes a failure from each of so many other addresses to be forgotten.
+    That lets nobody guess faster: an address is forgotten only after failures from that many others.
     """
 
     def __init__(

@@ -69,8 +69,8 @@ class _ViolationError(Exception):
 class FrameReader:
     """Reads a client's frames. `limit` is the most bytes that a message may have, and may change at any time.
 
-    A call of `feed` reads some 64 frames at most; the rest stays in `unread` for the next call. `extras` counts the
-    pings and the unfinished fragments of the latest call.
+    A call of `feed` reads about `FRAMES_AT_ONCE` frames at most; the rest stays in `unread` for the next call.
+    `extras` counts the pings and the unfinished fragments of the latest call.
     """
 
     __slots__ = (

@@ -21,7 +21,7 @@ _JSON = (b"content-type", b"application/json")
 
 Headers = list[tuple[bytes, bytes]]
 Refusal = tuple[int, str, str, tuple[tuple[bytes, bytes], ...]]
-"""A status, a code, a message, and headers besides."""
+"""A status, a code, a message, and more headers."""
 
 
 class Handshake:

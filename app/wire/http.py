@@ -1,8 +1,8 @@
 """HTTP connections, before they ask for a socket: uvicorn's protocol, with the bounds that it lacks.
 
 uvicorn waits for a request for ever, keeps a head of any length, and takes any number of connections and requests. Here
-each connection has ten seconds for a request and its answer. Bounded are the bytes of a head, the connections that are
-no sockets (yet), and the requests of an address.
+each connection has ten seconds for a request and its answer. The size of a head, the number of connections that are no
+sockets (yet), and the requests of an address are bounded.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ _PROBING = frozenset({b"GET", b"HEAD"})
 
 
 class Paths(Struct, frozen=True):
-    """What is known of paths before they are routed: where the socket is, and what a request costs if not 1.
+    """What is known of paths before they are routed: where the socket is, and what a request costs (else 1).
 
     `probe` answers the paths of `probes` more cheaply than any routing, for callers whose budget is used up.
     """
@@ -102,9 +102,9 @@ class Lobby:
         self._refuse(connection, Limit.HTTP_MALFORMED, *_MALFORMED)
 
     def charge(self, connection: "HttpProtocol", price: float) -> float:
-        """Charge for a request; return 0 if it passes, else in how many seconds it would.
+        """Charge for a request; return 0 if it passes, else the seconds until it would.
 
-        It is charged to the client that a trusted proxy names, so clients behind one proxy do not share a budget.
+        A trusted proxy says which client to charge, so clients behind one proxy do not share a budget.
         """
         host = connection.client[0] if connection.client else ""
         client = self._addresses.client(host, connection.headers)
@@ -154,7 +154,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._lobby.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more. uvicorn tells only the last of several pipelined requests; the one being answered must know."""
+        """Wait no more. uvicorn tells only the last of several pipelined requests, so tell the one being answered."""
         self._lobby.leave(self)
         if self._discarding is not None:
             self._discarding.cancel()
@@ -176,7 +176,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._lobby.too_large(self)
 
     def on_message_begin(self) -> None:
-        """Begin with a request, unless no more are answered."""
+        """Begin a request, unless no more are answered."""
         if not self._is_over():
             super().on_message_begin()
 
@@ -220,7 +220,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Leave the connection to the WebSocket protocol, to which only what counts of the request is passed on."""
+        """Leave the connection to the WebSocket protocol, with only the path, the query and the headers it needs."""
         self._lobby.leave(self)
         url = httptools.parse_url(self.url)
         self.url = b"?".join(filter(None, (url.path, url.query)))
@@ -249,11 +249,11 @@ class HttpProtocol(HttpToolsProtocol):
         return cycle is None or cycle.response_complete
 
     def _is_unanswered(self) -> bool:
-        """Whether there is but one request that waits for its answer, and that has not begun."""
+        """Whether a single request waits for its answer, which has not begun."""
         return self.cycle is self._running and not self.cycle.response_started
 
     def _take_back(self) -> None:
-        """Have the request that is being answered get no other answer."""
+        """Make whatever still answers the current request end without writing."""
         if self._running is not None:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -281,7 +281,7 @@ class HttpProtocol(HttpToolsProtocol):
         return b"websocket" in offers
 
     def _feed(self, data: bytes) -> None:
-        """Parse. At an `Upgrade` httptools stops and drops the body, so the head is read anew without one to ignore."""
+        """Parse. httptools stops at any `Upgrade`; if it opens no socket, parse the request again without it."""
         rest = memoryview(data)
         while True:
             try:
@@ -306,7 +306,7 @@ class HttpProtocol(HttpToolsProtocol):
         return b"%s %s HTTP/%s\r\n%s\r\n" % (method, self.url, version, b"".join(lines))
 
     def _over_budget(self, path: str, wait: float) -> None:
-        """Answer a probe all the same; refuse anything else, in its turn, and close: no more is read here."""
+        """Answer a probe all the same; refuse anything else in its turn, and close."""
         if path in self._paths.probes and self.parser.get_method() in _PROBING:
             self._answer_by(self._paths.probe)
             return
@@ -333,7 +333,7 @@ class HttpProtocol(HttpToolsProtocol):
     async def _answer(
         self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Call the application. That the client hung up is not its fault, and worth no traceback."""
+        """Call the application. If the client has hung up, log a line instead of a traceback."""
         try:
             await app(scope, receive, send)
         except (ClientDisconnect, OSError, RuntimeError):

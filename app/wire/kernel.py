@@ -24,7 +24,7 @@ UNKNOWN = Progress(0, is_waiting=False)
 
 
 class TcpSocket(Protocol):
-    """The part of a socket that is used here; uvloop's transports have one that can do no more."""
+    """The part of a socket that is used here; those of uvloop's transports offer little more."""
 
     def fileno(self) -> int:
         """Return the file descriptor."""

@@ -59,14 +59,14 @@ class Limiter:
         return None
 
     def charge(self, now: float, events: float) -> bool:
-        """Take the price of this many events; False if that is more than the burst, and what is over became a debt."""
+        """Charge for this many events; return False if the burst does not cover them and a debt remains."""
         self._used_until = max(self._used_until, now) + events * self._interval
         return self._used_until - now <= self._slack
 
     def take_over(self, now: float, used_until: float) -> None:
-        """Owe what the user's last socket owed.
+        """Take over what the user's last socket owed.
 
-        A debt that refused events alone can make still lets a few pass, so that the user can register again.
+        A debt no larger than refused events can cause still lets a few pass, so that the user can register again.
         """
         is_ordinary = used_until - now <= self._slack + PENALTY_SECONDS
         least = now + self._slack - FIRST_EVENTS * self._interval

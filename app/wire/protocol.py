@@ -38,7 +38,7 @@ WRITE_BUFFER_BYTES = 65_536
 BYTES_BETWEEN_LOOKS = 262_144
 BYTES_A_TURN = 65_536
 LEAST_PAUSE_SECONDS = 0.004  # timers count in milliseconds: shorter pauses are saved up
-DISCARDED_MESSAGES = 2  # of the largest size: who is still sending one gets to read why it was closed
+DISCARDED_MESSAGES = 2  # of the largest size, so that a client in the middle of one can read the close
 
 
 class WebSocketProtocol(asyncio.Protocol):
@@ -131,7 +131,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._connection.outbox.congest()
 
     def resume_writing(self) -> None:
-        """Write on; the latest ping that came meanwhile is answered first."""
+        """Write on; first answer the latest ping that came meanwhile."""
         if self._connection is not None:
             if self._pongs:
                 self._write_raw(self._pongs)
@@ -261,7 +261,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._take_turns()
 
     def _send_pongs(self, connection: Connection) -> None:
-        """Answer the pings of one read with one write, after what was put down for the client before."""
+        """Answer the pings of one read with one write, after what already waits for the client."""
         if not connection.outbox.is_congested:
             connection.outbox.flush()
         if not connection.outbox.is_congested:
@@ -276,7 +276,7 @@ class WebSocketProtocol(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._read_on)
 
     def _look_at_rate(self, bytes_per_second: int) -> None:
-        """Read no more for a while if bytes come faster than they may: TCP pushes back. After a close, none."""
+        """Pause reading if bytes come faster than they may: TCP pushes back. After a close, stop reading."""
         if self._close_timer is not None:
             self._is_held = True
             self._transport.pause_reading()
@@ -289,7 +289,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._pause_seconds = max(self._pause_seconds, ahead)
 
     def _pause_for(self, seconds: float) -> None:
-        """Read no more for so long; what was read already waits, too."""
+        """Pause reading for so long; what was read already waits, too."""
         self._pause_seconds = 0.0
         if not self._is_held:
             self._is_held = True

@@ -29,7 +29,7 @@ class Transport(Protocol):
         ...
 
     def slow_down(self, seconds: float) -> None:
-        """Read this much later: the client sends more than it may."""
+        """Delay reading by so long: the client sends more than it may."""
         ...
 
     def stop_reading(self) -> None:
@@ -37,7 +37,7 @@ class Transport(Protocol):
         ...
 
     def progress(self) -> Progress:
-        """Return how far what was written has come."""
+        """Return how much of what was written has arrived."""
         ...
 
     def ping(self) -> bool:

@@ -195,7 +195,7 @@ The type of an envelope counts if the message has none or is chat."
       (list (alist-get 'content content)
             (if (and (stringp inner) (member type '(nil "chat"))) inner type)))))
 
-(defun peersync--in-words (content)
+(defun peersync--as-text (content)
   "Return CONTENT, a text or code, as a text."
   (if (stringp content)
       content
@@ -205,7 +205,7 @@ The type of an envelope counts if the message has none or is chat."
 (defun peersync--enveloped (content)
   "Return CONTENT, a text or code, as a reader of envelopes takes it."
   (let ((id (md5 (format "%s %s %s" (current-time) (emacs-pid) (random)))))
-    `((messageId . ,(concat "msg_" id)) (content . ,(peersync--in-words content)) (type . "chat"))))
+    `((messageId . ,(concat "msg_" id)) (content . ,(peersync--as-text content)) (type . "chat"))))
 
 (defun peersync--show-message (name content &optional type)
   "Show CONTENT, a message of TYPE from NAME."
@@ -571,7 +571,8 @@ It is between half and all of a time that doubles with each failed attempt."
                     (if reason (concat ": " reason) ""))))
 
 (defun peersync--on-session (data)
-  "Begin the session in DATA; to ask a peer that asks is to accept."
+  "Begin the session in DATA.
+Asking a peer that has asked accepts its request, so drop that."
   (let* ((peer (alist-get 'peer data))
          (request (cdr (assoc (alist-get 'id peer) peersync--requests))))
     (unless (or (alist-get 'requestId data) (alist-get 'sessionId request))

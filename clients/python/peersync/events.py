@@ -36,7 +36,7 @@ class Server(TypedDict):
 class SocketLimits(TypedDict):
     """What a client may send: bytes a message, events a second in the long run, events at once.
 
-    The server pings every `heartbeatSeconds`: a line over which nothing at all came for twice as long is dead.
+    The server pings every `heartbeatSeconds`: a connection on which nothing came for twice as long is dead.
     """
 
     maxMessageBytes: int
@@ -109,8 +109,7 @@ ConnectionRequestReceivedData = TypedDict(
 )
 """Somebody asks for a session, or invites to one.
 
-A receiver with `sessions` also learns until when it can answer, and of an invitation to which session and in which
-role.
+For a receiver with `sessions` it also says until when an answer counts, and of an invitation the session and the role.
 """
 
 
@@ -133,7 +132,7 @@ class Profile(TypedDict):
 class Metadata(TypedDict):
     """What a peer tells of its editor and itself, for other clients; the server makes no use of it.
 
-    All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+    As encoded, `publicKey` must be at most 4 KiB, and all the rest together 2 KiB. Control characters are refused.
     """
 
     ideVersion: NotRequired[str]
@@ -372,7 +371,7 @@ class PeerRegisterData(TypedDict):
 class MetadataInput(TypedDict):
     """What a peer tells of its editor and itself, for other clients; the server makes no use of it.
 
-    All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+    As encoded, `publicKey` must be at most 4 KiB, and all the rest together 2 KiB. Control characters are refused.
     """
 
     ideVersion: NotRequired[str | None]
@@ -517,7 +516,7 @@ class ConnectionPending(Event):
 class ConnectionRequestReceived(Event):
     """Somebody asks for a session, or invites to one.
 
-    A receiver with `sessions` also learns until when it can answer, and of an invitation to which session and in which
+    For a receiver with `sessions` it also says until when an answer counts, and of an invitation the session and the
     role.
     """
 
@@ -691,7 +690,7 @@ class Requests(ABC):
         What the server does: List who is there and matches every filter given; with a cursor to go on from if pages are
         asked for.
 
-        A list with more metadata than a message may have is cut there, and has a cursor, too.
+        If the metadata would exceed the size of a message, the list is cut there and has a cursor, too.
         """
         return cast(PeersListData, await self.request("DISCOVER_PEERS", data))
 

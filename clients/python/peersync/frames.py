@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_MANY_DIGITS = 640  # the least that Python may be told to refuse
+_MANY_DIGITS = 640  # the lowest limit that Python can be set to
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def decode(text: str, kinds: Mapping[str, type[Event]]) -> Event:
 
 
 def _decoded(text: str) -> dict[str, Any]:
-    """Return what JSON says; an integer of more digits than Python reads becomes a float, as all do in JavaScript."""
+    """Decode JSON; an integer with more digits than Python reads becomes a float, as all numbers in JavaScript."""
     try:
         frame: dict[str, Any] = json.loads(text)
     except json.JSONDecodeError:

@@ -98,7 +98,7 @@ export interface Server {
 /**
  * What a client may send: bytes a message, events a second in the long run, events at once.
  *
- * The server pings every `heartbeatSeconds`: a line over which nothing at all came for twice as long is dead.
+ * The server pings every `heartbeatSeconds`: a connection on which nothing came for twice as long is dead.
  */
 export interface SocketLimits {
   maxMessageBytes: number;
@@ -135,7 +135,7 @@ export interface ConnectionPending {
 /**
  * Somebody asks for a session, or invites to one.
  *
- * A receiver with `sessions` also learns until when it can answer, and of an invitation to which session and in which
+ * For a receiver with `sessions` it also says until when an answer counts, and of an invitation the session and the
  * role.
  */
 export interface ConnectionRequestReceived {
@@ -166,7 +166,7 @@ export interface Profile {
 /**
  * What a peer tells of its editor and itself, for other clients; the server makes no use of it.
  *
- * All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+ * As encoded, `publicKey` must be at most 4 KiB, and all the rest together 2 KiB. Control characters are refused.
  */
 export interface Metadata {
   ideVersion?: string;
@@ -376,7 +376,7 @@ export interface PeerRegister {
 /**
  * What a peer tells of its editor and itself, for other clients; the server makes no use of it.
  *
- * All together must have 2 KiB at most as encoded, `publicKey` 4 KiB besides; none may have control characters.
+ * As encoded, `publicKey` must be at most 4 KiB, and all the rest together 2 KiB. Control characters are refused.
  */
 export interface MetadataInput {
   ideVersion?: string | null;

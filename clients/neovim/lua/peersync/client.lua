@@ -77,7 +77,7 @@ function Client:send(event, data)
   return false
 end
 
---- Send code or a text to a session; in an envelope if somebody there reads nothing else.
+--- Send code or a text to a session, in an envelope if somebody there reads nothing else.
 function Client:say(session, kind, said)
   for _, id in ipairs(self:others(session)) do
     if self._enveloping[id] then
@@ -345,7 +345,7 @@ M.handlers = {
 
   SESSION_CREATED = function(self, data)
     local request = self.requests[data.peer.id]
-    if request and not request.sessionId then -- one asks the other who asks: that accepts
+    if request and not request.sessionId then -- asking a peer that has asked accepts its request
       self.requests[data.peer.id] = nil
     end
     self:_join(data.sessionId, { data.peer })

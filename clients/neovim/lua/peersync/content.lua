@@ -10,8 +10,8 @@ local function hex(bytes)
   end))
 end
 
---- Return the content and the kind of a message, and whether it came in an envelope, whose kind counts if the message
---- has none or is chat.
+--- Return the content and the kind of a message, and whether it came in an envelope. The kind of the envelope counts if
+--- the message has none or is chat.
 function M.read(data)
   local content, kind = data.content, data.type
   if type(content) ~= "table" or type(content.messageId) ~= "string" or content.content == nil then
@@ -24,14 +24,14 @@ function M.read(data)
   return content.content, kind, true
 end
 
---- Return code as a text: where it is from, and the code between fences.
-local function in_words(code)
+--- Return code as a text: its place, then the code between fences.
+local function as_text(code)
   return ("%s:%d\n```%s\n%s\n```"):format(code.file, code.line, code.language, code.text)
 end
 
---- Return content and kind as a reader of envelopes takes them: all is text, and chat.
+--- Return content in an envelope, and its kind: for those who read nothing else, all is chat.
 function M.enveloped(content)
-  local text = type(content) == "string" and content or in_words(content)
+  local text = type(content) == "string" and content or as_text(content)
   return { messageId = "msg_" .. hex(uv.random(16)), content = text, type = "chat" }, "chat"
 end
 
