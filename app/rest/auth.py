@@ -11,13 +11,13 @@ from app.auth.algorithms import Key, algorithm_of
 from app.auth.tokens import dev_claims, sign
 from app.rest.answers import json, json_error
 from app.rest.asked import body_of, identify, runtime_of
-from app.rest.own import is_own
+from app.rest.trusted_origin import is_trusted
 from app.settings import SettingsError
 from schemas.errors import ErrorCode
 from schemas.fields import DISPLAY_NAME_MAX, Id
 from stores.base import User
 
-NOT_OWN = (
+UNTRUSTED = (
     "Development tokens are for this machine only: Host must be its address or localhost,"
     " and Origin, if there is one, must be its own or one of CORS_ORIGIN"
 )
@@ -56,8 +56,8 @@ async def make_dev_token(request: Request) -> Response:
     """Sign a token for whoever asks; routed only where development tokens are handed out."""
     runtime = runtime_of(request)
     settings = runtime.settings
-    if not is_own(request, settings):
-        return json_error(403, ErrorCode.NOT_ALLOWED, NOT_OWN)
+    if not is_trusted(request, settings):
+        return json_error(403, ErrorCode.NOT_ALLOWED, UNTRUSTED)
     wanted = await body_of(request, TokenRequest)
     try:
         key = await runtime.signing_key.get()

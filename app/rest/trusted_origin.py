@@ -1,6 +1,6 @@
-"""Whether a request comes from this server's own people, or from a web page of elsewhere.
+"""Whether a request may come from a foreign web page.
 
-A page may have a name of its own resolve to this machine (DNS rebinding); then its `Host` is that name.
+A page can have a name of its own resolve to this machine (DNS rebinding). Its `Host` is then that name.
 """
 
 import re
@@ -16,23 +16,23 @@ from app.wire.door import LOOPBACK
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\s:/@\[\]]+)(?::[0-9]+)?")
 
 
-def is_own(request: Request, settings: Settings) -> bool:
-    """Whether the request names this machine, and no page sent it but our own and those of `CORS_ORIGIN`.
+def is_trusted(request: Request, settings: Settings) -> bool:
+    """Whether `Host` is this machine, and `Origin`, if there is one, is the same or listed in `CORS_ORIGIN`.
 
-    That `CORS_ORIGIN` is `*` counts for nothing here.
+    A `CORS_ORIGIN` of `*` lists nothing here.
     """
     hosts = request.headers.getlist("host")
     if len(hosts) > 1:
         return False
     named = hosts[0].lower() if hosts else None
-    return _is_own_host(named, settings) and _is_own_origin(request.headers.get("origin"), named, settings)
+    return _is_trusted_host(named, settings) and _is_trusted_origin(request.headers.get("origin"), named, settings)
 
 
-def _is_own_host(named: str | None, settings: Settings) -> bool:
-    """Whether nobody else can have the name in a `Host` lead to here. Starlette's parser would pass over an odd one.
+def _is_trusted_host(named: str | None, settings: Settings) -> bool:
+    """Whether the name in a `Host` is one that no stranger's name server can answer for. Browsers always send one.
 
-    A server that only this machine can reach has a loopback name. Another one may have any address, any name without a
-    dot, and the name of its machine: to none of these can a stranger's name server answer. Browsers always send one.
+    A server that only this machine can reach is trusted by its loopback names only; another one by any address, any
+    name without a dot, and the name of its machine. Starlette's own parser would accept malformed values.
     """
     if named is None:
         return True
@@ -53,7 +53,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _is_own_origin(origin: str | None, named: str | None, settings: Settings) -> bool:
+def _is_trusted_origin(origin: str | None, named: str | None, settings: Settings) -> bool:
     if origin is None or (named and origin.lower() in {f"http://{named}", f"https://{named}"}):
         return True
     listed = (each for each in parsed(settings.cors_origin) if each != ANY)
