@@ -74,7 +74,7 @@ def _token(raw: Raw) -> str | None:
     try:
         return msgspec.json.decode(raw, type=str | None)
     except (msgspec.MsgspecError, RecursionError):
-        raise EventError(ErrorCode.TOKEN_INVALID, "The access token is invalid: it is no string") from None
+        raise EventError(ErrorCode.TOKEN_INVALID, "The access token is invalid: it is not a string") from None
 
 
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
@@ -82,7 +82,7 @@ async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
 
     Whether its token is revoked is asked again once the socket is the user's: a revocation that came since the token
     was verified could not find the socket. One that comes later does.
-    A socket that is in by half, since the store was lost, is closed: a second `AUTH` would only renew its token.
+    A socket that is only half in, since the store was lost, is closed: a second `AUTH` would only renew its token.
     """
     await _supersede(identity.user, ctx)
     ctx.socket.authenticated(identity, spoken(message.capabilities, ctx.services.capabilities))

@@ -36,7 +36,7 @@ class Price(Struct, frozen=True):
 SOCKET = "events of the socket"
 PRICES = (
     Price("a text or binary message", "1 event", SOCKET),
-    Price("a ping, a fragment that is not the last, a pong that nobody asked for", "1 event", SOCKET),
+    Price("a ping, a fragment that is not the last, an unsolicited pong", "1 event", SOCKET),
     Price("an event beyond the budget", "1/2 event, and 1/8000 s in which nothing is read", SOCKET),
     Price("escaped surrogates, in a frame with a lone one", f"1 event per {SURROGATES_PER_EVENT}", SOCKET),
     Price("peers in a PEERS_LIST", f"1 event per {PEERS_PER_EVENT}", SOCKET),
@@ -51,11 +51,11 @@ PRICES = (
         "the same",
         f"{STRANGER_EVENTS} events, and {STRANGER_EVENTS_PER_SECOND} a second; beyond that it is closed with 4029",
     ),
-    Price("a byte after AUTH", "1 byte", "`RATE_LIMIT_BYTES_PER_SECOND`; beyond that it is read later"),
+    Price("a byte after AUTH", "1 byte", "`RATE_LIMIT_BYTES_PER_SECOND`; beyond that reading pauses"),
     Price(
         "a byte before AUTH",
         "1 byte",
-        f"64 KiB, and {STRANGER_BYTES_PER_SECOND // 1024} KiB a second; beyond that it is read later",
+        f"64 KiB, and {STRANGER_BYTES_PER_SECOND // 1024} KiB a second; beyond that reading pauses",
     ),
     Price(
         "a socket that ends before AUTH",
@@ -75,7 +75,7 @@ PRICES = (
     ),
     Price(
         "a request over HTTP",
-        "1 request; more where it is dear (`price` in `app/rest/endpoints.py`)",
+        "1 request; more for expensive ones (`price` in `app/rest/endpoints.py`)",
         f"`HTTP_REQUESTS_PER_SECOND` of an address, saved up for {HTTP_BURST_SECONDS} s; beyond that 429",
     ),
     Price("a failed authentication", "1 failure", "`AUTH_FAILURES_PER_MINUTE` of an address"),

@@ -8,9 +8,9 @@ MAX_USERS = 10_000
 
 
 class Debts:
-    """When each user will have paid for what it sent, in monotonic seconds. Who owes nothing is not remembered.
+    """When each user will have paid for what it sent, in monotonic seconds. Users who owe nothing are not remembered.
 
-    `max_users` bounds the table: past it, whoever owes least is forgotten.
+    `max_users` bounds the table: past it, the user who owes least is forgotten.
     """
 
     def __init__(self, monotonic: Callable[[], float], max_users: int = MAX_USERS) -> None:
@@ -33,7 +33,7 @@ class Debts:
             del self._paid_at[min(self._paid_at, key=self._paid_at.__getitem__)]
 
     def take_over(self, user: User) -> float:
-        """Return the debt of a user who has a new socket, which owes it from now on."""
+        """Return and forget the debt of a user: the new socket carries it."""
         return self._paid_at.pop(user, 0.0)
 
     def forget(self) -> None:

@@ -3,7 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-BURST_SECONDS = 4.0
+from schemas.prices import HTTP_BURST_SECONDS
+
 MAX_ADDRESSES = 10_000
 
 
@@ -11,12 +12,12 @@ class HttpBudget:
     """Charges requests to the addresses they come from; 0 a second means no limit.
 
     Each address has one number: when it will have paid off all it asked for. It may borrow what it earns in
-    `BURST_SECONDS`; a refused request costs nothing. Beyond `max_addresses` the one charged longest ago is forgotten.
+    four seconds; a refused request costs nothing. Beyond `max_addresses` the one charged longest ago is forgotten.
     """
 
     def __init__(self, per_second: int, monotonic: Callable[[], float], max_addresses: int = MAX_ADDRESSES) -> None:
         self._interval = 1.0 / per_second if per_second else 0.0
-        self._most = BURST_SECONDS * per_second
+        self._most = HTTP_BURST_SECONDS * per_second
         self._monotonic = monotonic
         self._max_addresses = max_addresses
         self._paid_off_at: OrderedDict[bytes, float] = OrderedDict()
@@ -34,7 +35,7 @@ class HttpBudget:
             return 0.0
         now = self._monotonic()
         paid_off_at = max(now, self._paid_off_at.get(address, now)) + min(price, self._most) * self._interval
-        wait = paid_off_at - now - BURST_SECONDS
+        wait = paid_off_at - now - HTTP_BURST_SECONDS
         if wait > self._interval * 1e-6:  # a rounding error is no debt
             return wait
         self._paid_off_at[address] = paid_off_at

@@ -102,4 +102,4 @@ def _check_purpose(member: dict[str, Any], algorithm: Algorithm) -> None:
     if not isinstance(operations, list) or "verify" not in operations:
         raise _UnusableError(f"its key_ops are {operations!r:.32}")
     if not isinstance(member.get("kid", ""), str):
-        raise _UnusableError("its kid is no string")
+        raise _UnusableError("its kid is not a string")

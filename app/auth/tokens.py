@@ -186,7 +186,7 @@ def _without_bearer(token: object) -> str:
     if token is None or token == "":
         raise EventError(ErrorCode.TOKEN_MISSING, "An access token is required: data.token")
     if not isinstance(token, str):
-        raise _invalid("it is no string")
+        raise _invalid("it is not a string")
     prefix = _BEARER.match(token)
     bare = token[prefix.end() if prefix else 0 :].strip(_SPACE)
     if not bare:

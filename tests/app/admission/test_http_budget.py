@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.admission.http_budget import BURST_SECONDS, HttpBudget
+from app.admission.http_budget import HttpBudget
+from schemas.prices import HTTP_BURST_SECONDS
 
 HERE, THERE = b"here", b"there"
 
@@ -22,7 +23,7 @@ def test_a_burst_then_the_rate() -> None:
     """A burst passes, then one request for each interval; another address has a budget of its own."""
     clock = Clock()
     budget = HttpBudget(50, clock)
-    assert sum(budget.charge(HERE) == 0 for _ in range(1000)) == 50 * BURST_SECONDS
+    assert sum(budget.charge(HERE) == 0 for _ in range(1000)) == 50 * HTTP_BURST_SECONDS
     assert budget.charge(HERE) == pytest.approx(0.02)
     assert budget.charge(THERE) == 0
     clock.time += 0.1

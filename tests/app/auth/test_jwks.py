@@ -54,7 +54,7 @@ UNUSED: list[tuple[str, dict[str, Any], str]] = [
     ("alg null", {"alg": None}, "its alg is None"),
     ("ops", {"key_ops": ["encrypt"]}, "its key_ops are"),
     ("ops no list", {"key_ops": "verify it"}, "its key_ops are"),
-    ("kid", {"kid": 5}, "its kid is no string"),
+    ("kid", {"kid": 5}, "its kid is not a string"),
     ("kty", {"kty": "EC"}, "its kty is 'EC'"),
     ("kty missing", {"kty": None}, "its kty is None"),
     ("n", {"n": "AQAB"}, ""),
