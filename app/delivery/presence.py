@@ -65,6 +65,11 @@ class Change(Struct, eq=False):
     bounced: bool = False
     size: int = 0
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the peer is away, or hides."""
+        return self.now.status == "offline" or self.now.lapses_at is not None
+
     def is_news_to(self, link: Link) -> bool:
         """Whether a socket does not know of this yet; coming and going within the window cancel out."""
         if link.user == self.now.user:
@@ -263,21 +268,17 @@ class Presence:
     async def _await_news(self) -> None:
         """Wait for a change, until one that was put off is due, or until the last quiet period ends."""
         now = self._monotonic()
-        due = [self._quiet_until.get(user, now) for user in self.pending]
+        due = [now if change.is_gone else self._quiet_until.get(user, now) for user, change in self.pending.items()]
         wake_at = min(due, default=max(self._quiet_until.values(), default=math.inf))
         with anyio.move_on_after(max(0.0, wake_at - now)):
             await self._news.wait()
         self._news = anyio.Event()
 
     def _due(self) -> list[Change]:
-        """Return the changes to tell of now. A peer that is gone is told of at once, whatever it changed before."""
+        """Return the changes to tell of now. A peer that is gone, or hides, is told of at once."""
         now = self._monotonic()
         quiet_until = self._quiet_until
-        return [
-            change
-            for user, change in self.pending.items()
-            if change.now.lapses_at is not None or quiet_until.get(user, now) <= now
-        ]
+        return [change for user, change in self.pending.items() if change.is_gone or quiet_until.get(user, now) <= now]
 
     def _forget_quiet(self) -> None:
         """Forget the peers that may tell of a change again."""

@@ -210,6 +210,21 @@ async def test_leaving_is_told_at_once(town: Town) -> None:
     assert town.heard(ann) == [("bob", "online"), ("bob", "offline")]
 
 
+async def test_hiding_is_told_at_once(town: Town) -> None:
+    """A peer that hides a moment after a change is told as offline at once; that it shows itself again waits."""
+    ann, bob = await town.join("ann", "bob")
+    await register(bob, display_name="B1")
+    await town.settle()
+    await register(bob, visibility="hidden")
+    await town.settle(0)
+    assert town.heard(ann) == [("bob", "online"), ("bob", "offline")]
+    await register(bob)
+    await town.settle(0)
+    assert town.heard(ann) == []
+    await town.settle()
+    assert town.heard(ann) == [("bob", "online")]
+
+
 async def test_an_event_brings_what_was_put_off(town: Town) -> None:
     """Whoever gets an event that names a peer is told first of the change that others have to wait for."""
     ann, bob = await town.join("ann", "bob")
