@@ -68,7 +68,6 @@ def _contract(path: str, call: Call, answers: Mapping[int, Answer], **examples: 
 
 
 HEALTH = "health"
-SIGNATURE_PRICE = 4.0
 OVERVIEW_PRICE = 10.0
 BYTES_PER_REQUEST = 65_536
 
@@ -132,7 +131,6 @@ ENDPOINTS = (
         tag="authentication",
         method="POST",
         takes=auth.TokenRequest,
-        price=SIGNATURE_PRICE,
         answers={
             200: Answer("The token", Token),
             400: _error(UNFIT),
