@@ -7,12 +7,14 @@ from msgspec import Struct
 
 from app.wire.refusals import Refusals
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
+from schemas.prices import STRANGER_SOCKETS, STRANGER_SOCKETS_PER_SECOND
 
 MINUTE = 60.0
 MAX_ADDRESSES = 10_000
-LOOKS_PER_SECOND = 5
+LOOKS = STRANGER_SOCKETS
+LOOKS_PER_SECOND = 2 * STRANGER_SOCKETS_PER_SECOND
 _LOOK_SECONDS = 1.0 / LOOKS_PER_SECOND
-_LOOK_SLACK = 1.0 - _LOOK_SECONDS / 2
+_LOOK_SLACK = (LOOKS - 0.5) * _LOOK_SECONDS
 
 
 class _Record(Struct):
@@ -26,8 +28,9 @@ class AuthFailures:
     """See `handlers.ports.Failures`.
 
     One failure is forgiven every `60 / per_minute` seconds; 0 a minute means no limit. An address that has used up its
-    failures is throttled: its failures are answered with `ERR_5004`, and only `LOOKS_PER_SECOND` of its tokens
-    are verified each second. So a good token gets in even while somebody else at its address fails.
+    failures is throttled: its failures are answered with `ERR_5004`, and only `LOOKS` of its tokens at once and
+    `LOOKS_PER_SECOND` in the long run are verified. Sockets that fail one after the other are let in more slowly than
+    that (`STRANGER_SOCKETS`). So a good token gets in even while somebody else at its address fails.
 
     Failures of at most `max_addresses` addresses are remembered; the address whose last failure is oldest goes first.
     That lets nobody guess faster: an address is forgotten only after failures from that many others.

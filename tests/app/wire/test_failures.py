@@ -5,9 +5,10 @@ from contextlib import suppress
 import pytest
 from structlog.testing import CapturingLogger
 
-from app.wire.failures import LOOKS_PER_SECOND, AuthFailures
+from app.wire.failures import LOOKS, LOOKS_PER_SECOND, AuthFailures
 from app.wire.refusals import Refusals
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
+from schemas.prices import STRANGER_SOCKETS, STRANGER_SOCKETS_PER_SECOND
 from tests.support.doubles import refused
 
 HERE, THERE = b"here", b"there"
@@ -73,13 +74,24 @@ def test_a_good_token_beside_bad_ones() -> None:
         house.time += 0.5
 
 
+def test_a_good_token_after_many_bad_ones() -> None:
+    """However long somebody fails, as fast as sockets let in one after the other allow, a good token is looked at."""
+    house = House(60)
+    for number in range(2000):
+        house.failures.look(HERE)
+        house.fail()
+        house.time += 0 if number < STRANGER_SOCKETS else 1 / STRANGER_SOCKETS_PER_SECOND
+        if number >= STRANGER_SOCKETS - 1:
+            house.failures.look(HERE)  # the good one
+
+
 def test_looks_at_a_throttled_address() -> None:
-    """Five tokens a second are looked at, at once or one by one; of an address that is not throttled, all."""
+    """So many tokens are looked at at once, so many a second one by one; of an address that is not throttled, all."""
     house = House(60)
     assert house.looks() == 1000
     for _ in range(60):
         house.fail()
-    assert house.looks() == LOOKS_PER_SECOND
+    assert house.looks() == LOOKS
     assert house.looks(THERE) == 1000
     assert house.retry_after_ms() == pytest.approx(1000 / LOOKS_PER_SECOND / 2, abs=1)
     for _ in range(4):
