@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -29,14 +29,18 @@ _REFUSED = (ValueError, TypeError, JoseError)
 def public_keys(settings: Settings) -> tuple[Key, ...]:
     """Return the keys that tokens are verified with, as they stand in the settings or their file, in that order.
 
-    With `JWT_JWKS_URL` there need not be a file. Raises `SettingsError` if there is none or one of them is unusable.
+    With `JWT_JWKS_URL` there need not be a file, and one at the default path that is for another algorithm counts for
+    nothing: `bin/serve` has made it. Raises `SettingsError` if there is none or one of them is unusable.
     """
     if settings.jwt_public_key:
         return parse_public_keys(_inline(settings.jwt_public_key), "JWT_PUBLIC_KEY", settings.jwt_algorithms)
     path = settings.jwt_public_key_path
     if settings.jwt_jwks_url and not path.exists():
         return ()
-    return parse_public_keys(read_key(path), f"JWT_PUBLIC_KEY_PATH {path}", settings.jwt_algorithms)
+    is_made = bool(settings.jwt_jwks_url) and path == Settings().jwt_public_key_path
+    algorithms = get_args(Algorithm) if is_made else settings.jwt_algorithms
+    keys = parse_public_keys(read_key(path), f"JWT_PUBLIC_KEY_PATH {path}", algorithms)
+    return tuple(key for key in keys if algorithm_of(key) in settings.jwt_algorithms)
 
 
 def parse_public_keys(pem: bytes, source: str, algorithms: Sequence[Algorithm] = ("RS256",)) -> tuple[Key, ...]:

@@ -139,3 +139,21 @@ def test_none_needed(tmp_path: Path, keys: Keys) -> None:
     url = "https://id.example.com/jwks"
     assert public_keys(Settings(jwt_jwks_url=url, jwt_public_key_path=tmp_path / "none.pem")) == ()
     assert len(public_keys(Settings(jwt_jwks_url=url, jwt_public_key_path=keys.public_path))) == 1
+
+
+def test_a_made_key_beside_an_issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pair that `bin/serve` once made does not keep a server from an issuer that signs otherwise.
+
+    A file that a setting names has to be usable all the same, and so has the made one where there is no issuer.
+    """
+    monkeypatch.chdir(tmp_path)
+    made = Settings(jwt_algorithms=("ES256",))
+    make_keys(made.jwt_private_key_path, made.jwt_public_key_path)
+    named = tmp_path / "named.pem"
+    named.write_bytes(made.jwt_public_key_path.read_bytes())
+    url = "https://id.example.com/jwks"
+    assert public_keys(Settings(jwt_algorithms=("ES256",), jwt_jwks_url=url)) == ()
+    assert len(public_keys(Settings(jwt_algorithms=("ES256", "RS256"), jwt_jwks_url=url))) == 1
+    for settings in (made, Settings(jwt_algorithms=("ES256",), jwt_jwks_url=url, jwt_public_key_path=named)):
+        with pytest.raises(SettingsError):
+            public_keys(settings)
