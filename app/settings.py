@@ -54,6 +54,7 @@ _WORDS = {
     "ALLOWED_ORIGINS": origins.ALLOWED,
     "STORE_URL": STORE_URLS,
     "WS_PATH": "a path such as /ws",
+    "JWT_NAME_CLAIM": "a claim such as name, or a path to one such as user_metadata.full_name",
 }
 
 
@@ -88,7 +89,7 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     jwt_jwks_url: str = ""
     jwt_jwks_cooldown_seconds: Annotated[float, Meta(ge=1, le=3600)] = 30
     jwt_algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)] = ("RS256",)
-    jwt_name_claim: Annotated[str, Meta(min_length=1)] = "name"
+    jwt_name_claim: Annotated[str, Meta(pattern=r"^[^.]+(\.[^.]+)*$")] = "name"
     jwt_issuer: Annotated[str, Meta(min_length=1)] = "peersync-dev-connect"
     jwt_audience: Annotated[str, Meta(min_length=1)] = "peersync-clients"
     jwt_expiration: Duration = Duration("1h", 3600)

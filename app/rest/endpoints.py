@@ -69,7 +69,7 @@ def _contract(path: str, call: Call, answers: Mapping[int, Answer], **examples: 
 
 HEALTH = "health"
 OVERVIEW_PRICE = 10.0
-BYTES_PER_REQUEST = 65_536
+BYTES_PER_REQUEST = 131_072
 
 IS_LIVE = {200: Answer("It lives", Live)}
 IS_READY = {200: Answer("It should get traffic", Ready), 503: Answer("It should not, and why", Unavailable)}
