@@ -122,6 +122,10 @@ class FrameReader:
             self._is_between = not (self.is_over or self._head or self._message is not None or self._opcode is not None)
         return events
 
+    def stop(self) -> None:
+        """Read nothing more: nothing comes any more, whatever is fed."""
+        self.is_over, self._is_between, self.unread = True, False, b""
+
     def _whole_texts(self, data: bytes, events: list[Event]) -> bytes:
         """Take the text messages that came whole, as nearly all do; return the rest, for `_pieces`."""
         position, size, limit, room = 0, len(data), self.limit, FRAMES_AT_ONCE

@@ -194,7 +194,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def stop_reading(self) -> None:
         """See `Transport`."""
         if self._reader is not None:
-            self._reader.is_over, self._reader.unread = True, b""
+            self._reader.stop()
 
     def progress(self) -> Progress:
         """See `Transport`."""

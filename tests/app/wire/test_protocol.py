@@ -12,6 +12,7 @@ from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import Settings
 from app.tables import load_routes
+from app.wire.frames import FRAMES_AT_ONCE, FrameReader, Ping
 from app.wire.protocol import WebSocketProtocol
 from schemas.prices import STRANGER_BYTES_PER_SECOND
 from stores.memory import MemoryStores
@@ -79,3 +80,30 @@ async def test_the_pause_is_no_credit(runtime: Runtime, monkeypatch: pytest.Monk
             work()
         await asyncio.sleep(0)
     assert 20 * len(frame) / STRANGER_BYTES_PER_SECOND == pytest.approx(now - 1000.0, abs=1)
+
+
+def texts(count: int) -> bytes:
+    """Return so many small text frames."""
+    return (b"\x81\x82" + MASK + apply_mask(b"{}", MASK)) * count
+
+
+def test_so_many_frames_at_once() -> None:
+    """However much comes in one read, some frames at a time are read; the rest comes with the next calls, in order."""
+    reader = FrameReader(1000)
+    assert len(reader.feed(texts(100))) == FRAMES_AT_ONCE
+    assert reader.unread == texts(100 - FRAMES_AT_ONCE)
+    assert len(reader.feed(texts(1))) == 101 - FRAMES_AT_ONCE
+    assert reader.unread == b""
+    pings = (b"\x89\x80" + MASK) * 100
+    assert len(reader.feed(pings + texts(1))) == reader.extras == FRAMES_AT_ONCE
+    events = reader.feed(b"")
+    assert [type(event) for event in events] == [Ping] * (100 - FRAMES_AT_ONCE) + [bytes]
+
+
+def test_nothing_is_read_after_a_stop() -> None:
+    """What was put aside, and what still comes, is discarded."""
+    reader = FrameReader(1000)
+    reader.feed(texts(100))
+    reader.stop()
+    assert reader.feed(texts(100)) == []
+    assert (reader.feed(b""), reader.unread) == ([], b"")
