@@ -40,8 +40,12 @@ async def request(message: ConnectionRequest, ctx: Context) -> ConnectionPending
     check_sessions(ctx.user, ctx)
     mine = await add_request(message.target_id, ctx)
     crossing = _crossing(mine.target, ctx, before=mine)  # it may have come first, over another node
-    if crossing is not None and await _accept_crossing(crossing, ctx, mine):
-        return None
+    if crossing is not None:
+        if await ctx.stores.requests.take(mine.id) is None:
+            return _pending(mine, ctx)  # the other side is accepting it: both would make a session
+        if await _accept_crossing(crossing, ctx):
+            return None
+        await ctx.stores.requests.add(mine)
     return await send_request(mine, ctx)
 
 
@@ -70,17 +74,22 @@ async def send_request(request: Request, ctx: Context) -> ConnectionPending | No
     if sender is None or ctx.directory.peer(request.target) is None:
         await take_back(request, ctx)
         raise request_gone() if sender is None else _no_peer(request.target)
-    expires_at = ctx.clock.timestamp_of(request.expires_at)
     received = ConnectionRequestReceived(
         request_id=request.id,
         sender=sender.card,
         session_id=request.session_id,
         role=request.role,
-        expires_at=expires_at,
+        expires_at=ctx.clock.timestamp_of(request.expires_at),
     )
     ctx.send(request.target, received)
+    return _pending(request, ctx)
+
+
+def _pending(request: Request, ctx: Context) -> ConnectionPending | None:
+    """Return the answer to an event with `ref` that made a request."""
     if ctx.ref is None:
         return None
+    expires_at = ctx.clock.timestamp_of(request.expires_at)
     return ConnectionPending(request_id=request.id, target_id=request.target.id, expires_at=expires_at)
 
 
@@ -145,13 +154,11 @@ def _crossing(asked: User, ctx: Context, before: Request | None = None) -> Reque
     return None
 
 
-async def _accept_crossing(crossing: Request, ctx: Context, mine: Request | None = None) -> bool:
+async def _accept_crossing(crossing: Request, ctx: Context) -> bool:
     """Accept the other's request in place of one's own; False if there is nothing to accept any more."""
     taken = await ctx.stores.requests.take(crossing.id)
     if taken is None:
         return False
-    if mine is not None:
-        await take_back(mine, ctx)
     try:
         await accept(taken, ctx)
     except EventError as refusal:

@@ -141,6 +141,23 @@ async def test_one_that_comes_second_just_then(world: World, monkeypatch: pytest
     assert [type(event) for event in world.delivery.to(ANN)] == [ConnectionRequestReceived]
 
 
+async def test_one_that_the_other_side_accepts_just_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the other side has taken this request meanwhile, as over another node, it makes the session, not both."""
+    _, bob = await couple(world)
+    add = world.stores.requests.add
+
+    async def add_and_lose(mine: Request) -> None:
+        await add(Request("req_first", ANN, BOB, FAR))
+        await add(mine)
+        await world.stores.requests.take(mine.id)
+
+    monkeypatch.setattr(world.stores.requests, "add", add_and_lose)
+    bob.ref = REF
+    assert isinstance(await request(bob, "ann"), ConnectionPending)
+    assert world.directory.sizes()[1:] == (1, 0)
+    assert world.delivery.calls == []
+
+
 @pytest.mark.parametrize("full", ["ann", "bob"])
 async def test_no_room(full: str) -> None:
     """It is as if the first request were accepted: the second asker is refused, the first rejected as `full`."""

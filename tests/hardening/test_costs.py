@@ -34,7 +34,13 @@ TOKEN_P99_MS, TOKEN_CPU_RATE = 50.0, 0.5
 WATCHERS, PAIRS, SPREAD = 490, 48, 2000
 QUIET_SECONDS, QUIET_BYTES, MOST_SECONDS_PUT_OFF = 3, 1000, 60
 MODERN = "acks,sessions,notices"
-SERVED = {"admin": "on", "docs": "on", "dev_tokens": "on", "log_level": "error"}
+SERVED = {
+    "admin": "on",
+    "docs": "on",
+    "dev_tokens": "on",
+    "log_level": "error",
+    "http_requests_per_second": 50,
+}
 
 pytestmark = [
     pytest.mark.long,
