@@ -144,6 +144,11 @@ class Connection:
         return self._identity
 
     @property
+    def is_stranger(self) -> bool:
+        """Whether it has not authenticated."""
+        return self.state is State.CONNECTED
+
+    @property
     def is_open(self) -> bool:
         """Whether events are still taken."""
         return not self._has_ended

@@ -34,6 +34,8 @@ from schemas.errors import CloseCode
 CLOSE_SECONDS = 5.0
 DISCARD_SECONDS = 1.0  # after a violation: cut at once, and the kernel's RST would overtake the close frame
 HOPELESS = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.TOO_SLOW})  # nobody waits for their answer
+VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.BAD_UTF8, CloseCode.TOO_LARGE, CloseCode.RATE_LIMITED})
+VIOLATION_SECONDS = 1.0  # a stranger who floods would be back at once, and an upgrade costs more than its frames
 WRITE_BUFFER_BYTES = 65_536
 BYTES_BETWEEN_LOOKS = 262_144
 BYTES_A_TURN = 65_536
@@ -154,9 +156,20 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.write(text_frames(payloads))
 
     def close(self, code: int, reason: str) -> None:
-        """See `Transport`. If the client has not closed yet, it has a few seconds to answer."""
+        """See `Transport`. If the client has not closed yet, it has a few seconds to answer.
+
+        A stranger who broke the protocol, or flooded, is closed a second later, and not read meanwhile.
+        """
         if self._close_timer is not None or self._transport.is_closing():
             return
+        if code in VIOLATIONS and self._connection is not None and self._connection.is_stranger:
+            self.stop_reading()
+            self._transport.pause_reading()
+            self._close_timer = asyncio.get_running_loop().call_later(VIOLATION_SECONDS, self._close, code, reason)
+        else:
+            self._close(code, reason)
+
+    def _close(self, code: int, reason: str) -> None:
         self._transport.write(close_frame(code, reason))
         if self._is_closed_by_client:
             self._transport.close()

@@ -41,6 +41,7 @@ class EchoConnection:
         self.bytes_per_second = 2**40
         self.was_heard = True
         self.is_open = True
+        self.is_stranger = False
 
     def receive(self, frame: bytes) -> None:
         """Echo text, once all that was read is taken, as an outbox does."""
