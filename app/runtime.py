@@ -113,7 +113,7 @@ class Runtime:
         self.loop_lag = Histogram()
         self.failures = AuthFailures(settings.auth_failures_per_minute, self.refusals, sources.monotonic)
         self.http_failures = AuthFailures(settings.auth_failures_per_minute, self.refusals, sources.monotonic)
-        self.logins = UserLogins(self.refusals, sources.monotonic)
+        self.logins = UserLogins(self.refusals.note, sources.monotonic)
         tokens = TokenVerifier(
             self.keys,
             watched.revocations,

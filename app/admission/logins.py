@@ -3,17 +3,16 @@
 from collections.abc import Callable
 
 from app.admission.allowance import Allowance
-from app.wire.refusals import Refusals
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 from schemas.prices import LOGINS, LOGINS_PER_SECOND
 from stores.base import User
 
 
 class UserLogins:
-    """See `handlers.ports.Logins`."""
+    """See `handlers.ports.Logins`. `on_limit` is told of each refusal: the limit, and the address it came from."""
 
-    def __init__(self, refusals: Refusals, monotonic: Callable[[], float]) -> None:
-        self._refusals = refusals
+    def __init__(self, on_limit: Callable[[Limit, bytes], None], monotonic: Callable[[], float]) -> None:
+        self._on_limit = on_limit
         self._allowance: Allowance[User] = Allowance(LOGINS, LOGINS_PER_SECOND, monotonic)
 
     def __len__(self) -> int:
@@ -24,7 +23,7 @@ class UserLogins:
         """See `Logins`."""
         wait = self._allowance.wait(user)
         if wait:
-            self._refusals.note(Limit.LOGINS, address)
+            self._on_limit(Limit.LOGINS, address)
             retry = RetryAfter(retry_after_ms=int(wait * 1000) + 1)
             raise EventError(ErrorCode.RATE_LIMITED, "You connect too often; wait before you connect again", retry)
         self._allowance.charge(user)

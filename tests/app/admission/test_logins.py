@@ -16,7 +16,7 @@ def test_so_many_then_some_a_second() -> None:
     """A user has so many logins at once, then some a second; the refusal says when to try again. Others go on."""
     time = 1000.0
     refusals = Refusals(CapturingLogger(), lambda: time)
-    logins = UserLogins(refusals, lambda: time)
+    logins = UserLogins(refusals.note, lambda: time)
     for _ in range(LOGINS + 1):
         logins.admit(ANN, HERE)
     with refused(ErrorCode.RATE_LIMITED) as info:
