@@ -1,13 +1,14 @@
 """The envelope, and the two kinds of event that travel in it."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from msgspec import Raw, Struct
 
 from schemas.capabilities import Capability, Spoken
 from schemas.examples import Example
 
+Kept = Literal["always", "if_room", "while_pending", "if_told"]
 NO_REF = Raw(b"")
 NULL_REF = b"null"
 
@@ -37,9 +38,14 @@ class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
     One that is not the same for everybody sets `has_variants`, and `variant` tells who gets what. One that may wait for
     some milliseconds sets `can_wait`, so that several go out with one write. For the contract, `capability` says that
     only sockets which speak it get the event, and `example` is shown.
+
+    `kept` says what becomes of the event while its receiver is away and may resume. One that is kept `if_room` is
+    refused when the receiver's log is full. One that tells of a request is kept `while_pending`: the receiver is told
+    on its return, if the request still waits. One that ends a request is kept `if_told` of the request before.
     """
 
     event: ClassVar[str]
+    kept: ClassVar[Kept] = "always"
     has_variants: ClassVar[bool] = False
     can_wait: ClassVar[bool] = False
     capability: ClassVar[Capability | None] = None

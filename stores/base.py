@@ -15,10 +15,7 @@ from schemas.fields import Role, Status
 from schemas.peers import PeerCard, Profile
 
 if TYPE_CHECKING:
-    from stores.bus import Bus
-
-SENT_MESSAGES = 1000
-SENT_SECONDS = 300.0
+    from stores.log import Log
 
 
 class StoreUnreachableError(Exception):
@@ -46,6 +43,7 @@ class Peer(Struct, frozen=True):
     `status` is what others were told. `lapses_at` is None while a socket is there, else the time (seconds since 1970)
     at which the user is given up; `is_resumable` says that until then it counts as there, since nothing is lost to it.
     `address` is a salted hash, equal for equal addresses. A hidden peer is not listed, and others are not told of it.
+    `holder` is the socket that registered it.
     """
 
     user: User
@@ -56,6 +54,7 @@ class Peer(Struct, frozen=True):
     is_resumable: bool = False
     is_hidden: bool = False
     spoken: Spoken = VERSION_1
+    holder: Holder | None = None
 
     @property
     def is_listed(self) -> bool:
@@ -98,20 +97,6 @@ class Session(Struct, frozen=True):
     id: str
     host: User
     participants: Mapping[User, Role]
-
-
-class Sent(Struct, frozen=True, gc=False):
-    """A message that was acknowledged to its sender: when it was sent, who got it, for whom it was kept; ids.
-
-    `at` is seconds since 1970. There are many of these, so the garbage collector is spared them. While it is not yet
-    known what became of a message, `waiting` has what to do once it is.
-    """
-
-    at: float
-    timestamp: str
-    delivered: tuple[str, ...] = ()
-    queued: tuple[str, ...] = ()
-    waiting: list[Callable[["Sent"], None]] | None = None
 
 
 class Revocation(Struct, frozen=True):
@@ -211,19 +196,21 @@ class PeerRecords(Protocol):
         ...
 
     async def register(self, peer: Peer, holder: Holder) -> bool:
-        """Put the peer, if `holder` is the user's one socket; False, changing nothing, if another one is by now."""
+        """Add or replace the peer, registered by `holder`, if that is the user's one socket.
+
+        One that was there keeps its place in the order. False, changing nothing, if another socket is the user's by now.
+        """
         ...
 
     async def find(self, user: User) -> Peer | None:
         """Return the peer, also if it registered only just now, over another node; None if there is none."""
         ...
 
-    async def put(self, peer: Peer) -> None:
-        """Add or replace the peer; one that was there keeps its place in the order."""
-        ...
-
     async def put_released(self, peer: Peer) -> bool:
-        """Do so if nobody holds the user's connection; False, changing nothing, if somebody does by now."""
+        """Replace the peer if nobody holds the user's connection, and it is as `directory` has it.
+
+        False, changing nothing, if somebody holds it by now, or another change came before.
+        """
         ...
 
     async def remove(self, user: User) -> Peer | None:
@@ -270,30 +257,6 @@ class SessionRecords(Protocol):
         ...
 
 
-class SentLog(Protocol):
-    """What one sender's messages in one session came to, as far as it was acknowledged."""
-
-    def find(self, message_id: str, now: float) -> Sent | None:
-        """Return what became of a message; None if it is not known, or no more."""
-        ...
-
-    def add(self, message_id: str, sent: Sent) -> None:
-        """Remember a message."""
-        ...
-
-
-class SentMessages(Protocol):
-    """What was acknowledged lately, to recognise a message that is sent again. Never waits.
-
-    Holds the last `SENT_MESSAGES` at least of each sender in each session, for `SENT_SECONDS`, and nothing beyond the
-    session or the sender's part in it.
-    """
-
-    def log(self, session_id: str, sender: User) -> SentLog:
-        """Return the log of a participant's messages; a new one if it sent none yet."""
-        ...
-
-
 class Revocations(Protocol):
     """The tokens that an operator has revoked."""
 
@@ -306,12 +269,57 @@ class Revocations(Protocol):
         ...
 
 
+class Listener:
+    """Is told what other nodes did, as it becomes known; this one does nothing about it. No call waits."""
+
+    def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
+        """Another node changed a peer; None for one that is not there."""
+
+    def superseded(self, user: User, holder: Holder) -> None:
+        """Another socket holds the claim of a user whose socket was `holder`, of this node."""
+
+    def revoked(self, revocation: Revocation) -> None:
+        """Another node revoked tokens."""
+
+    def orphaned(self, peer: Peer) -> None:
+        """The node of a peer's socket is gone. This is called again until the peer is put as one that is away."""
+
+    def resynced(self) -> None:
+        """This node knows all that changed again; it may have missed revocations meanwhile."""
+
+
 class Stores(Protocol):
-    """All that is remembered."""
+    """All that is remembered.
+
+    `listener` is told what other nodes did. `node` is the id of this one. `salt` is what addresses are hashed with, the
+    same on all nodes; empty until it is known. `ahead` is by how many seconds the clock that all nodes go by is ahead
+    of this one's monotonic clock; None if they go by the time of day.
+    """
+
+    listener: Listener
 
     @property
-    def bus(self) -> "Bus | None":
-        """The way to other nodes; None if there can be none."""
+    def node(self) -> str:
+        """See the class."""
+        ...
+
+    @property
+    def salt(self) -> bytes:
+        """See the class."""
+        ...
+
+    @property
+    def ahead(self) -> float | None:
+        """See the class."""
+        ...
+
+    @property
+    def log(self) -> "Log":
+        """What is kept for users."""
+        ...
+
+    def stats(self) -> dict[str, float]:
+        """Return what there is to know about the engine, for metrics; names in snake case."""
         ...
 
     @property
@@ -332,11 +340,6 @@ class Stores(Protocol):
     @property
     def sessions(self) -> SessionRecords:
         """Sessions."""
-        ...
-
-    @property
-    def sent(self) -> SentMessages:
-        """Messages sent lately."""
         ...
 
     @property
