@@ -198,7 +198,7 @@ class PeerRecords(Protocol):
     async def register(self, peer: Peer, holder: Holder) -> bool:
         """Add or replace the peer, registered by `holder`, if that is the user's one socket.
 
-        One that was there keeps its place in the order. False, changing nothing, if another socket is the user's by now.
+        One that was there keeps its place in the order. False, changing nothing, if another socket is it by now.
         """
         ...
 
@@ -273,19 +273,19 @@ class Listener:
     """Is told what other nodes did, as it becomes known; this one does nothing about it. No call waits."""
 
     def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
-        """Another node changed a peer; None for one that is not there."""
+        """Act on a peer that another node changed; None for one that is not there."""
 
     def superseded(self, user: User, holder: Holder) -> None:
-        """Another socket holds the claim of a user whose socket was `holder`, of this node."""
+        """Act on the claim of a user, whose socket was `holder`, of this node, being another socket's."""
 
     def revoked(self, revocation: Revocation) -> None:
-        """Another node revoked tokens."""
+        """Act on tokens that another node revoked."""
 
     def orphaned(self, peer: Peer) -> None:
-        """The node of a peer's socket is gone. This is called again until the peer is put as one that is away."""
+        """Act on a peer whose node is gone; called again until the peer is put as one that is away."""
 
     def resynced(self) -> None:
-        """This node knows all that changed again; it may have missed revocations meanwhile."""
+        """Act on being up to date again; revocations may have been missed meanwhile."""
 
 
 class Stores(Protocol):

@@ -104,7 +104,7 @@ class Reader(Protocol):
         ...
 
     def lost(self) -> None:
-        """The engine has lost, or let go of, an event that this reader did not get: the socket has to start over."""
+        """Close the socket, to start over: the engine has lost, or let go of, an event that it did not get."""
         ...
 
 

@@ -1,13 +1,20 @@
 """The stores of a single process: dictionaries, forgotten when it ends."""
 
+import secrets
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
-from stores.base import SENT_MESSAGES, SENT_SECONDS, Holder, Peer, Request, Revocation, Sent, Session, Sizes, User
+from stores.base import Holder, Listener, Peer, Request, Revocation, Session, Sizes, User
+from stores.journal import Journal, NoJournal
+from stores.log import Bounds
+from stores.memory_log import MemoryLog
 from stores.roster import Roster
+
+SALT_BYTES = 32
 
 _Entry = TypeVar("_Entry", Request, Session)
 
@@ -152,21 +159,27 @@ class MemoryDirectory:
 class MemoryPeers:
     """See `PeerRecords`."""
 
-    def __init__(self, directory: MemoryDirectory) -> None:
+    def __init__(
+        self, directory: MemoryDirectory, claims: dict[User, Holder], log: MemoryLog, journal: Journal
+    ) -> None:
         self._directory = directory
-        self._holders: dict[User, Holder] = {}
+        self._claims = claims
+        self._log = log
+        self._journal = journal
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`."""
-        previous = self._holders.get(user)
-        self._holders[user] = holder
+        self._log.unfollow(user)
+        previous = self._claims.get(user)
+        self._claims[user] = holder
         return previous
 
     async def release(self, user: User, holder: Holder) -> bool:
         """See `PeerRecords`."""
-        if self._holders.get(user) != holder:
+        if self._claims.get(user) != holder:
             return False
-        del self._holders[user]
+        self._log.unfollow(user)
+        del self._claims[user]
         return True
 
     async def find(self, user: User) -> Peer | None:
@@ -175,131 +188,141 @@ class MemoryPeers:
 
     async def register(self, peer: Peer, holder: Holder) -> bool:
         """See `PeerRecords`."""
-        if self._holders.get(peer.user) != holder:
+        if self._claims.get(peer.user) != holder:
             return False
-        await self.put(peer)
+        await self._put(replace(peer, holder=holder))
         return True
-
-    async def put(self, peer: Peer) -> None:
-        """See `PeerRecords`."""
-        self._directory.put_peer(peer, self._directory.next_place(peer.user.org))
 
     async def put_released(self, peer: Peer) -> bool:
         """See `PeerRecords`."""
-        if peer.user in self._holders:
+        if peer.user in self._claims or self._directory.peer(peer.user) is None:
             return False
-        await self.put(peer)
+        await self._put(peer)
         return True
 
     async def remove_released(self, user: User) -> Peer | None:
         """See `PeerRecords`."""
-        return None if user in self._holders else self._directory.remove_peer(user)
+        return None if user in self._claims else await self.remove(user)
 
     async def remove(self, user: User) -> Peer | None:
         """See `PeerRecords`."""
-        return self._directory.remove_peer(user)
+        self._journal.check()
+        removed = self._remove(user)
+        await self._journal.committed()
+        return removed
 
     async def take_lapsed(self, now: float) -> list[Peer]:
         """See `PeerRecords`."""
-        taken = [self._directory.remove_peer(user) for user in self._directory.lapsed(now)]
+        lapsed = self._directory.lapsed(now)
+        if not lapsed:
+            return []
+        self._journal.check()
+        taken = [self._remove(user) for user in lapsed]
+        await self._journal.committed()
         return [peer for peer in taken if peer is not None]
+
+    async def _put(self, peer: Peer) -> None:
+        self._journal.check()
+        self._directory.put_peer(peer, self._directory.next_place(peer.user.org))
+        self._journal.put("peer", _key(peer.user), peer)
+        await self._journal.committed()
+
+    def _remove(self, user: User) -> Peer | None:
+        removed = self._directory.remove_peer(user)
+        if removed is not None:
+            self._journal.delete("peer", _key(user))
+        return removed
 
 
 class MemoryRequests:
     """See `RequestRecords`."""
 
-    def __init__(self, directory: MemoryDirectory) -> None:
+    def __init__(self, directory: MemoryDirectory, journal: Journal) -> None:
         self._directory = directory
+        self._journal = journal
 
     async def add(self, request: Request) -> None:
         """See `RequestRecords`."""
+        self._journal.check()
         self._directory.put_request(request)
+        self._journal.put("request", request.id, request)
+        await self._journal.committed()
 
     async def take(self, request_id: str) -> Request | None:
         """See `RequestRecords`."""
-        return self._directory.remove_request(request_id)
+        self._journal.check()
+        taken = self._remove(request_id)
+        if taken is not None:
+            await self._journal.committed()
+        return taken
 
     async def take_expired(self, now: float) -> list[Request]:
         """See `RequestRecords`."""
         expired = self._directory.expired(now)
+        if not expired:
+            return []
+        self._journal.check()
         for request in expired:
-            self._directory.remove_request(request.id)
+            self._remove(request.id)
+        await self._journal.committed()
         return expired
 
-
-class MemorySentLog:
-    """See `SentLog`. In two generations, so that nothing has to be looked for to make room."""
-
-    def __init__(self) -> None:
-        self._young: dict[str, Sent] = {}
-        self._old: dict[str, Sent] = {}
-
-    def find(self, message_id: str, now: float) -> Sent | None:
-        """See `SentLog`."""
-        sent = self._young.get(message_id) or self._old.get(message_id)
-        return sent if sent is not None and now - sent.at < SENT_SECONDS else None
-
-    def add(self, message_id: str, sent: Sent) -> None:
-        """See `SentLog`."""
-        if len(self._young) == SENT_MESSAGES:
-            self._old, self._young = self._young, {}
-        self._young[message_id] = sent
-
-
-class MemorySent:
-    """See `SentMessages`."""
-
-    def __init__(self) -> None:
-        self._logs: dict[str, dict[User, MemorySentLog]] = {}
-
-    def log(self, session_id: str, sender: User) -> MemorySentLog:
-        """See `SentMessages`."""
-        try:
-            return self._logs[session_id][sender]
-        except KeyError:
-            return self._logs.setdefault(session_id, {}).setdefault(sender, MemorySentLog())
-
-    def forget(self, session_id: str, senders: Iterable[User]) -> None:
-        """Forget what these sent in a session."""
-        logs = self._logs.get(session_id, {})
-        for sender in senders:
-            logs.pop(sender, None)
-        if not logs:
-            self._logs.pop(session_id, None)
+    def _remove(self, request_id: str) -> Request | None:
+        removed = self._directory.remove_request(request_id)
+        if removed is not None:
+            self._journal.delete("request", request_id)
+        return removed
 
 
 class MemorySessions:
     """See `SessionRecords`."""
 
-    def __init__(self, directory: MemoryDirectory, sent: MemorySent) -> None:
+    def __init__(self, directory: MemoryDirectory, journal: Journal) -> None:
         self._directory = directory
-        self._sent = sent
+        self._journal = journal
 
     async def put(self, session: Session) -> None:
         """See `SessionRecords`."""
-        self._sent.forget(session.id, self._directory.put_session(session))
+        self._journal.check()
+        self._directory.put_session(session)
+        self._journal.put("session", session.id, session)
+        await self._journal.committed()
 
     async def swap(self, before: Session, after: Session | None) -> bool:
         """See `SessionRecords`."""
         if self._directory.sessions.get(before.id) != before:
             return False
-        if after is None:
-            self._sent.forget(before.id, self._directory.remove_session(before.id))
-        else:
+        if after is not None:
             await self.put(after)
+            return True
+        self._journal.check()
+        self._directory.remove_session(before.id)
+        self._journal.delete("session", before.id)
+        await self._journal.committed()
         return True
 
 
 class MemoryRevocations:
     """See `Revocations`. What has expired is forgotten when the next one is added."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._by_key: dict[str | User | None, Revocation] = {}
+        self._journal = journal
 
     async def add(self, revocation: Revocation, now: float) -> None:
         """See `Revocations`."""
-        self._by_key = {key: kept for key, kept in self._by_key.items() if kept.expires_at > now}
-        key = revocation.user or revocation.token_id
+        self._journal.check()
+        for key, kept in list(self._by_key.items()):
+            if kept.expires_at <= now:
+                del self._by_key[key]
+                self._journal.delete("revocation", _revocation_key(kept))
+        self.restore(revocation)
+        self._journal.put("revocation", _revocation_key(revocation), self._by_key[_subject(revocation)])
+        await self._journal.committed()
+
+    def restore(self, revocation: Revocation) -> None:
+        """Put a revocation, without writing it down."""
+        key = _subject(revocation)
         known = self._by_key.get(key, revocation)
         self._by_key[key] = replace(
             revocation,
@@ -318,15 +341,20 @@ class MemoryRevocations:
 class MemoryStores:
     """See `Stores`."""
 
-    bus = None
+    ahead = None
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds | None = None, journal: Journal | None = None, node: str = "node") -> None:
+        written = journal or NoJournal()
+        claims: dict[User, Holder] = {}
+        self.listener = Listener()
+        self.node = node
+        self.salt = secrets.token_bytes(SALT_BYTES)
         self.directory = MemoryDirectory()
-        self.peers = MemoryPeers(self.directory)
-        self.requests = MemoryRequests(self.directory)
-        self.sent = MemorySent()
-        self.sessions = MemorySessions(self.directory, self.sent)
-        self.revocations = MemoryRevocations()
+        self.log = MemoryLog(self.directory, claims, written, bounds or Bounds())
+        self.peers = MemoryPeers(self.directory, claims, self.log, written)
+        self.requests = MemoryRequests(self.directory, written)
+        self.sessions = MemorySessions(self.directory, written)
+        self.revocations = MemoryRevocations(written)
 
     async def run(self, started: Callable[[], None]) -> None:
         """See `Stores`; memory has no work."""
@@ -337,6 +365,23 @@ class MemoryStores:
 
     async def close(self) -> None:
         """See `Stores`; memory has nothing to let go of."""
+
+    def stats(self) -> dict[str, float]:
+        """See `Stores`."""
+        return {}
+
+
+def _key(user: User) -> str:
+    """Return the key of a user's record."""
+    return msgspec.json.encode(user).decode()
+
+
+def _subject(revocation: Revocation) -> str | User | None:
+    return revocation.user or revocation.token_id
+
+
+def _revocation_key(revocation: Revocation) -> str:
+    return msgspec.json.encode((revocation.token_id, revocation.user)).decode()
 
 
 def _unlist(index: dict[User, dict[str, _Entry]], users: Iterable[User], key: str) -> None:
