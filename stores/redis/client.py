@@ -1,26 +1,24 @@
 """The connections of one node to Redis, Valkey, or what Sentinels say is their master."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any, cast
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import anyio
-import msgspec
 from hiredis import pack_command
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 
 from stores.base import StoreUnreachableError
-from stores.redis import scripts
-from stores.redis.rows import json
-from stores.redis.space import Space
+from stores.redis.keyspace import Keyspace
+from stores.redis.lua import read_scripts
 from stores.redis.url import SENTINEL_OPTIONS, SENTINEL_SCHEMES, check_form, places
 
 NAMESPACE = "peersync"
@@ -28,9 +26,6 @@ SENTINEL_PORT = 26379
 CONNECTIONS = 64
 Argument = str | bytes | int | float
 _pack: Callable[[tuple[Argument, ...]], bytes] = cast("Any", pack_command)
-Page = Mapping[bytes, bytes]
-Take = Callable[[str, Page], None]
-_org_of = msgspec.json.Decoder(str | None).decode
 
 
 @contextmanager
@@ -56,88 +51,35 @@ class Client:
 
     def __init__(self, url: str, node: str, patience: float) -> None:
         bare, namespace = _without_namespace(url)
-        self.space = Space(namespace)
+        self.keys = Keyspace(namespace)
+        self.scripts = read_scripts()
         self.node = node
         self.patience = patience
         self.redis = _connect(bare, patience, retries=1)
         self._listening = _connect(bare, patience, retries=0)  # a connection made anew has missed something
         self._wiring = _connect(bare, patience, retries=0, socket_timeout=None)  # timed by load, not by command
-        self._scripts: dict[str, Any] = {}
-        self._orgs: set[str | None] = set()
+        self._loaded: dict[str, AsyncScript] = {}
 
-    async def change(self, script: str, org: str | None, *arguments: Argument) -> list[Any]:
-        """Run a script that changes records of an org; return the org's version by then, and what it answers."""
-        key = self.space.org(org)
-        if org not in self._orgs:
-            await self.note(org)
-        answer = await self.run(script, key, self.space.changes, json(org), self.node, *arguments)
-        return answer if isinstance(answer, list) else [answer]
-
-    async def run(self, script: str, key: str, *arguments: Argument) -> Any:  # noqa: ANN401 - as scripts answer
-        """Run a script on an org's keys; return what it answers."""
+    async def run(self, script: str, keys: Sequence[str], *arguments: Argument) -> Any:  # noqa: ANN401 - as scripts answer
+        """Run a script by its name; return what it answers. If the connection is lost meanwhile it may run twice."""
+        loaded = self._loaded.get(script)
+        if loaded is None:
+            loaded = self._loaded[script] = self.redis.register_script(self.scripts[script].text)
         with reaching():
-            return await self.script(script)(keys=[key], args=arguments)
+            return await loaded(keys=keys, args=arguments)
 
-    async def note(self, org: str | None) -> None:
-        """Note that there is such an org."""
-        with reaching():
-            await self.redis.sadd(self.space.orgs, json(org))
-        self._orgs.add(org)
-
-    async def shared(self, name: str, value: bytes) -> bytes:
-        """Return what this name stands for; if for nothing yet, from now on for this value."""
-        key = f"{self.space.name}:{name}"
-        with reaching():
-            await self.redis.setnx(key, value)
-            found = await self.redis.get(key)
-        return found if isinstance(found, bytes) else value
-
-    async def exchange(self, name: str, old: bytes, new: bytes) -> bytes:
-        """Have this name stand for a new value, if it does for the old one; return what it stands for by then."""
-        found = await self.run(scripts.EXCHANGE, f"{self.space.name}:{name}", old, new)
-        return found if isinstance(found, bytes) else b""
-
-    async def orgs(self) -> list[str | None]:
-        """Return the orgs that have, or had, records."""
-        with reaching():
-            return [_org_of(org) for org in await self.redis.smembers(self.space.orgs)]
-
-    async def versions(self, at_once: int) -> dict[str | None, int]:
-        """Return the version of each org that has, or had, records; so many are asked for at once."""
-        orgs = await self.orgs()
-        found: dict[str | None, int] = {}
-        for at in range(0, len(orgs), at_once):
-            some = orgs[at : at + at_once]
-            with reaching():
-                versions = await self.redis.mget([f"{self.space.org(org)}version" for org in some])
-            found |= {org: int(version or 0) for org, version in zip(some, versions, strict=True)}
-        return found
-
-    async def hashes(self, *keys: str) -> list[dict[bytes, bytes]]:
-        """Return these hashes, empty where there is none."""
+    async def ask(self, *commands: Sequence[Argument]) -> list[Any]:
+        """Send these commands together; return what each answers."""
         with reaching():
             async with self.redis.pipeline(transaction=False) as pipeline:
-                for key in keys:
-                    _ = pipeline.hgetall(key)
+                for command in commands:
+                    _ = pipeline.execute_command(*command)
                 return await pipeline.execute()
 
-    async def page(self, key: str, names: Iterable[str], count: int, take: Take) -> int:
-        """Hand over an org's hashes, about so many fields at a time, by name; return the org's version after that.
-
-        All over one connection, for another server would not know how far we are.
-        """
-        with reaching():
-            async with self._listening.client() as one:
-                for name in names:
-                    await _each_page(one, key + name, count, partial(take, name))
-                return int(await one.get(f"{key}version") or 0)
-
-    def script(self, source: str) -> Any:  # noqa: ANN401 - redis-py's type is of both its clients
-        """Return a script to call, also within a pipeline; the server gets its text only once."""
-        known = self._scripts.get(source)
-        if known is None:
-            known = self._scripts[source] = self.redis.register_script(source)
-        return known
+    async def shared(self, key: str, value: bytes) -> bytes:
+        """Return what this key has; if nothing yet, from now on this value."""
+        _, found = await self.ask(("SET", key, value, "NX"), ("GET", key))
+        return found if isinstance(found, bytes) else value
 
     async def ping(self) -> None:
         """Return if the server answers."""
@@ -161,16 +103,15 @@ class Client:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     @asynccontextmanager
-    async def wired(self, sources: Sequence[str]) -> AsyncIterator["Wire"]:
-        """Have a connection of one's own; the server knows these scripts by then."""
+    async def wired(self, *scripts: str) -> AsyncIterator["Wire"]:
+        """Have a connection of one's own; the server knows these scripts, given by their names, by then."""
         pool = self._wiring.connection_pool
         with reaching():
             with anyio.fail_after(self.patience):
                 connection = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             wire = Wire(connection, self.patience)
-            await wire.send([("SCRIPT", "LOAD", source) for source in sources])
-            await wire.answers(len(sources))
+            await wire.ask([("SCRIPT", "LOAD", self.scripts[script].text) for script in scripts])
             yield wire
         finally:
             with anyio.CancelScope(shield=True):
@@ -206,13 +147,10 @@ class Wire:
         with reaching(), anyio.fail_after(self._patience):
             return [await self._connection.read_response() for _ in range(count)]
 
-
-async def _each_page(redis: Any, key: str, count: int, take: Callable[[Page], None]) -> None:  # noqa: ANN401
-    cursor, is_first = 0, True
-    while cursor or is_first:
-        cursor, page = await redis.hscan(key, cursor, count=count)
-        is_first = False
-        take(page)
+    async def ask(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Write these, and return their answers; nothing else may be without an answer."""
+        await self.send(commands)
+        return await self.answers(len(commands))
 
 
 async def _confirmed(pubsub: Any, count: int) -> list[Any]:  # noqa: ANN401 - untyped in redis-py

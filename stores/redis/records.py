@@ -1,214 +1,207 @@
-"""The records: changed by scripts in Redis, and in the replica by the time the call returns."""
+"""The records: changed in Redis by compare and set, and in the directory by the time the call returns."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
 from stores.base import Holder, Peer, Request, Revocation, Session, StoreUnreachableError, User
-from stores.memory import MemoryDirectory
-from stores.redis import scripts
-from stores.redis.changer import Changer
 from stores.redis.client import Client
-from stores.redis.replica import Replica
-from stores.redis.rows import holder_of, json, peer_of, request_of, row
-from stores.redis.settling import Settling
+from stores.redis.follower import Follower
+from stores.redis.keyspace import shard_of
+from stores.redis.rows import json, row
+from stores.redis.snapshot import latest_id
+from stores.redis.writer import ANY, NONE, STREAM_LENGTH, Change, Writer
 
-AT_ONCE = 1000
-_Item = TypeVar("_Item")
-
-
-class _Records:
-    """What all records share."""
-
-    def __init__(self, client: Client, replica: Replica, changer: Changer, patience: float) -> None:
-        self._client = client
-        self._replica = replica
-        self._change = changer.make
-        self._patience = patience
-
-    @property
-    def _directory(self) -> MemoryDirectory:
-        return self._replica.directory
+ATTEMPTS = 10
+CONTESTED = "Redis: others kept changing the peer"
+_Record = TypeVar("_Record", Peer, Request)
 
 
-class RedisPeers(_Records):
-    """See `PeerRecords`."""
-
-    def __init__(self, client: Client, replica: Replica, changer: Changer, patience: float, settling: Settling) -> None:
-        super().__init__(client, replica, changer, patience)
-        self._settling = settling
-        self._lapsing = anyio.Lock()
+class Claims(Protocol):
+    """Who holds a user's connection."""
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
-        """See `PeerRecords`. It makes this node the user's home, and moves its fence.
-
-        Not before what the home that the user had keeps for it is in the store, should that have lost it.
-        If the answer is lost, and it is made once more, the previous holder is who was at home by what is known here.
-        """
-        await self._settling.settled(user)
-        home = self._replica.home(user)
-        (before,) = await self._change("claim", user.org, user.id, row(holder), holder.socket)
-        previous = None if before is None else holder_of(before)
-        if previous == holder and home is not None and home.socket:
-            previous = Holder(home.node, home.socket)
-        return None if previous == holder else previous
+        """See `PeerRecords`."""
+        ...
 
     async def release(self, user: User, holder: Holder) -> bool:
         """See `PeerRecords`."""
-        (released,) = await self._change("release", user.org, user.id, row(holder))
-        return bool(released)
+        ...
+
+    async def holder(self, user: User) -> Holder | None:
+        """Return who holds it; None if nobody does."""
+        ...
+
+
+class RedisPeers:
+    """See `PeerRecords`."""
+
+    def __init__(self, client: Client, follower: Follower, writer: Writer, claims: Claims) -> None:
+        self._client = client
+        self._follower = follower
+        self._writer = writer
+        self._claims = claims
+        self.claim = claims.claim
+        self.release = claims.release
 
     async def register(self, peer: Peer, holder: Holder) -> bool:
-        """See `PeerRecords`."""
-        (done,) = await self._change("register", peer.user.org, peer.user.id, row(holder), row(peer))
-        return bool(done)
+        """See `PeerRecords`. A claim that was lost meanwhile takes the peer back, as far as nobody has changed it."""
+        registered = replace(peer, holder=holder)
+        for _ in range(ATTEMPTS):
+            if await self._claims.holder(peer.user) != holder:
+                return False
+            before = self._known(peer.user)
+            if await self._swap(peer.user, before, registered):
+                if await self._claims.holder(peer.user) == holder:
+                    return True
+                await self._swap(peer.user, registered, before)
+                return False
+        raise StoreUnreachableError(CONTESTED)
 
     async def find(self, user: User) -> Peer | None:
-        """See `PeerRecords`. The store tells how far the replica has to be to know."""
-        version = await self._client.run(scripts.VERSION, self._client.space.org(user.org))
-        await self._replica.reached(user.org, version, self._patience)
-        return self._directory.peer(user)
-
-    async def put(self, peer: Peer) -> None:
-        """See `PeerRecords`."""
-        await self._change("put_peer", peer.user.org, peer.user.id, row(peer))
+        """See `PeerRecords`. The change stream tells how far the directory has to be to know."""
+        shard = shard_of(user.org)
+        (latest,) = await self._client.ask(latest_id(self._client.keys.changes(shard)))
+        if latest:
+            await self._follower.passed(shard, latest[0][0].decode())
+        return self._known(user)
 
     async def put_released(self, peer: Peer) -> bool:
         """See `PeerRecords`."""
-        (done,) = await self._change("put_released_peer", peer.user.org, peer.user.id, row(peer))
-        return bool(done)
-
-    async def remove_released(self, user: User) -> Peer | None:
-        """See `PeerRecords`."""
-        removed = await self._change("remove_released_peer", user.org, user.id)
-        return peer_of(removed[0]) if removed else None
+        before = self._known(peer.user)
+        if before is None or await self._claims.holder(peer.user) is not None:
+            return False
+        return await self._swap(peer.user, before, peer)
 
     async def remove(self, user: User) -> Peer | None:
         """See `PeerRecords`."""
-        removed = await self._change("remove_peer", user.org, user.id)
-        return peer_of(removed[0]) if removed else None
+        known = self._known(user)
+        made = await self._writer.make(user.org, Change("peer", json(user), ANY, NONE))
+        if not made.is_made:
+            return None
+        return made.before if isinstance(made.before, Peer) else known
+
+    async def remove_released(self, user: User) -> Peer | None:
+        """See `PeerRecords`."""
+        before = self._known(user)
+        if before is None or await self._claims.holder(user) is not None:
+            return None
+        return before if await self._swap(user, before, None) else None
 
     async def take_lapsed(self, now: float) -> list[Peer]:
-        """See `PeerRecords`. Asks only if the replica has such peers.
+        """See `PeerRecords`. So it is with those whom an earlier call took, and heard of too late."""
+        known = (self._known(user) for user in self._follower.directory.lapsed(now))
+        lapsed = [peer for peer in known if peer is not None]
+        return _with_late(self._follower.late_peers, await _take_all(lapsed, self._take))
 
-        If the answer is lost, those are taken whom this node is told to have taken; so it is one call at a time.
-        """
-        async with self._lapsing:
-            taken: list[Peer] = []
-            for org, users in _by_org(self._directory.lapsed(now)):
-                try:
-                    taken += await self._take_lapsed(org, users, now)
-                except StoreUnreachableError:
-                    if not taken:  # else the next call takes the rest: nobody else gets what is taken by now
-                        raise
-                    break
-            return taken
+    async def _take(self, peer: Peer) -> bool:
+        change = Change("peer", json(peer.user), row(peer), NONE, is_take=True)
+        return (await self._writer.make(peer.user.org, change)).is_made
 
-    async def _take_lapsed(self, org: str | None, users: list[User], now: float) -> list[Peer]:
-        with self._replica.removing() as removed:
-            try:
-                await self._change("take_lapsed", org, now, *(user.id for user in users))
-            except StoreUnreachableError:
-                if not removed:
-                    raise
-        return [removed[user] for user in users if user in removed]
+    async def _swap(self, user: User, before: Peer | None, after: Peer | None) -> bool:
+        rows = (NONE if each is None else row(each) for each in (before, after))
+        return (await self._writer.make(user.org, Change("peer", json(user), *rows))).is_made
+
+    def _known(self, user: User) -> Peer | None:
+        return self._follower.directory.peer(user)
 
 
-class RedisRequests(_Records):
+class RedisRequests:
     """See `RequestRecords`."""
+
+    def __init__(self, follower: Follower, writer: Writer) -> None:
+        self._follower = follower
+        self._writer = writer
 
     async def add(self, request: Request) -> None:
         """See `RequestRecords`."""
-        await self._change("add_request", request.requester.org, request.id, row(request))
+        await self._writer.make(request.requester.org, Change("request", request.id, ANY, row(request)))
 
     async def take(self, request_id: str) -> Request | None:
         """See `RequestRecords`."""
-        known = self._directory.request(request_id)
-        if known is None:
-            return None
-        taken = await self._change("take_requests", known.requester.org, request_id)
-        return request_of(taken[0]) if taken else None
+        known = self._follower.directory.request(request_id)
+        return known if known is not None and await self._take(known, is_take=False) else None
 
     async def take_expired(self, now: float) -> list[Request]:
-        """See `RequestRecords`. Asks only if the replica has such requests."""
-        expired = self._directory.expired(now)
-        taken: list[Request] = []
-        for org, ids in _ids_by_org(expired):
-            try:
-                taken += map(request_of, await self._change("take_requests", org, *ids))
-            except StoreUnreachableError:
-                if not taken:  # as with peers
-                    raise
-                break
-        return sorted(taken, key=lambda request: request.expires_at)
+        """See `RequestRecords`."""
+        taken = await _take_all(self._follower.directory.expired(now), self._take)
+        return sorted(_with_late(self._follower.late_requests, taken), key=lambda request: request.expires_at)
+
+    async def _take(self, request: Request, *, is_take: bool = True) -> bool:
+        change = Change("request", request.id, row(request), NONE, is_take)
+        return (await self._writer.make(request.requester.org, change)).is_made
 
 
-class RedisSessions(_Records):
+class RedisSessions:
     """See `SessionRecords`."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
 
     async def put(self, session: Session) -> None:
         """See `SessionRecords`."""
-        await self._change("put_session", session.host.org, session.id, row(session))
+        await self._writer.make(session.host.org, Change("session", session.id, ANY, row(session)))
 
     async def swap(self, before: Session, after: Session | None) -> bool:
         """See `SessionRecords`."""
-        changed = b"" if after is None else row(after)
-        (done,) = await self._change("swap_session", before.host.org, before.id, row(before), changed)
-        return bool(done)
+        changed = NONE if after is None else row(after)
+        return (await self._writer.make(before.host.org, Change("session", before.id, row(before), changed))).is_made
 
 
-class RedisRevocations(_Records):
-    """See `Revocations`. Each is a key that expires with it; the other nodes are told to enforce it."""
+class RedisRevocations:
+    """See `Revocations`. Each is a key that expires with it, and a change, so that the other nodes enforce it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     async def add(self, revocation: Revocation, now: float) -> None:
         """See `Revocations`."""
-        told = b'[["revoked",%b,%b]]' % (json(self._client.node), row(revocation))
-        await self._client.run(
-            scripts.REVOKE,
-            self._key(revocation.user, revocation.token_id),
-            self._client.space.changes,
-            told,
-            revocation.expires_at,
-            revocation.issued_before,
-            int((revocation.expires_at - now) * 1000) + 1,
-        )
+        keys, user, token_id = self._client.keys, revocation.user, revocation.token_id
+        shard = shard_of(token_id if user is None else user.org)
+        key = keys.revoked_token(token_id or "") if user is None else keys.revoked_user(user)
+        milliseconds = int((revocation.expires_at - now) * 1000) + 1
+        times = revocation.expires_at, revocation.issued_before, milliseconds
+        arguments = self._client.node, STREAM_LENGTH, *times, row(revocation)
+        await self._client.run("revoke", [keys.changes(shard), key], *arguments)
 
     async def cover(self, user: User, token_id: str | None, issued_at: float, now: float) -> bool:
         """See `Revocations`."""
-        of_user, of_token = await self._client.hashes(self._key(user, None), self._key(None, token_id))
-        return any(
-            revocation.expires_at > now and revocation.covers(user, token_id, issued_at)
-            for revocation in (*_revocations(of_user, user, None), *_revocations(of_token, None, token_id))
-        )
-
-    def _key(self, user: User | None, token_id: str | None) -> str:
-        if user is None:
-            return self._client.space.revoked(token_id or "")
-        return f"{self._client.space.org(user.org)}revoked:{user.id}"
+        keys = [self._client.keys.revoked_user(user), self._client.keys.revoked_token(token_id or "")]
+        found = await self._client.ask(*(("HMGET", key, "expires_at", "issued_before") for key in keys))
+        known = [
+            Revocation(float(expires_at), token, whose, float(issued_before))
+            for (expires_at, issued_before), token, whose in zip(found, (None, token_id), (user, None), strict=True)
+            if expires_at is not None
+        ]
+        return any(each.expires_at > now and each.covers(user, token_id, issued_at) for each in known)
 
 
-def _revocations(times: dict[bytes, bytes], user: User | None, token_id: str | None) -> list[Revocation]:
-    if not times:
-        return []
-    return [Revocation(float(times[b"expires_at"]), token_id, user, float(times[b"issued_before"]))]
+async def _take_all(due: Sequence[_Record], take: Callable[[_Record], Awaitable[bool]]) -> list[_Record]:
+    """Take each of these at once; return those that were taken.
+
+    Raises `StoreUnreachableError` only if none was: nobody else gets what is taken by now, and the next call the rest.
+    """
+    taken: list[_Record] = []
+    trouble: list[StoreUnreachableError] = []
+
+    async def take_one(record: _Record) -> None:
+        try:
+            if await take(record):
+                taken.append(record)
+        except StoreUnreachableError as error:
+            trouble.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for record in due:
+            tasks.start_soon(take_one, record)
+    if trouble and not taken:
+        raise trouble[0]
+    return taken
 
 
-def _by_org(users: Iterable[User]) -> list[tuple[str | None, list[User]]]:
-    """Return the users of each org, so many at once as a script takes."""
-    orgs: dict[str | None, list[User]] = {}
-    for user in users:
-        orgs.setdefault(user.org, []).append(user)
-    return [(org, list(some)) for org, all_of in orgs.items() for some in _slices(all_of)]
-
-
-def _ids_by_org(requests: Iterable[Request]) -> list[tuple[str | None, Sequence[str]]]:
-    """Return the ids of each org's requests, so many at once as a script takes."""
-    orgs: dict[str | None, list[str]] = {}
-    for request in requests:
-        orgs.setdefault(request.requester.org, []).append(request.id)
-    return [(org, some) for org, ids in orgs.items() for some in _slices(ids)]
-
-
-def _slices(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    return (items[at : at + AT_ONCE] for at in range(0, len(items), AT_ONCE))
+def _with_late(late: list[_Record], taken: list[_Record]) -> list[_Record]:
+    found = [*late, *taken]
+    late.clear()
+    return found

@@ -10,15 +10,14 @@ import msgspec
 from msgspec import Struct
 from schemas.fields import Role
 
-from stores.base import Holder, Peer, Request, Revocation, Session, User
-from stores.bus import Home
+from stores.base import Peer, Request, Revocation, Session, User
 
 _encode = msgspec.json.Encoder().encode
 _encode_alike = msgspec.json.Encoder(order="deterministic").encode
 peer_of = msgspec.json.Decoder(Peer).decode
 request_of = msgspec.json.Decoder(Request).decode
 revocation_of = msgspec.json.Decoder(Revocation).decode
-holder_of = msgspec.json.Decoder(Holder).decode
+user_of = msgspec.json.Decoder(User).decode
 
 
 class SessionRow(Struct, frozen=True):
@@ -32,22 +31,11 @@ class SessionRow(Struct, frozen=True):
 _session_row_of = msgspec.json.Decoder(SessionRow).decode
 
 
-def row(record: Holder | Peer | Request | Revocation | Session) -> bytes:
+def row(record: Peer | Request | Revocation | Session) -> bytes:
     """Return the record as JSON, the same for equal records on all nodes."""
     if isinstance(record, Session):
         return _encode_alike(SessionRow(record.id, record.host, list(record.participants.items())))
     return _encode_alike(record)
-
-
-def home_row(home: Home) -> bytes:
-    """Return a home as scripts write it."""
-    return f"{home.node} {home.socket} {home.fence}".encode()
-
-
-def home_of(data: bytes) -> Home:
-    """Return the home that a script wrote: node, socket and fence, with spaces between."""
-    node, socket, fence = data.decode().split(" ")
-    return Home(node, int(socket), int(fence))
 
 
 def session_of(data: bytes | msgspec.Raw) -> Session:
@@ -57,5 +45,5 @@ def session_of(data: bytes | msgspec.Raw) -> Session:
 
 
 def json(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
-    """Return a value as JSON."""
+    """Return a value as JSON, such as the user whose row it is."""
     return _encode(value)
