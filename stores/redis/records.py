@@ -101,8 +101,8 @@ class RedisPeers:
         return (await self._writer.make(peer.user.org, change)).is_made
 
     async def _swap(self, user: User, before: Peer | None, after: Peer | None) -> bool:
-        rows = (NONE if each is None else row(each) for each in (before, after))
-        return (await self._writer.make(user.org, Change("peer", json(user), *rows))).is_made
+        was, will_be = (NONE if each is None else row(each) for each in (before, after))
+        return (await self._writer.make(user.org, Change("peer", json(user), was, will_be))).is_made
 
     def _known(self, user: User) -> Peer | None:
         return self._follower.directory.peer(user)
@@ -202,6 +202,7 @@ async def _take_all(due: Sequence[_Record], take: Callable[[_Record], Awaitable[
 
 
 def _with_late(late: list[_Record], taken: list[_Record]) -> list[_Record]:
-    found = [*late, *taken]
+    """Return what was taken, and what earlier calls took."""
+    taken += late
     late.clear()
-    return found
+    return taken

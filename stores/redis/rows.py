@@ -32,10 +32,13 @@ _session_row_of = msgspec.json.Decoder(SessionRow).decode
 
 
 def row(record: Peer | Request | Revocation | Session) -> bytes:
-    """Return the record as JSON, the same for equal records on all nodes."""
+    """Return the record as JSON, the same on all nodes for equal records, whether read from a row or not."""
     if isinstance(record, Session):
         return _encode_alike(SessionRow(record.id, record.host, list(record.participants.items())))
-    return _encode_alike(record)
+    if isinstance(record, Revocation):
+        return _encode_alike(record)
+    read = peer_of if isinstance(record, Peer) else request_of
+    return _encode_alike(read(_encode_alike(record)))  # a whole number in place of another is written as one
 
 
 def session_of(data: bytes | msgspec.Raw) -> Session:

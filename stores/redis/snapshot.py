@@ -106,8 +106,8 @@ def _apply(rows: Rows, entry: Entry) -> None:
 
 
 def _snapshot_of(position: str, rows: Rows) -> Snapshot:
-    """Return what the rows say. What cannot be understood, as of another version, and a peer without a place is left out."""
-    places = _read_all(int, rows["places"])
+    """Return what the rows say, without what cannot be understood, as of another version."""
+    places = {user: int(place) for user, place in rows["places"].items()}
     peers = {
         user_of(user): (peer, places[user])
         for user, peer in _read_all(peer_of, rows["peers"]).items()

@@ -12,19 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.peers import PeerCard, Profile
-from stores.base import (
-    SENT_MESSAGES,
-    SENT_SECONDS,
-    Holder,
-    Peer,
-    Request,
-    Revocation,
-    Sent,
-    Session,
-    Sizes,
-    Stores,
-    User,
-)
+from stores.base import Holder, Peer, Request, Revocation, Session, Sizes, Stores, User
 from stores.memory import MemoryStores
 from tests.support.redis import RedisServer
 from tests.support.stores import running
@@ -50,7 +38,7 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
 
 
 def peer(user: User, lapses_at: float | None = None) -> Peer:
-    return Peer(user=user, profile=PROFILE, status="online", address=b"a", lapses_at=lapses_at)
+    return Peer(user=user, profile=PROFILE, status="online", address=b"a", lapses_at=lapses_at, holder=FIRST)
 
 
 def named(user: User, name: str) -> Peer:
@@ -59,6 +47,13 @@ def named(user: User, name: str) -> Peer:
 
 def ask(number: int, expires_at: float, target: User = BOB) -> Request:
     return Request(id=f"req_{number}", requester=ANN, target=target, expires_at=expires_at)
+
+
+async def put(stores: Stores, changed: Peer) -> None:
+    """Have a peer as given, but for its holder."""
+    await stores.peers.claim(changed.user, FIRST)
+    assert await stores.peers.register(changed, FIRST)
+    await stores.peers.release(changed.user, FIRST)
 
 
 async def at_once(call: Callable[[], Awaitable[T]]) -> list[T]:
@@ -87,8 +82,8 @@ async def test_sizes(stores: Stores) -> None:
 async def test_everybody_and_all_sessions(stores: Stores) -> None:
     """An operator sees the peers of all orgs, of each the latest first, and the sessions, the latest first."""
     for user in (ANN, FAR_ANN, BOB):
-        await stores.peers.put(peer(user))
-    await stores.peers.put(peer(ANN, lapses_at=5))
+        await put(stores, peer(user))
+    await put(stores, peer(ANN, lapses_at=5))
     later = replace(SESSION, id="ses_2")
     await stores.sessions.put(SESSION)
     await stores.sessions.put(later)
@@ -104,12 +99,12 @@ async def test_strays(stores: Stores) -> None:
     """Who is in a session and not registered is known, until it is out of it, or registered."""
     assert set(stores.directory.strays()) == set()
     for user in SESSION.participants:
-        await stores.peers.put(peer(user))
+        await put(stores, peer(user))
     await stores.sessions.put(SESSION)
     assert set(stores.directory.strays()) == set()
     await stores.peers.remove(BOB)
     assert set(stores.directory.strays()) == {BOB}
-    await stores.peers.put(peer(BOB))
+    await put(stores, peer(BOB))
     assert set(stores.directory.strays()) == set()
     await stores.peers.remove(ANN)
     later = replace(SESSION, id="ses_2", participants={ANN: "host", FAR_ANN: "guest"})
@@ -145,7 +140,7 @@ async def test_claim(stores: Stores) -> None:
 
 async def test_find(stores: Stores) -> None:
     """A peer is found, and one that is not there is not."""
-    await stores.peers.put(peer(ANN))
+    await put(stores, peer(ANN))
     assert await stores.peers.find(ANN) == peer(ANN)
     assert await stores.peers.find(BOB) is None
 
@@ -179,28 +174,28 @@ async def test_releases_at_once(stores: Stores) -> None:
 async def test_peers_in_order(stores: Stores) -> None:
     """Peers of an org stand in the order of registration; a replaced one keeps its place, a returned one does not."""
     for user in (ANN, BOB, CAT, FAR_ANN):
-        await stores.peers.put(peer(user))
-    await stores.peers.put(peer(ANN, lapses_at=5))
+        await put(stores, peer(user))
+    await put(stores, peer(ANN, lapses_at=5))
     assert [each.user for each in stores.directory.peers(None)] == [ANN, BOB, CAT]
     assert [each.user for each in stores.directory.peers("acme")] == [FAR_ANN]
     assert stores.directory.peer(ANN) == peer(ANN, lapses_at=5)
     assert await stores.peers.remove(ANN) == peer(ANN, lapses_at=5)
     assert stores.directory.peer(ANN) is None
-    await stores.peers.put(peer(ANN))
+    await put(stores, peer(ANN))
     assert [each.user for each in stores.directory.peers(None)] == [BOB, CAT, ANN]
 
 
 async def test_listed_peers(stores: Stores) -> None:
     """Listed are those of an org who are present and do not hide, where they stand and as they are."""
     for user in (ANN, BOB, CAT, FAR_ANN):
-        await stores.peers.put(peer(user))
-    await stores.peers.put(replace(peer(ANN), is_hidden=True))
-    await stores.peers.put(replace(peer(BOB, lapses_at=5), is_resumable=True, status="busy"))
+        await put(stores, peer(user))
+    await put(stores, replace(peer(ANN), is_hidden=True))
+    await put(stores, replace(peer(BOB, lapses_at=5), is_resumable=True, status="busy"))
     assert [each.user for each in stores.directory.listed(None)] == [BOB, CAT]
     assert [each.status for each in stores.directory.listed(None)] == ["busy", "online"]
-    await stores.peers.put(peer(BOB, lapses_at=5))
+    await put(stores, peer(BOB, lapses_at=5))
     assert list(stores.directory.listed(None)) == [peer(CAT)]
-    await stores.peers.put(peer(ANN))
+    await put(stores, peer(ANN))
     assert [each.user for each in stores.directory.listed(None)] == [ANN, CAT]
     assert list(stores.directory.listed("acme")) == [peer(FAR_ANN)]
     assert list(stores.directory.listed("nobody")) == []
@@ -209,13 +204,13 @@ async def test_listed_peers(stores: Stores) -> None:
 async def test_listed_by_name(stores: Stores) -> None:
     """A part of the name is found in any case, also of a name that was changed."""
     for user, name in ((ANN, "Ann Straße"), (BOB, "BOBBY"), (CAT, "Cat")):
-        await stores.peers.put(named(user, name))
+        await put(stores, named(user, name))
 
     def found(part: str) -> list[str]:
         return [each.user.id for each in stores.directory.listed(None, name=part.casefold())]
 
     assert (found(""), found("BB"), found("STRASSE"), found("x")) == (["ann", "bob", "cat"], ["bob"], ["ann"], [])
-    await stores.peers.put(named(BOB, "Robert"))
+    await put(stores, named(BOB, "Robert"))
     assert (found("bb"), found("rob")) == ([], ["bob"])
     assert [each.user for each in stores.directory.listed(None, after=stores.directory.place(ANN), name="t")] == [
         BOB,
@@ -227,14 +222,14 @@ async def test_places(stores: Stores) -> None:
     """A place is kept while the peer is there, and never taken by another."""
     assert stores.directory.place(ANN) == 0
     for user in (ANN, BOB):
-        await stores.peers.put(peer(user))
+        await put(stores, peer(user))
     first, second = stores.directory.place(ANN), stores.directory.place(BOB)
     assert 0 < first < second
-    await stores.peers.put(peer(ANN, lapses_at=5))
+    await put(stores, peer(ANN, lapses_at=5))
     assert stores.directory.place(ANN) == first
     await stores.peers.remove(ANN)
     assert stores.directory.place(ANN) == 0
-    await stores.peers.put(peer(ANN))
+    await put(stores, peer(ANN))
     assert stores.directory.place(ANN) > second
 
 
@@ -242,7 +237,7 @@ async def test_places_of_other_orgs(stores: Stores) -> None:
     """Each org counts its own registrations, and no replacements: a place says nothing of who else there is."""
     for user in (ANN, FAR_ANN, BOB, User("far bob", FAR_ANN.org), CAT):
         for _ in range(2):
-            await stores.peers.put(peer(user))
+            await put(stores, peer(user))
     places = [stores.directory.place(user) for user in (ANN, BOB, CAT)]
     assert places == [1, 2, 3]
 
@@ -260,7 +255,7 @@ async def test_paging_while_peers_come_and_go(churns: list[Churn], page: int) ->
     stores = MemoryStores()
     present = {name for name in USERS if name < "user 5"}
     for name in sorted(present):
-        await stores.peers.put(peer(User(name)))
+        await put(stores, peer(User(name)))
     always, gone = set(present), set()
     pages: list[str] = []
     after: int | None = 0
@@ -282,12 +277,12 @@ async def churn(stores: Stores, user: User, what: str) -> None:
         await stores.peers.remove(user)
     else:
         changed = replace(peer(user), lapses_at=5 if what in "lo" else None, is_hidden=what == "h")
-        await stores.peers.put(replace(changed, is_resumable=what == "l"))
+        await put(stores, replace(changed, is_resumable=what == "l"))
 
 
 async def test_released(stores: Stores) -> None:
     """What is done for a user whose connection is gone is not done once there is another."""
-    await stores.peers.put(peer(ANN))
+    await put(stores, peer(ANN))
     assert await stores.peers.put_released(peer(ANN, lapses_at=5))
     assert stores.directory.peer(ANN) == peer(ANN, lapses_at=5)
     await stores.peers.claim(ANN, FIRST)
@@ -302,11 +297,11 @@ async def test_released(stores: Stores) -> None:
 
 async def test_a_peer_is_not_its_claim(stores: Stores) -> None:
     """Forgetting a peer leaves the claim as it is, and the other way round."""
+    await put(stores, peer(ANN))
     await stores.peers.claim(ANN, FIRST)
-    await stores.peers.put(peer(ANN))
     await stores.peers.remove(ANN)
     assert await stores.peers.release(ANN, FIRST) is True
-    await stores.peers.put(peer(ANN))
+    await put(stores, peer(ANN))
     await stores.peers.claim(ANN, FIRST)
     await stores.peers.release(ANN, FIRST)
     assert stores.directory.peer(ANN) == peer(ANN)
@@ -315,12 +310,12 @@ async def test_a_peer_is_not_its_claim(stores: Stores) -> None:
 async def test_lapse(stores: Stores) -> None:
     """Peers lapse when their time has come, not before, and not if they returned or went."""
     for user, lapses_at in ((ANN, 10.0), (BOB, 20.0), (CAT, 10.0), (FAR_ANN, None)):
-        await stores.peers.put(peer(user, lapses_at))
-    await stores.peers.put(peer(CAT))
+        await put(stores, peer(user, lapses_at))
+    await put(stores, peer(CAT))
     assert await stores.peers.take_lapsed(9.9) == []
     assert await stores.peers.take_lapsed(10) == [peer(ANN, 10.0)]
     assert stores.directory.peer(ANN) is None
-    await stores.peers.put(peer(BOB, 30.0))
+    await put(stores, peer(BOB, 30.0))
     assert await stores.peers.take_lapsed(25) == []
     await stores.peers.remove(BOB)
     assert await stores.peers.take_lapsed(1e12) == []
@@ -328,8 +323,8 @@ async def test_lapse(stores: Stores) -> None:
 
 async def test_lapsed_once(stores: Stores) -> None:
     """Each lapsed peer goes to one caller only."""
-    await stores.peers.put(peer(ANN, 1))
-    await stores.peers.put(peer(BOB, 1))
+    await put(stores, peer(ANN, 1))
+    await put(stores, peer(BOB, 1))
     taken = [each for batch in await at_once(lambda: stores.peers.take_lapsed(2)) for each in batch]
     assert sorted(each.user for each in taken) == [ANN, BOB]
 
@@ -482,49 +477,7 @@ async def test_register(stores: Stores) -> None:
     assert not await stores.peers.register(peer(ANN), Holder("node", 1))
     assert stores.directory.peer(ANN) is None
     assert await stores.peers.register(peer(ANN), Holder("node", 2))
-    assert stores.directory.peer(ANN) == peer(ANN)
-
-
-def sent_at(at: float) -> Sent:
-    return Sent(at, "then", ("bob",), ())
-
-
-async def test_sent(stores: Stores) -> None:
-    """A message is known under its session, sender and id, and to nobody else."""
-    stores.sent.log("ses_1", ANN).add("m", sent_at(0))
-    assert stores.sent.log("ses_1", ANN).find("m", 1.0) == sent_at(0)
-    for session_id, sender, message_id in (("ses_2", ANN, "m"), ("ses_1", FAR_ANN, "m"), ("ses_1", ANN, "n")):
-        assert stores.sent.log(session_id, sender).find(message_id, 1.0) is None
-
-
-async def test_sent_is_forgotten_in_time(stores: Stores) -> None:
-    """A message is known for some minutes."""
-    log = stores.sent.log("ses_1", ANN)
-    log.add("m", sent_at(10))
-    assert log.find("m", 10.0 + SENT_SECONDS - 1) == sent_at(10)
-    assert log.find("m", 10.0 + SENT_SECONDS) is None
-
-
-async def test_sent_is_bounded(stores: Stores) -> None:
-    """Of each sender in each session the last so many messages are known, and no more than twice as many."""
-    log = stores.sent.log("ses_1", ANN)
-    for number in range(5 * SENT_MESSAGES):
-        log.add(f"m{number}", sent_at(0))
-    known = [number for number in range(5 * SENT_MESSAGES) if log.find(f"m{number}", 0.0)]
-    assert known == list(range(5 * SENT_MESSAGES - len(known), 5 * SENT_MESSAGES))
-    assert SENT_MESSAGES <= len(known) <= 2 * SENT_MESSAGES
-
-
-@pytest.mark.parametrize("is_over", [True, False])
-async def test_sent_goes_with_the_session(stores: Stores, *, is_over: bool) -> None:
-    """What was sent is forgotten with the session, or with the sender's part in it."""
-    await stores.sessions.put(SESSION)
-    stores.sent.log(SESSION.id, ANN).add("m", sent_at(0))
-    if is_over:
-        assert await stores.sessions.swap(SESSION, None)
-    else:
-        assert await stores.sessions.swap(SESSION, replace(SESSION, host=BOB, participants={BOB: "host"}))
-    assert stores.sent.log(SESSION.id, ANN).find("m", 0.0) is None
+    assert stores.directory.peer(ANN) == replace(peer(ANN), holder=Holder("node", 2))
 
 
 async def test_a_revoked_token(stores: Stores) -> None:
