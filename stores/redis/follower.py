@@ -15,7 +15,7 @@ from stores.memory import MemoryDirectory
 from stores.redis.client import Argument, Client, Wire
 from stores.redis.keyspace import SHARDS, shard_of
 from stores.redis.rows import peer_of, request_of, revocation_of, session_of, user_of
-from stores.redis.snapshot import START, Entry, latest_id, order, read_shard
+from stores.redis.snapshot import KINDS, START, Entry, latest_id, order, read_shard
 
 RETRY_SECONDS = 0.5
 READ_AT_ONCE = 1000
@@ -76,6 +76,11 @@ class Follower:
             return
         raise StoreUnreachableError(NOT_IN_TIME)
 
+    async def catch_up(self, shard: int) -> None:
+        """Return once the directory has all changes of a shard that were made before this call."""
+        (found,) = await self._client.ask(latest_id(self._client.keys.changes(shard)))
+        await self.passed(shard, _id_of(found))
+
     def doubt(self) -> None:
         """Have all shards read anew."""
         self._doubtful.update(range(SHARDS))
@@ -85,7 +90,7 @@ class Follower:
         known = self._positions.copy()
         keys = self._client.keys
         answers = await self._client.ask(*(latest_id(keys.changes(shard)) for shard in range(SHARDS)))
-        self._compare(known, [found[0][0].decode() if found else START for found in answers])
+        self._compare(known, list(map(_id_of, answers)))
 
     async def run(self, connected: Callable[[], Awaitable[None]], started: Callable[[], None]) -> None:
         """Follow until cancelled. `connected` is awaited over each new connection before anything is read.
@@ -106,7 +111,7 @@ class Follower:
         self.why_not_current = READING
         keys = self._client.keys
         answers = await wire.ask([latest_id(keys.changes(shard)) for shard in range(SHARDS)])
-        self._goals = [found[0][0].decode() if found else START for found in answers]
+        self._goals = list(map(_id_of, answers))
         self._compare(self._positions, self._goals)
         while True:
             while self._doubtful:
@@ -157,6 +162,8 @@ class Follower:
         if entry.kind == "revoked":
             if not is_own:
                 self.listener.revoked(revocation_of(entry.row))
+            return
+        if entry.kind not in KINDS:  # as of a newer version
             return
         before, after = self._put(entry.kind, entry.field, entry.row, entry.place)
         made = self.made.get(entry.serial) if is_own else None
@@ -265,6 +272,11 @@ class Follower:
             waiting, self._waiting[shard] = self._waiting[shard], []
             for _, _, call in sorted(waiting, key=lambda each: each[:2]):
                 call()
+
+
+def _id_of(found: list[Any]) -> str:
+    """Return the id in the answer to `latest_id`."""
+    return str(found[0][0].decode()) if found else START
 
 
 def _is_reached(position: str, goal: str) -> bool:

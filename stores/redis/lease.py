@@ -60,7 +60,7 @@ class Lease:
 
     def _report_orphans(self) -> None:
         gone = self._follower.present.keys() - self.nodes
-        if not gone:
+        if not gone or not self._follower.is_current:
             return
         for peer in list(self._follower.directory.everybody()):
             if peer.lapses_at is None and peer.holder is not None and peer.holder.node in gone:

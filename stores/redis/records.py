@@ -11,7 +11,6 @@ from stores.redis.client import Client
 from stores.redis.follower import Follower
 from stores.redis.keyspace import shard_of
 from stores.redis.rows import json, row
-from stores.redis.snapshot import latest_id
 from stores.redis.writer import ANY, NONE, STREAM_LENGTH, Change, Writer
 
 ATTEMPTS = 10
@@ -38,8 +37,7 @@ class Claims(Protocol):
 class RedisPeers:
     """See `PeerRecords`."""
 
-    def __init__(self, client: Client, follower: Follower, writer: Writer, claims: Claims) -> None:
-        self._client = client
+    def __init__(self, follower: Follower, writer: Writer, claims: Claims) -> None:
         self._follower = follower
         self._writer = writer
         self._claims = claims
@@ -62,10 +60,7 @@ class RedisPeers:
 
     async def find(self, user: User) -> Peer | None:
         """See `PeerRecords`. The change stream tells how far the directory has to be to know."""
-        shard = shard_of(user.org)
-        (latest,) = await self._client.ask(latest_id(self._client.keys.changes(shard)))
-        if latest:
-            await self._follower.passed(shard, latest[0][0].decode())
+        await self._follower.catch_up(shard_of(user.org))
         return self._known(user)
 
     async def put_released(self, peer: Peer) -> bool:

@@ -15,7 +15,7 @@ START = "0-0"
 PAGE = 1000
 TAKE = "take"
 HASHES = ("peers", "requests", "sessions", "places")
-_KINDS = {"peer": "peers", "request": "requests", "session": "sessions"}
+KINDS = {"peer": "peers", "request": "requests", "session": "sessions"}
 _Record = TypeVar("_Record")
 _logger = logging.getLogger(__name__)
 Rows = dict[str, dict[bytes, bytes]]
@@ -94,15 +94,17 @@ async def _read_hash(wire: Wire, key: str) -> dict[bytes, bytes]:
 
 
 def _apply(rows: Rows, entry: Entry) -> None:
-    if (name := _KINDS.get(entry.kind)) is None:
-        return
-    for hash_name, value in ((name, entry.row), ("places", b"%d" % entry.place)):
-        if hash_name == "places" and name != "peers":
-            continue
-        if entry.row:
-            rows[hash_name][entry.field] = value
-        else:
-            rows[hash_name].pop(entry.field, None)
+    if entry.kind in KINDS:
+        _set(rows[KINDS[entry.kind]], entry.field, entry.row)
+    if entry.kind == "peer":
+        _set(rows["places"], entry.field, b"%d" % entry.place if entry.row else b"")
+
+
+def _set(rows: dict[bytes, bytes], field: bytes, row: bytes) -> None:
+    if row:
+        rows[field] = row
+    else:
+        rows.pop(field, None)
 
 
 def _snapshot_of(position: str, rows: Rows) -> Snapshot:

@@ -61,7 +61,7 @@ class RedisStores:
         self.directory = self.follower.directory
         self.log = make_log(self.client, self.follower)
         writer = Writer(self.client, self.follower)
-        self.peers = RedisPeers(self.client, self.follower, writer, self.log)
+        self.peers = RedisPeers(self.follower, writer, self.log)
         self.requests = RedisRequests(self.follower, writer)
         self.sessions = RedisSessions(writer)
         self.revocations = RedisRevocations(self.client)

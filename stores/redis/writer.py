@@ -1,7 +1,7 @@
 """The writer: makes changes of records; those of one turn of the event loop to the same shard together."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -96,8 +96,14 @@ class Writer:
                 await self._make_some(shard, batch, serials[at : at + AT_ONCE])
         except StoreUnreachableError as error:
             batch.trouble = str(error)
+            await self._hear(shard)
         finally:
             batch.done.set()
+
+    async def _hear(self, shard: int) -> None:
+        """Have the directory pass all that was changed by now, if that can be known soon."""
+        with suppress(StoreUnreachableError), anyio.move_on_after(self._client.patience / 2):
+            await self._follower.catch_up(shard)
 
     async def _make_some(self, shard: int, batch: Batch, serials: list[str]) -> None:
         keys = self._client.keys

@@ -27,7 +27,8 @@ class StubLog:
         return bool(await self._client.redis.delete(self._client.keys.state(user)))
 
     async def holder(self, user: User) -> Holder | None:
-        return _holder(await self._client.redis.get(self._client.keys.state(user)))
+        (found,) = await self._client.ask(("GET", self._client.keys.state(user)))
+        return _holder(found)
 
     async def run(self) -> None:
         pass
