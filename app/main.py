@@ -31,6 +31,7 @@ from app.wire.handshake import HANDOVER
 from app.wire.http import LOBBY, PATHS
 from schemas.errors import ErrorCode, EventError
 from stores.base import Stores, StoreUnreachableError
+from stores.log import Bounds
 from stores.memory import MemoryStores
 
 
@@ -86,11 +87,12 @@ def check_store_url(url: str) -> None:
 def make_stores(plan: Plan) -> Stores:
     """Return the stores that `STORE_URL` names."""
     settings = plan.settings
+    bounds = Bounds(settings.replay_events, settings.replay_bytes, settings.replay_total_bytes)
     if settings.store_url == MEMORY:
-        return MemoryStores()
+        return MemoryStores(bounds, node=plan.sources.ids("node_"))
     from stores.redis.stores import RedisStores  # noqa: PLC0415 - as above
 
-    return RedisStores(settings.store_url, plan.sources.ids("node_"), lease=settings.node_lease_seconds)
+    return RedisStores(settings.store_url, plan.sources.ids("node_"), bounds, lease=settings.node_lease_seconds)
 
 
 async def _socket(websocket: WebSocket) -> None:

@@ -25,15 +25,11 @@ from app.auth.keyring import KeyRing
 from app.auth.keys import private_key
 from app.auth.tokens import TokenVerifier
 from app.clock import Sources, SystemClock
-from app.delivery.cluster import Cluster, cluster
-from app.delivery.handover import Handover
 from app.delivery.hub import Hub
-from app.delivery.mail import Mail
-from app.delivery.nodes import Followers, Nodes
+from app.delivery.listener import NodeListener
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
 from app.delivery.resumption import Resumption
-from app.delivery.takeover import Takeover
 from app.ops.audit import Append, AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
@@ -60,10 +56,10 @@ from handlers.retries import run_each
 from handlers.table import Route
 from schemas.capabilities import CAPABILITIES
 from stores.base import Stores, StoreUnreachableError, User
-from stores.bus import Bus
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1
+RECONCILE_SECONDS = 1.0
 PING_SECONDS = 3.0
 AGAIN_SECONDS = 0.5
 PROBE_SECONDS = 1.0
@@ -99,7 +95,7 @@ class Runtime:
         self.stores = stores
         self.log = log
         self.is_draining = False
-        self._is_blind = stores.bus is not None
+        self._is_blind = not stores.salt
         self._monotonic = sources.monotonic
         self._stopping: Stopping | None = None
         self._tasks = tasks
@@ -125,18 +121,22 @@ class Runtime:
             name_claim=settings.jwt_name_claim,
         )
         endpoints: dict[int, Connection] = {}
-        self.cluster = cluster(stores.bus, sources.monotonic)
         self.presence = Presence(
-            stores.directory, settings.presence_everyone, sources.monotonic, has_nodes=self.cluster is not None
+            stores.directory,
+            settings.presence_everyone,
+            sources.monotonic,
+            resume_grace=settings.resume_grace_seconds,
         )
-        self.mail = Mail(
-            events=settings.replay_events,
-            size=settings.replay_bytes,
-            total_size=settings.replay_total_bytes,
+        resumption = Resumption(stores.log, self.presence, sources.ids)
+        self.hub = Hub(
+            endpoints,
+            stores.log,
+            self.presence,
+            stores.directory,
+            resumption,
             on_overflow=self._overflow,
+            node=stores.node,
         )
-        resumption = Resumption(endpoints, self.mail, self.presence, sources.ids, cluster=self.cluster)
-        self.hub = Hub(endpoints, self.mail, self.presence, stores.directory, resumption, cluster=self.cluster)
         self.audit = NoAudit() if plan.audit is None else AuditLog(plan.audit, log)
         self.services = Services(
             stores=watched,
@@ -154,10 +154,10 @@ class Runtime:
         self._strays = departures.Strays(self.services, sources.monotonic)
         loop = asyncio.get_running_loop()
         self.flusher = Flusher(loop.call_soon, loop.call_later, settings.outbox_total_bytes)
-        self._trimmer = Trimmer(lambda: self.flusher.held + self.mail.held, malloc_trim)
+        self._trimmer = Trimmer(lambda: self.flusher.held + int(stores.log.stats()["log_bytes"]), malloc_trim)
         self.dispatcher = Dispatcher(plan.routes, log, self.refusals.note, is_tracing=settings.log_level == "debug")
         self.gateway = Gateway(
-            node=sources.ids("node_") if stores.bus is None else stores.bus.node,
+            node=stores.node,
             services=self.services,
             dispatcher=self.dispatcher,
             hub=self.hub,
@@ -192,14 +192,13 @@ class Runtime:
                 dispatcher=self.dispatcher,
                 hub=self.hub,
                 resumption=resumption,
-                mail=self.mail,
+                engine=stores,
                 flusher=self.flusher,
                 presence=self.presence,
                 failures=(self.failures, self.http_failures),
                 stores=self.store_watch,
                 audit=self.audit,
                 loop_lag=self.loop_lag,
-                relay=None if self.cluster is None else self.cluster.relay,
                 registries=self._registries,
             )
         )
@@ -207,19 +206,11 @@ class Runtime:
         self.exposition = Shared(lambda: exposition(self.collector), PROBE_SECONDS, sources.monotonic)
         self.signing_key = Shared(partial(to_thread.run_sync, private_key, settings), KEY_SECONDS, sources.monotonic)
         self._store_fault = Shared(self._ping_store, PROBE_SECONDS, sources.monotonic)
-        self.handover: Handover | None = None
-        if self.cluster is not None and stores.bus is not None:
-            self.handover = Handover(endpoints, self.hub, self.mail, self.presence, self.cluster)
-            self._meet(stores.bus, self.cluster, self.handover)
-
-    def _meet(self, bus: Bus, cluster: Cluster, handover: Handover) -> None:
-        """Have what happens on other nodes take effect on this one."""
-        cluster.relay.deliver = handover.deliver
-        takeover = Takeover(bus, self.hub, handover, self.services)
-        followers = Followers(
-            takeover.adopt, takeover.reassert, takeover.enforce, self.spawn, self.gateway.recheck_tokens
+        self.nodes = NodeListener(
+            endpoints, self.hub, self.presence, self.services, spawn=self.spawn, recheck=self.gateway.recheck_tokens
         )
-        bus.watcher = Nodes(bus, self.stores.directory, cluster, handover, followers)
+        stores.listener = self.nodes
+        self._reconciled_at = sources.monotonic()
 
     def spawn(self, work: Awaitable[None]) -> None:
         """Run something in a task of the application; what it raises is logged and ends nothing else."""
@@ -237,9 +228,8 @@ class Runtime:
             self.gateway.debts.forget,
             self.gateway.strangers.forget,
             self._trimmer.look,
+            self._reconcile,
         ]
-        if self.cluster is not None:
-            duties += [self.cluster.relay.tick, self.cluster.ledger.tick]
         for duty in duties:
             with self._logged():
                 duty()
@@ -300,12 +290,20 @@ class Runtime:
 
     def follow_store(self) -> None:
         """Go by the clock of all nodes, and hash addresses as they do."""
-        bus, clock = self.stores.bus, self.services.clock
-        if bus is not None and bus.salt:
-            self._addresses.salt = bus.salt
-            if isinstance(clock, SystemClock):
-                clock.follow(bus.ahead)
+        stores, clock = self.stores, self.services.clock
+        if stores.ahead is not None and isinstance(clock, SystemClock):
+            clock.follow(stores.ahead)
+        if stores.salt:
+            self._addresses.salt = stores.salt
             self._is_blind = False
+
+    def _reconcile(self) -> None:
+        """Compare sockets and peers, and forget message keys that are old; once a second is enough."""
+        now = self._monotonic()
+        if now - self._reconciled_at >= RECONCILE_SECONDS:
+            self._reconciled_at = now
+            self.nodes.reconcile()
+            self.stores.log.forget_old(self.services.clock.now())
 
     def address(self, client: Address | None) -> bytes:
         """Return the salted hash of where a request comes from."""
@@ -337,7 +335,7 @@ class Runtime:
         return {
             **self.stores.directory.sizes()._asdict(),
             **self.presence.sizes(),
-            **({} if self.cluster is None else self.cluster.sizes()),
+            **{name: int(size) for name, size in self.stores.log.stats().items() if name != "log_bytes"},
             "sockets": len(self.gateway.connections),
             "addresses": len(self.gateway.crowds),
             "unauthenticated": self.gateway.waiting(),
@@ -349,7 +347,6 @@ class Runtime:
             "strangers": len(self.gateway.strangers),
             "delayed": len(self.delay),
             "expiries": self.gateway.expiries(),
-            "mailboxes": len(self.mail.boxes),
             "retries": len(self.services.retries),
         }
 
@@ -406,8 +403,6 @@ async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
         )
         yield runtime
         runtime.is_draining = True
-        if runtime.handover is not None:
-            runtime.handover.rewrite()
         last_words = runtime.last_words()
         tasks.cancel_scope.cancel()
     if runtime.issuer is not None:

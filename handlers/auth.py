@@ -173,7 +173,7 @@ async def _restore(peer: Peer, ctx: Context) -> None:
     if await ctx.stores.peers.register(back, ctx.socket.holder) and ctx.directory.peer(ctx.user) is not None:
         ctx.socket.registered()
         ctx.services.audit.note("registered", back.user, socket_id=ctx.socket.holder.socket)
-        ctx.delivery.attach(back.user, ctx.socket)
+        await ctx.delivery.attach(back.user, ctx.socket)
         if back.address != peer.address:
             ctx.delivery.announce(back)
         membership.tell_returned(ctx.services, peer, ctx.socket)
@@ -181,7 +181,8 @@ async def _restore(peer: Peer, ctx: Context) -> None:
 
 async def _drop(peer: Peer, ctx: Context) -> bool:
     """Keep the peer as one that lost its connection, until it registers; False if the user is elsewhere by now."""
-    dropped = replace(peer, lapses_at=ctx.clock.now() + ctx.limits.session_grace, is_resumable=False)
+    lapses_at = ctx.clock.now() + ctx.limits.session_grace
+    dropped = replace(peer, lapses_at=lapses_at, is_resumable=False, spoken=ctx.socket.spoken)
     return await ctx.stores.peers.register(dropped, ctx.socket.holder)
 
 

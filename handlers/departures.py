@@ -11,7 +11,7 @@ from schemas.fields import EndReason
 from stores.base import Holder, Peer, Request, Revocation, User
 
 from handlers import membership
-from handlers.ports import Identity, Services, Socket
+from handlers.ports import Identity, Services
 from handlers.requests import cancel, reject
 from handlers.retries import run_each
 from handlers.table import Context
@@ -46,13 +46,13 @@ class Strays:
 
 async def leave(ctx: Context) -> None:
     """Give the user up at once: the client said goodbye. Does nothing if another socket is the user's by now."""
-    if await _release(ctx):
+    if await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
         await _leave(ctx.user, ctx.services)
 
 
 async def drop(ctx: Context) -> None:
     """Wait for the user's return: the connection was lost. Does nothing if another socket is the user's by now."""
-    if not await _release(ctx):
+    if not await ctx.stores.peers.release(ctx.user, ctx.socket.holder):
         return
     peer = ctx.directory.peer(ctx.user)
     if peer is None:
@@ -71,7 +71,11 @@ async def catch_up(identity: Identity, holder: Holder, services: Services, *, is
     if is_leaving:
         await _leave(identity.user, services)
     else:
-        await abandon(identity.user, services)
+        peer = services.stores.directory.peer(identity.user)
+        if peer is None:
+            services.delivery.forget(identity.user)
+        elif peer.lapses_at is None:
+            await _await(peer, services)
         await _give_up_revoked(identity, services)
 
 
@@ -81,26 +85,11 @@ async def is_revoked(identity: Identity, services: Services) -> bool:
     return await services.stores.revocations.cover(identity.user, token_id, issued_at, now)
 
 
-async def abandon(user: User, services: Services) -> None:
-    """Wait for the return of a user whose node is gone, and who has this one as its home now."""
-    peer = services.stores.directory.peer(user)
-    if peer is None:
-        services.delivery.forget(user)
-    elif peer.lapses_at is None:
-        await _await(peer, services)
-
-
-async def reassert(user: User, socket: Socket, services: Services) -> bool:
-    """Register a user anew who was claimed back from the node that took it over; False if it was given up meanwhile."""
-    peer = services.stores.directory.peer(user)
-    if peer is None:
-        return False
-    status = "online" if peer.status == "offline" else peer.status
-    back = replace(peer, status=status, lapses_at=None, is_resumable=False, spoken=socket.spoken)
-    if await services.stores.peers.register(back, socket.holder):
-        services.delivery.announce(back)
-        membership.tell_returned(services, peer)
-    return True
+async def abandon(peer: Peer, services: Services) -> None:
+    """Wait for the return of a peer whose node is gone. Of several nodes that do this, one finds it as it was."""
+    if peer.holder is not None:
+        await services.stores.peers.release(peer.user, peer.holder)
+    await _await(peer, services)
 
 
 async def expire_absences(services: Services) -> None:
@@ -152,18 +141,6 @@ async def recheck(identity: Identity, services: Services) -> None:
     else:
         missed = Revocation(expires_at=0, user=identity.user, issued_before=nextafter(identity.issued_at, inf))
     await enforce(missed, services)
-
-
-async def _release(ctx: Context) -> bool:
-    """Give the user's claim up; False if another socket is the user's by now.
-
-    If none has been its home since, this was done already, and the store asked again since its answer was lost.
-    """
-    holder, bus = ctx.socket.holder, ctx.stores.bus
-    if await ctx.stores.peers.release(ctx.user, holder):
-        return True
-    home = None if bus is None else bus.home(ctx.user)
-    return home is not None and (home.node, home.socket) == (holder.node, holder.socket)
 
 
 async def _give_up_revoked(identity: Identity, services: Services) -> None:

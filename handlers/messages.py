@@ -1,50 +1,24 @@
 """SEND_MESSAGE: the data plane."""
 
 from collections.abc import Collection
+from functools import partial
 
-from msgspec import Raw, Struct
-from schemas.errors import ErrorCode, EventError
+from msgspec import Raw
+from schemas.errors import Error, ErrorCode, EventError
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
-from stores.base import Sent, SentLog, Session, User
+from stores.base import Session, User
+from stores.log import MessageKey
 
-from handlers.ports import MessageKey, Receipt, Socket
+from handlers.ports import Receipt
 from handlers.table import Context, HandlerTable
 
 table = HandlerTable()
 
 
-class _Pending(Struct, frozen=True):
-    """A message of which it is not known yet what becomes of it; the receipt will have that."""
-
-    log: SentLog
-    message_id: str
-    sent: Sent
-    receipt: Receipt
-
-    def __call__(self) -> None:
-        """Note what became of it, and acknowledge it to all who asked."""
-        sent = _concluded(self.sent.at, self.sent.timestamp, self.receipt)
-        self.log.add(self.message_id, sent)
-        for acknowledge in self.sent.waiting or ():
-            acknowledge(sent)
-
-
-class _Later(Struct, frozen=True):
-    """An acknowledgement that has to wait; it is a duplicate's unless the message still has its `first` timestamp."""
-
-    socket: Socket
-    ref: Raw | None
-    message_id: str
-    session: Session
-    first: str | None
-
-    def __call__(self, sent: Sent) -> None:
-        """Send it, now that it is known what became of the message."""
-        is_duplicate = sent.timestamp != self.first
-        self.socket.send(_ack(self.message_id, self.session, sent, is_duplicate=is_duplicate), self.ref)
-
-
-@table.on("SEND_MESSAGE", errors=(ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT, ErrorCode.NOT_ALLOWED))
+@table.on(
+    "SEND_MESSAGE",
+    errors=(ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT, ErrorCode.NOT_ALLOWED, ErrorCode.LOG_FULL),
+)
 def send_message(message: SendMessage, ctx: Context) -> MessageAck | None:
     """Pass the content on to every other participant, as it came."""
     session = ctx.directory.session(message.session_id)
@@ -65,52 +39,42 @@ def send_message(message: SendMessage, ctx: Context) -> MessageAck | None:
         correlation_id=message.correlation_id,
         timestamp=ctx.clock.timestamp(),
     )
-    ctx.delivery.send(session.participants, received, about=ctx.user)
+    ctx.delivery.send(session.participants, received, about=ctx.user, refused=partial(_refuse, ctx, ctx.ref))
     return None
 
 
 def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> MessageAck | None:
-    """Send to some, or with an acknowledgement, or both. What was acknowledged before is not sent again."""
+    """Send to some, or with an acknowledgement, or both. A message that its receivers have had is not sent again."""
     receivers = session.participants if message.to is None else _chosen(message.to, session, ctx)
     message_id = message.message_id if "acks" in ctx.socket.spoken else None
+    sent_at = int(ctx.clock.now() * 1000)
+    timestamp = _timestamp(sent_at, ctx)
+    received = _addressed(message, message_id, session, timestamp, ctx)
     if message_id is None:
-        ctx.delivery.send(receivers, _addressed(message, None, session, ctx), about=ctx.user)
+        ctx.delivery.send(receivers, received, about=ctx.user, refused=partial(_refuse, ctx, ctx.ref))
         return None
-    now = ctx.clock.now()
-    log = ctx.stores.sent.log(session.id, ctx.user)
-    sent = log.find(message_id, now)
-    if sent is not None:
-        return _acknowledge(sent, message_id, session, ctx, is_duplicate=True)
-    received, receipt = _addressed(message, message_id, session, ctx), Receipt()
-    key = MessageKey.of(session.id, ctx.user.id, message_id, received.timestamp)
+    receipt = Receipt()
+    key = MessageKey.of(session.id, ctx.user, message_id, sent_at)
     ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt, key=key)
     if not receipt.pending:
-        sent = _concluded(now, received.timestamp, receipt)
-        log.add(message_id, sent)
-        return _ack(message_id, session, sent, is_duplicate=receipt.first is not None)
-    pending = Sent(now, received.timestamp, waiting=[])
-    log.add(message_id, pending)
-    receipt.when_whole(_Pending(log, message_id, pending, receipt))
-    return _acknowledge(pending, message_id, session, ctx)
-
-
-def _acknowledge(
-    sent: Sent, message_id: str, session: Session, ctx: Context, *, is_duplicate: bool = False
-) -> MessageAck | None:
-    """Return the acknowledgement, or have it follow once it is known what became of the message."""
-    if sent.waiting is None:
-        return _ack(message_id, session, sent, is_duplicate=is_duplicate)
-    first = None if is_duplicate else sent.timestamp  # not `sent`, which would then hold itself
-    sent.waiting.append(_Later(ctx.socket, ctx.take_ref(), message_id, session, first))
+        return _ack(message_id, session.id, timestamp, ctx, receipt)
+    ref = ctx.take_ref()
+    receipt.on_complete(lambda whole: ctx.socket.send(_ack(message_id, session.id, timestamp, ctx, whole), ref))
     return None
 
 
-def _concluded(at: float, timestamp: str, receipt: Receipt) -> Sent:
-    delivered, queued = receipt.delivered, receipt.queued
-    if (delivered and queued) or delivered[1:] or queued[1:]:  # several, or one who moved meanwhile and is named twice
-        delivered = tuple(dict.fromkeys(delivered))
-        queued = tuple(each for each in dict.fromkeys(queued) if each not in delivered)
-    return Sent(at, receipt.first or timestamp, delivered, queued)
+def _refuse(ctx: Context, ref: Raw | None, user: User) -> None:
+    """Tell the sender that its message is not kept for one who is away; this is the answer if it comes at once."""
+    error = Error(code=ErrorCode.LOG_FULL, message=f"No more messages are kept for {user.id!r}, who is away")
+    if ref is not None and ctx.ref is ref:
+        ctx.answer(error)
+    else:
+        ctx.socket.send(error)
+
+
+def _timestamp(sent_at: int, ctx: Context) -> str:
+    """Return a time in milliseconds as events show it; the half keeps rounding from changing it."""
+    return ctx.clock.timestamp_of((sent_at + 0.5) / 1000)
 
 
 def _chosen(ids: Collection[str], session: Session, ctx: Context) -> list[User]:
@@ -125,25 +89,29 @@ def _chosen(ids: Collection[str], session: Session, ctx: Context) -> list[User]:
     return users
 
 
-def _addressed(message: SendMessage, message_id: str | None, session: Session, ctx: Context) -> AddressedMessage:
+def _addressed(
+    message: SendMessage, message_id: str | None, session: Session, timestamp: str, ctx: Context
+) -> AddressedMessage:
     return AddressedMessage(
         session_id=session.id,
         sender=ctx.user.id,
         content=message.content,
         type=message.type,
         correlation_id=message.correlation_id,
-        timestamp=ctx.clock.timestamp(),
+        timestamp=timestamp,
         message_id=message_id,
         to=message.to,
     )
 
 
-def _ack(message_id: str, session: Session, sent: Sent, *, is_duplicate: bool = False) -> MessageAck:
+def _ack(message_id: str, session_id: str, timestamp: str, ctx: Context, receipt: Receipt) -> MessageAck:
+    first = receipt.first_sent_at
     return MessageAck(
         message_id=message_id,
-        session_id=session.id,
-        timestamp=sent.timestamp,
-        delivered=sent.delivered,
-        queued=sent.queued,
-        duplicate=is_duplicate or None,
+        session_id=session_id,
+        timestamp=_timestamp(first, ctx) if first else timestamp,
+        delivered=receipt.delivered,
+        queued=receipt.queued,
+        full=receipt.full or None,
+        duplicate=True if first else None,
     )

@@ -48,7 +48,7 @@ async def register(message: PeerRegister, ctx: Context) -> None:
         ctx.services.audit.note("registered", peer.user, socket_id=ctx.socket.holder.socket)
     ctx.socket.registered()
     ctx.answer(PeerRegistered(id=peer.user.id, profile=profile, status=peer.status))
-    ctx.delivery.attach(peer.user, ctx.socket)
+    await ctx.delivery.attach(peer.user, ctx.socket)
     ctx.delivery.announce(peer)
     membership.tell_returned(ctx.services, before, ctx.socket)
 

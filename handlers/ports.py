@@ -10,6 +10,7 @@ from schemas.capabilities import CAPABILITIES, Capability, Spoken
 from schemas.errors import CloseCode, EventError
 from schemas.events import ServerEvent
 from stores.base import Holder, Peer, Revocation, Stores, User
+from stores.log import Appended, MessageKey, Outcome
 
 from handlers.retries import Retries
 
@@ -185,59 +186,46 @@ class Socket(Protocol):
 
 
 class Receipt(Struct):
-    """Which users an event was handed to, and for whom it is kept; ids.
+    """What became of a message, by its receivers' ids: who got it, for whom it is kept, and who had no room for it.
 
-    It is whole once nobody holds it back who is still to say, or to write down what is kept. Where the message had come
-    before, `first` is the timestamp that it had then.
+    It is complete once all that is pending is resolved. Of a message that was sent before, `first_sent_at` is when, in
+    milliseconds since 1970.
     """
 
     delivered: tuple[str, ...] = ()
     queued: tuple[str, ...] = ()
-    first: str | None = None
+    full: tuple[str, ...] = ()
+    first_sent_at: int = 0
     pending: int = 0
-    waiting: Callable[[], None] | None = None
+    completed: Callable[["Receipt"], None] | None = None
 
-    def note(self, user: str, *, is_queued: bool) -> None:
-        """Note that the event was handed to a user, or else is kept for it."""
-        if is_queued:
-            self.queued += (user,)
-        else:
-            self.delivered += (user,)
+    def note(self, user_id: str, appended: Appended) -> None:
+        """Note what became of the message for one receiver."""
+        self.first_sent_at = self.first_sent_at or appended.first_sent_at
+        if appended.outcome is Outcome.DELIVERED:
+            self.delivered += (user_id,)
+        elif appended.outcome is Outcome.QUEUED:
+            self.queued += (user_id,)
+        elif appended.outcome is Outcome.FULL:
+            self.full += (user_id,)
 
-    def withdraw(self, user: str) -> None:
-        """Note that it is not for this user any more: what the socket was handed is lost, or goes again."""
-        self.queued = tuple(each for each in self.queued if each != user)
-        self.delivered = tuple(each for each in self.delivered if each != user)
+    def add_pending(self, count: int) -> None:
+        """Wait for so many more to be resolved."""
+        self.pending += count
 
-    def hold(self) -> None:
-        """Have it wait for one more `settle`."""
-        self.pending += 1
-
-    def settle(self) -> None:
-        """Say that one who held it back has done its part."""
+    def resolve(self) -> None:
+        """Note that it is known of one more receiver what became of the message."""
         self.pending -= 1
-        if not self.pending and self.waiting is not None:
-            waiting, self.waiting = self.waiting, None
-            waiting()
+        if not self.pending and self.completed is not None:
+            completed, self.completed = self.completed, None
+            completed(self)
 
-    def when_whole(self, call: Callable[[], None]) -> None:
-        """Call this once it is whole, which may be now; there can be one such call."""
+    def on_complete(self, call: Callable[["Receipt"], None]) -> None:
+        """Call this once it is complete, which may be now; there can be one such call."""
         if self.pending:
-            self.waiting = call
+            self.completed = call
         else:
-            call()
-
-
-class MessageKey(Struct, frozen=True, gc=False):
-    """By what a message is known that may be sent again, and its timestamp."""
-
-    name: str
-    timestamp: str
-
-    @classmethod
-    def of(cls, session_id: str, sender_id: str, message_id: str, timestamp: str) -> "MessageKey":
-        """Return that of a message which its sender gave an id."""
-        return cls(f"{session_id} {sender_id} {message_id}", timestamp)
+            call(self)
 
 
 class Delivery(Protocol):
@@ -253,14 +241,16 @@ class Delivery(Protocol):
         ref: Raw | None = None,
         receipt: Receipt | None = None,
         key: MessageKey | None = None,
+        refused: Callable[[User], None] | None = None,
     ) -> None:
         """Hand the event to each user's socket, or keep it for one who is away; others do not get it.
 
         `about` is the peer that the event names: a pending presence update of it goes out before, and if it is among
         the users, it does not get the event itself. `names` are peers that it names besides, who do get it. `ref` is
-        that of the event that this answers. What becomes of it is written into `receipt`, at once or, where other
-        nodes or a store have a part in it, some time later. To whom a message of this `key` was sent before, as far as
-        that is known here or at the user's node, it is not sent again.
+        that of the event that this answers. What becomes of it is written into `receipt`, at once or when the store
+        knows. A user to whom a message of this `key` was sent before does not get it again. `refused` is called for
+        each user for whom there is no room to keep it. Raises `StoreUnreachableError`, sending nothing to those whom
+        it reaches through the store, if too much waits for that already.
         """
         ...
 
@@ -283,7 +273,7 @@ class Delivery(Protocol):
         """Let go of what the user has handled, up to this offset."""
         ...
 
-    def attach(self, user: User, socket: Socket) -> None:
+    async def attach(self, user: User, socket: Socket) -> None:
         """Deliver what was kept for the user, in order, and from now on to this socket."""
         ...
 
@@ -292,7 +282,7 @@ class Delivery(Protocol):
         ...
 
     def forget(self, user: User) -> None:
-        """Drop what was kept and keep nothing more."""
+        """Drop what was kept and keep nothing more, unless the user has another socket by now."""
         ...
 
     def supersede(self, holder: Holder) -> None:

@@ -6,7 +6,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from schemas.capabilities import Capability, Spoken
-from schemas.events import ClientEvent, ServerEvent
+from schemas.events import ClientEvent, Kept, ServerEvent
 from schemas.examples import ANN, BOB, REQUEST_ID, SESSION_ID, TIMESTAMP, Example
 from schemas.fields import CancelReason, Id, RejectReason, Role, Timestamp
 from schemas.peers import PeerCard
@@ -41,6 +41,7 @@ class ConnectionRequestReceived(ServerEvent, frozen=True):
     """
 
     event: ClassVar[str] = "CONNECTION_REQUEST_RECEIVED"
+    kept: ClassVar[Kept] = "while_pending"
     has_variants: ClassVar[bool] = True
     example: ClassVar[Example] = {"requestId": REQUEST_ID, "from": ANN, "expiresAt": TIMESTAMP}
     request_id: str
@@ -48,6 +49,11 @@ class ConnectionRequestReceived(ServerEvent, frozen=True):
     session_id: str | None = None
     role: Role | None = None
     expires_at: Timestamp | None = None
+
+    @property
+    def about_request(self) -> str:
+        """See `ServerEvent`."""
+        return self.request_id
 
     def variant(self, spoken: Spoken) -> "ConnectionRequestReceived":
         """Leave out what a socket without `sessions` does not know, and the metadata for a socket of version 1."""
@@ -70,11 +76,17 @@ class ConnectionCancelled(ServerEvent, frozen=True):
     """
 
     event: ClassVar[str] = "CONNECTION_CANCELLED"
+    kept: ClassVar[Kept] = "if_told"
     has_variants: ClassVar[bool] = True
     capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {"requestId": REQUEST_ID, "reason": "expired"}
     request_id: str
     reason: CancelReason
+
+    @property
+    def about_request(self) -> str:
+        """See `ServerEvent`."""
+        return self.request_id
 
     def variant(self, spoken: Spoken) -> "ConnectionCancelled | None":
         """Spare a socket that does not know of this event."""

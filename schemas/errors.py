@@ -24,6 +24,7 @@ class ErrorCode(StrEnum):
     SESSION_FULL = "ERR_3005"
     NOT_A_PARTICIPANT = "ERR_3008"
     TARGET_OFFLINE = "ERR_4003"
+    LOG_FULL = "ERR_4004"
     NOT_A_MESSAGE = "ERR_5003"
     RATE_LIMITED = "ERR_5004"
     NOT_AUTHENTICATED = "ERR_5005"
@@ -47,6 +48,7 @@ MEANING: Mapping[ErrorCode, str] = {
     ErrorCode.SESSION_FULL: "session full, or too many sessions of one user",
     ErrorCode.NOT_A_PARTICIPANT: "not a participant of the session",
     ErrorCode.TARGET_OFFLINE: "the target is offline",
+    ErrorCode.LOG_FULL: "what is kept for the target is full; try again once it is back",
     ErrorCode.NOT_A_MESSAGE: "not a message: bad JSON, no object, no `event`, or an unknown one",
     ErrorCode.RATE_LIMITED: "too much at once; `details.retryAfterMs` says when to go on",
     ErrorCode.NOT_AUTHENTICATED: "send `AUTH` first",

@@ -51,6 +51,11 @@ class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
     capability: ClassVar[Capability | None] = None
     example: ClassVar[Example | None] = None
 
+    @property
+    def about_request(self) -> str:
+        """The id of the request that this tells of, or ends; empty for all other events."""
+        return ""
+
     def variant(self, _spoken: Spoken) -> "ServerEvent | None":
         """Return what a socket that speaks these capabilities gets of the event; None if nothing."""
         return self

@@ -7,7 +7,7 @@ from msgspec import Raw, field
 from msgspec.structs import replace
 
 from schemas.capabilities import Capability, Spoken
-from schemas.events import ClientEvent, ServerEvent
+from schemas.events import ClientEvent, Kept, ServerEvent
 from schemas.examples import MESSAGE_ID, SESSION_ID, TIMESTAMP, Example
 from schemas.fields import Id, Ids, Label, Timestamp
 
@@ -37,6 +37,7 @@ class MessageReceived(ServerEvent, frozen=True, kw_only=True):
     """A message of another participant."""
 
     event: ClassVar[str] = "MESSAGE_RECEIVED"
+    kept: ClassVar[Kept] = "if_room"
     example: ClassVar[Example] = {
         "sessionId": SESSION_ID,
         "from": "ann",
@@ -85,7 +86,10 @@ class TracedMessage(AddressedMessage, frozen=True, kw_only=True):
 
 
 class MessageAck(ServerEvent, frozen=True, kw_only=True):
-    """Tells the sender who has its message: handed to their sockets, or kept for their return."""
+    """Tells the sender who has its message: handed to their sockets, or kept for their return.
+
+    It is neither handed nor kept for those in `full`, who are away and have no room for more.
+    """
 
     event: ClassVar[str] = "MESSAGE_ACK"
     can_wait: ClassVar[bool] = True
@@ -102,4 +106,5 @@ class MessageAck(ServerEvent, frozen=True, kw_only=True):
     timestamp: Timestamp
     delivered: tuple[str, ...]
     queued: tuple[str, ...]
+    full: tuple[str, ...] | None = None
     duplicate: bool | None = None

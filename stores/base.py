@@ -179,6 +179,10 @@ class Directory(Protocol):
         """
         ...
 
+    def held_by(self, node: str) -> Collection[Peer]:
+        """Return the peers that a socket of this node registered, and that did not lose it since; in no order."""
+        ...
+
     def sizes(self) -> Sizes:
         """Return how many of each this node knows."""
         ...

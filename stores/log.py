@@ -10,7 +10,7 @@ from enum import Enum, auto
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from schemas.events import Kept
 
 from stores.base import Holder, User
@@ -33,7 +33,8 @@ class Event(Struct, frozen=True, gc=False):
     """An event for one user: the encoded frame without its `offset`.
 
     `about` and `names` are the peers that it names. Their pending presence updates go out before it. `kept` says how
-    the event is kept while the user is away, and `request_id` which request it tells of.
+    the event is kept while the user is away, and `request_id` which request it tells of. `ref` is for the socket that
+    the event answers, and is not kept.
     """
 
     user: User
@@ -42,6 +43,7 @@ class Event(Struct, frozen=True, gc=False):
     about: User | None = None
     names: tuple[User, ...] = ()
     request_id: str = ""
+    ref: Raw | None = None
 
 
 class MessageKey(Struct, frozen=True, gc=False):
@@ -64,9 +66,9 @@ class MessageKey(Struct, frozen=True, gc=False):
 class Outcome(Enum):
     """What became of an event that was appended.
 
-    DELIVERED: a socket of the user gets it. QUEUED: it is kept for the user's return. FULL: there was no room for it in
-    the log of a user who is away. OVERFLOWED: the same for a user of version 1, whose absence ends by that. DROPPED:
-    nothing is kept for such a user, or there was nothing to tell.
+    DELIVERED: a socket of the user gets it, or has got it. QUEUED: it is kept for the user's return. FULL: there was no
+    room for it in the log of a user who is away. OVERFLOWED: the same for a user of version 1, whose absence ends by
+    that. DROPPED: nothing is kept for such a user, or there was nothing to tell.
     """
 
     DELIVERED = auto()
@@ -89,8 +91,8 @@ Done = Callable[[User, Appended], None]
 class Reader(Protocol):
     """A socket that takes a user's events as they are appended; each once, and in order.
 
-    `pending` is how many events the engine has on their way to it. While there are any, nothing may reach the socket
-    around the log.
+    `pending` is how many events the engine has on their way to it: it adds to that and takes from it. While there are
+    any, nothing may reach the socket around the log.
     """
 
     pending: int
@@ -145,6 +147,10 @@ class Log(Protocol):
         """
         ...
 
+    def unfollow(self, user: User) -> None:
+        """Hand events to the user's reader no more: its socket is gone."""
+        ...
+
     def confirm(self, user: User) -> None:
         """Forget the tokens of the user but the latest: its client has it for sure."""
         ...
@@ -155,6 +161,10 @@ class Log(Protocol):
 
     def forget(self, user: User) -> None:
         """Drop the user's log."""
+        ...
+
+    async def count(self, user: User) -> int:
+        """Return how many events are kept for the user."""
         ...
 
     def forget_old(self, now: float) -> None:

@@ -1,6 +1,7 @@
 """The stores of a single process: dictionaries, forgotten when it ends."""
 
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
@@ -25,6 +26,7 @@ class MemoryDirectory:
     def __init__(self) -> None:
         self.rosters: dict[str | None, Roster] = {}
         self.away: dict[User, float] = {}
+        self._held: defaultdict[str, dict[User, Peer]] = defaultdict(dict)
         self.requests: dict[str, Request] = {}
         self.sessions: dict[str, Session] = {}
         self._requests_by_user: dict[User, dict[str, Request]] = {}
@@ -91,13 +93,17 @@ class MemoryDirectory:
 
     def put_peer(self, peer: Peer, place: int) -> None:
         """Add or replace a peer; a new one gets this place, higher than any before."""
+        self._unhold(peer.user)
         self.rosters.setdefault(peer.user.org, Roster()).put(peer, place)
         self.away.pop(peer.user, None)
         if peer.lapses_at is not None:
             self.away[peer.user] = peer.lapses_at
+        elif peer.holder is not None:
+            self._held[peer.holder.node][peer.user] = peer
 
     def remove_peer(self, user: User) -> Peer | None:
         """Forget a peer and return it; None if there was none."""
+        self._unhold(user)
         self.away.pop(user, None)
         if self._is_involved(user):
             self._may_stray.add(user)
@@ -145,6 +151,19 @@ class MemoryDirectory:
         gone = self._leave(session_id, ())
         self.sessions.pop(session_id, None)
         return gone
+
+    def held_by(self, node: str) -> Collection[Peer]:
+        """See `Directory`."""
+        return self._held[node].values() if node in self._held else ()
+
+    def holding_nodes(self) -> Collection[str]:
+        """Return the nodes that peers are held by."""
+        return [node for node, held in self._held.items() if held]
+
+    def _unhold(self, user: User) -> None:
+        before = self.peer(user)
+        if before is not None and before.holder is not None:
+            self._held[before.holder.node].pop(user, None)
 
     def _is_involved(self, user: User) -> bool:
         return user in self._sessions_by_user or user in self._requests_by_user

@@ -59,7 +59,7 @@ class UserLog:
 
 
 class MemoryLog:
-    """See `Log`. `claims` has who holds each user's claim: a user without one is away."""
+    """See `Log`. `claims` has who holds each user's claim. A user whom no reader follows is away."""
 
     def __init__(self, directory: Directory, claims: dict[User, Holder], journal: Journal, bounds: Bounds) -> None:
         self._directory = directory
@@ -124,11 +124,16 @@ class MemoryLog:
         if log is None:
             reader.catch_up(start, ())
             return True
-        reader.pending = log.top - log.committed
+        uncommitted = log.top - log.committed
+        reader.pending += uncommitted
         log.sent = log.committed
-        kept = len(log.events) - reader.pending
+        kept = len(log.events) - uncommitted
         reader.catch_up(start, list(islice(log.events, start - first, kept)))
         return True
+
+    def unfollow(self, user: User) -> None:
+        """See `Log`."""
+        self._readers.pop(user, None)
 
     def confirm(self, user: User) -> None:
         """See `Log`."""
@@ -155,6 +160,11 @@ class MemoryLog:
         if log is not None and user not in self._claims:
             self._remove(log)
 
+    async def count(self, user: User) -> int:
+        """See `Log`."""
+        log = self._logs.get(user)
+        return 0 if log is None else len(log.events)
+
     def forget_old(self, now: float) -> None:
         """See `Log`."""
         self._recent.forget_old(now)
@@ -162,10 +172,6 @@ class MemoryLog:
     def stats(self) -> dict[str, float]:
         """See `Log`."""
         return {"logs": len(self._logs), "log_bytes": self.size, "message_keys": len(self._recent)}
-
-    def unfollow(self, user: User) -> None:
-        """Hand events to the user's reader no more: its claim ended."""
-        self._readers.pop(user, None)
 
     def restore(self, user: User, header: LogHeader, payloads: Sequence[bytes]) -> None:
         """Put back a log that a journal has."""
@@ -188,7 +194,7 @@ class MemoryLog:
                 if self._append(event, done).outcome is Outcome.FULL:
                     full.append(event.user)
             elif done is not None:
-                outcome = Outcome.DELIVERED if event.user in self._claims else Outcome.QUEUED
+                outcome = Outcome.DELIVERED if event.user in self._readers else Outcome.QUEUED
                 self._journal.then(partial(done, event.user, Appended(outcome, first_sent_at)))
         if missed:
             self._recent.add(key, full)
@@ -207,7 +213,7 @@ class MemoryLog:
 
     def _keep(self, log: UserLog, event: Event, done: Done | None) -> Appended:
         user = event.user
-        is_live = user in self._claims
+        is_live = user in self._readers
         refused = self._told(log, event, is_live=is_live) or (None if is_live else self._refusal(log, event))
         if refused is not None:
             return self._finish(user, refused, done)
@@ -304,7 +310,7 @@ class MemoryLog:
         while is_live and (len(log.events) > bounds.events or log.size > bounds.user_bytes):
             self._drop_first(log)
         while self.size > bounds.total_bytes:
-            live = [each for user, each in self._logs.items() if user in self._claims and each.events]
+            live = [each for user, each in self._logs.items() if user in self._readers and each.events]
             if not live:
                 return
             largest = max(live, key=_size)

@@ -5,7 +5,7 @@ from typing import Protocol
 from app.delivery.outbox import Outbox
 from schemas.capabilities import Spoken
 from schemas.errors import CloseCode
-from stores.base import Revocation, User
+from stores.base import Holder, Revocation, User
 
 
 class Endpoint(Protocol):
@@ -13,6 +13,11 @@ class Endpoint(Protocol):
 
     outbox: Outbox
     spoken: Spoken
+
+    @property
+    def holder(self) -> Holder:
+        """How the stores know this socket."""
+        ...
 
     @property
     def address(self) -> bytes:

@@ -8,7 +8,6 @@ everybody: a profile pays for its size (`schemas/prices.py`).
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -16,11 +15,10 @@ from anyio.lowlevel import checkpoint
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.delivery.chronicle import Chronicle, Sight
-from app.delivery.mail import Mailbox
-from app.delivery.outbox import Outbox
+from app.delivery.link import NUMBERED_FROM, Link
+from app.delivery.presence_log import PresenceCursor, PresenceLog
 from app.wire.codec import encode
-from schemas.capabilities import VERSION_1, VERSION_1_1, Spoken
+from schemas.capabilities import VERSION_1_1
 from schemas.fields import ConnectionMode
 from schemas.peers import PeerStatusUpdate
 from schemas.prices import BROADCAST_BYTES_PER_SECOND, BROADCASTS_PER_SECOND
@@ -29,21 +27,7 @@ from stores.base import Directory, Peer, User
 WINDOW_SECONDS = 0.03
 SLICE_UPDATES = 500
 WATCHED = 100
-
-
-class Link(Struct, eq=False):
-    """A registered user's socket. It is not told of what changed up to `since`, before it registered.
-
-    `box` is where its events are numbered and kept, and `sight` how far it was told, if it speaks `resume`.
-    """
-
-    user: User
-    outbox: Outbox
-    address: bytes
-    since: int
-    spoken: Spoken = VERSION_1
-    box: Mailbox | None = None
-    sight: Sight | None = None
+LATE_SECONDS = 60.0
 
 
 class Change(Struct, eq=False):
@@ -104,18 +88,17 @@ class Presence:
     """The registered sockets, the changes of the current window, and who is told of them."""
 
     def __init__(
-        self, directory: Directory, everyone: int, monotonic: Callable[[], float], *, has_nodes: bool = False
+        self, directory: Directory, everyone: int, monotonic: Callable[[], float], *, resume_grace: float
     ) -> None:
         self._directory = directory
         self._everyone = everyone
-        self._has_nodes = has_nodes
+        self._log_seconds = resume_grace + LATE_SECONDS
         self._monotonic = monotonic
         self._quiet_until: dict[User, float] = {}
-        self._registered: Counter[str | None] = Counter()
         self._watched: dict[User, tuple[User, ...]] = {}
         self._watchers: dict[User, set[User]] = {}
         self._known: dict[User, Peer] = {}
-        self._chronicles: dict[str | None, Chronicle] = {}
+        self._logs: dict[str | None, PresenceLog] = {}
         self._changes = 0
         self._news = anyio.Event()
         self.updates = 0
@@ -135,42 +118,29 @@ class Presence:
             "presence_known": len(self._known),
             "presence_watched": len(self._watched),
             "presence_quiet": len(self._quiet_until),
-            "presence_sights": sum(len(chronicle.sights) for chronicle in self._chronicles.values()),
+            "presence_cursors": sum(len(log.cursors) for log in self._logs.values()),
+            "presence_log": sum(map(len, self._logs.values())),
         }
 
-    def add(
-        self, user: User, outbox: Outbox, address: bytes, spoken: Spoken = VERSION_1, box: Mailbox | None = None
-    ) -> None:
-        """Tell this socket of what changes from now on; one that is told already loses nothing."""
-        link = self.links.get(user)
-        if link is not None and link.outbox is outbox:
-            return
-        self.remove(user)
-        link = self.links[user] = Link(user, outbox, address, self._changes, spoken, box)
-        self._registered[user.org] += 1
-        if box is not None:
-            chronicle = self._chronicles.setdefault(user.org, Chronicle())
-            link.sight = chronicle.sights.setdefault(user, Sight(self._changes))
+    def add(self, link: Link) -> None:
+        """Tell this socket of what changes from now on."""
+        self.links[link.user] = link
+        link.since = self._changes
+        if link.offset >= NUMBERED_FROM and link.cursor is None:
+            link.cursor = self._log(link.user.org).cursors.setdefault(link.user, PresenceCursor(self._changes))
 
-    def catch_up(self, user: User, offset: int) -> None:
-        """Tell a socket what its user may have missed, who has handled the event with this offset."""
-        link = self.links[user]
-        if link.sight is None or link.box is None:
-            return
-        link.sight.resume(offset)
-        for at, peer in reversed(list(self._chronicles[user.org].since(link.sight.confirmed))):
-            if peer.user != user and (self._is_small(user.org) or user in self._concerned(peer.user)):
+    def catch_up(self, link: Link) -> None:
+        """Tell a socket what its user may have missed, who has got all events up to the link's offset by now."""
+        cursor = link.cursor = self._log(link.user.org).cursors.setdefault(link.user, PresenceCursor(self._changes))
+        for at, peer in reversed(list(self._log(link.user.org).since(cursor.confirmed))):
+            if peer.user != link.user and (self._is_small(link.user.org) or link.user in self._concerned(peer.user)):
                 missed = Change(None, peer, at, at, {}, {}, set())
                 link.outbox.put_presence(peer.user, missed.update(link))
-        link.sight.tell(link.box.last, self._changes)
+        cursor.tell(link.offset, self._changes)
 
     def remove(self, user: User) -> None:
         """Tell the user's socket no more."""
-        if self.links.pop(user, None) is None:
-            return
-        self._registered[user.org] -= 1
-        if not self._registered[user.org]:
-            del self._registered[user.org]
+        self.links.pop(user, None)
 
     def forget(self, user: User) -> None:
         """Tell the user's socket no more, and forget whom the user waited for news of, and how far it was told."""
@@ -180,21 +150,22 @@ class Presence:
 
     def restart(self, user: User) -> None:
         """Forget how far the user was told: it cannot go on from there."""
-        chronicle = self._chronicles.get(user.org)
-        if chronicle is None:
-            return
-        chronicle.sights.pop(user, None)
-        if not chronicle.sights and not self._has_nodes:
-            del self._chronicles[user.org]
+        log = self._logs.get(user.org)
+        if log is not None:
+            log.cursors.pop(user, None)
 
-    def recall(self, user: User) -> None:
-        """Have a user who comes from another node told of all that is noted here: what it knows is not known here."""
-        self._chronicles.setdefault(user.org, Chronicle()).sights[user] = Sight(0)
+    def resume(self, user: User, offset: int) -> None:
+        """Go on from the last event that a user's client has handled.
 
-    def sight(self, user: User) -> Sight | None:
-        """Return how far the user was told; None if it cannot resume."""
-        chronicle = self._chronicles.get(user.org)
-        return None if chronicle is None else chronicle.sights.get(user)
+        One who was told over another node until now, or before a restart, is told of all that changed lately.
+        """
+        self._log(user.org).cursors.setdefault(user, PresenceCursor(0)).resume(offset)
+
+    def _log(self, org: str | None) -> PresenceLog:
+        log = self._logs.get(org)
+        if log is None:
+            log = self._logs[org] = PresenceLog(self._log_seconds)
+        return log
 
     def announce(self, peer: Peer) -> None:
         """Note what became of a peer; it goes out with the window. One that hides is offline to who knew of it."""
@@ -203,10 +174,7 @@ class Presence:
                 return
             peer = replace(peer, status="offline")
         self._changes += 1
-        if self._has_nodes and peer.user.org not in self._chronicles:
-            self._chronicles[peer.user.org] = Chronicle()
-        if peer.user.org in self._chronicles:
-            self._chronicles[peer.user.org].note(self._changes, peer)
+        self._log(peer.user.org).note(self._changes, peer, self._monotonic())
         change = self.pending.get(peer.user)
         if change is None:
             known = self._known.get(peer.user)
@@ -254,8 +222,8 @@ class Presence:
         for link, changes in self._rounds(due):
             for change in changes:
                 self._tell(link, change)
-            if link.sight is not None and link.box is not None:
-                link.sight.tell(link.box.last, until)
+            if link.cursor is not None:
+                link.cursor.tell(link.offset, until)
             told += len(changes)
             if told >= SLICE_UPDATES:
                 told = 0
@@ -281,9 +249,13 @@ class Presence:
         return [change for user, change in self.pending.items() if change.is_gone or quiet_until.get(user, now) <= now]
 
     def _forget_quiet(self) -> None:
-        """Forget the peers that may tell of a change again."""
+        """Forget the peers that may tell of a change again, and changes of which nobody has to be told any more."""
         now = self._monotonic()
         self._quiet_until = {user: until for user, until in self._quiet_until.items() if until > now}
+        for org, log in list(self._logs.items()):
+            log.prune(now)
+            if not log and not self._directory.peers(org):
+                del self._logs[org]
 
     def _conclude(self, user: User, change: Change) -> None:
         del self.pending[user]
@@ -332,8 +304,7 @@ class Presence:
         return peer is not None and peer.status != "offline"
 
     def _is_small(self, org: str | None) -> bool:
-        count = len(self._directory.peers(org)) if self._has_nodes else self._registered[org]
-        return count <= self._everyone
+        return len(self._directory.peers(org)) <= self._everyone
 
     def _concerned(self, peer: User) -> set[User]:
         """Return who can be waiting for news of a peer in a large org."""

@@ -1,6 +1,5 @@
 """Metrics for Prometheus. The service counts in plain integers; they are read out when somebody asks."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,10 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from app.delivery.hub import Hub
-from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
-from app.delivery.relay import Relay
 from app.delivery.resumption import Resumption
 from app.ops.audit import AuditLog, NoAudit
 from app.ops.histogram import Histogram
@@ -23,7 +20,7 @@ from app.wire.dispatch import Dispatcher
 from app.wire.failures import AuthFailures
 from app.wire.gateway import Gateway
 from handlers.ports import State
-from stores.bus import Bus
+from stores.base import Stores
 
 
 class Parts(Struct, frozen=True, kw_only=True):
@@ -33,14 +30,13 @@ class Parts(Struct, frozen=True, kw_only=True):
     dispatcher: Dispatcher
     hub: Hub
     resumption: Resumption
-    mail: Mail
+    engine: Stores
     flusher: Flusher
     presence: Presence
     failures: tuple[AuthFailures, ...]
     stores: StoreWatch
     audit: AuditLog | NoAudit
     loop_lag: Histogram
-    relay: Relay | None
     registries: Callable[[], Mapping[str, int]]
 
 
@@ -57,8 +53,7 @@ class ServiceCollector(Collector):
         yield from self._delivery()
         yield from self._presence()
         yield from self._stores()
-        if self._from.relay is not None:
-            yield from _nodes(self._from.relay)
+        yield from self._engine()
         yield _histogram("peersync_loop_lag_seconds", "How late the tick came.", {"": self._from.loop_lag})
         yield CounterMetricFamily(
             "peersync_audit_lines_lost", "Lines of the audit log that could not be written.", self._from.audit.lost
@@ -92,14 +87,15 @@ class ServiceCollector(Collector):
         yield _histogram("peersync_handler_seconds", "Time in handlers, of one event in 64.", seconds, "event")
 
     def _delivery(self) -> Iterable[Metric]:
-        hub, mail, flusher = self._from.hub, self._from.mail, self._from.flusher
+        hub, flusher = self._from.hub, self._from.flusher
+        log_bytes = self._from.engine.log.stats()["log_bytes"]
         yield CounterMetricFamily("peersync_messages_delivered", "Events handed to sockets of others.", hub.delivered)
         yield CounterMetricFamily("peersync_messages_queued", "Events kept for users who are away.", hub.kept)
-        dropped = {"nobody": hub.dropped, "mail": mail.dropped, "outbox": flusher.dropped}
+        dropped = {"nobody": hub.dropped, "outbox": flusher.dropped}
         yield _counter("peersync_messages_dropped", "Events let go of, by where they were.", "where", dropped)
         attempts = self._from.resumption.attempts
         yield _counter("peersync_resumes", "Attempts to resume, by outcome.", "outcome", attempts)
-        yield GaugeMetricFamily("peersync_mail_bytes", "Bytes kept for users who are away or may resume.", mail.held)
+        yield GaugeMetricFamily("peersync_log_bytes", "Bytes kept for users who are away or may resume.", log_bytes)
         yield GaugeMetricFamily("peersync_outbox_bytes", "Bytes that heavy outboxes hold.", flusher.held)
 
     def _presence(self) -> Iterable[Metric]:
@@ -107,46 +103,16 @@ class ServiceCollector(Collector):
         yield CounterMetricFamily("peersync_presence_changes", "Changes of peers' presence.", presence.changes)
         yield CounterMetricFamily("peersync_presence_updates", "Updates sent to tell of them.", presence.updates)
 
+    def _engine(self) -> Iterable[Metric]:
+        """Yield what the engine of the stores has to say, which is different for each."""
+        for name, value in self._from.engine.stats().items():
+            yield GaugeMetricFamily(f"peersync_store_{name}", "See docs/scaling.md.", value)
+
     def _stores(self) -> Iterable[Metric]:
         watch = self._from.stores
         yield _histogram("peersync_store_seconds", "Time that stores took.", watch.seconds, "operation")
         errors = {operation: watch.errors[operation] for operation in watch.seconds}
         yield _counter("peersync_store_errors", "Times that a store could not be reached.", "operation", errors)
-
-
-def _nodes(relay: Relay) -> Iterable[Metric]:
-    """Yield what there is only where several nodes share a store."""
-    bus, standing = relay.bus, relay.bus.standing
-    writes = {"written": standing.written, "fenced": standing.fenced}
-    for name, what, count in (
-        ("messages_forwarded", "Events sent on to users of other nodes.", relay.forwarded),
-        ("messages_repeated", "Of these, sent once more.", relay.repeated),
-        ("publishes", "Publishes to other nodes.", standing.published),
-        ("publishes_lost", "Publishes of other nodes that never came.", standing.lost),
-        ("parcels_dropped", "What was for other nodes, and too much while the store was away.", standing.dropped),
-        ("org_reads", "Orgs read anew from the store.", standing.reads),
-        ("users_adopted", "Users taken over from nodes that were gone.", standing.adopted),
-    ):
-        yield CounterMetricFamily(f"peersync_{name}", what, count)
-    yield _counter(
-        "peersync_kept_writes",
-        "Writes to what is kept for a user, of one event or many, by outcome.",
-        "outcome",
-        writes,
-    )
-    for name, what, value in (
-        ("parcels_waiting", "What is for other nodes, and has not gone out yet.", bus.waiting),
-        ("nodes", "Nodes with a lease, as this one saw it last.", standing.nodes),
-        ("lease_held", "Whether this node has a lease.", standing.has_lease),
-        ("replica_current", "Whether this node knows all that changed.", standing.is_current),
-        ("clock_ahead_seconds", "By how much the store's clock is ahead of this node's.", _skew(bus)),
-    ):
-        yield GaugeMetricFamily(f"peersync_{name}", what, value)
-
-
-def _skew(bus: Bus) -> float:
-    """Return by how many seconds the store's clock is ahead of this machine's; 0 while that is not known."""
-    return bus.ahead - (time.time() - time.monotonic()) if bus.ahead else 0.0
 
 
 class _Collected(Collector):

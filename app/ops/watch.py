@@ -38,15 +38,28 @@ class WatchedStores:
 
     def __init__(self, stores: Stores, watch: StoreWatch) -> None:
         self.directory = stores.directory
-        self.sent = stores.sent
-        self.bus = stores.bus
+        self.log = stores.log
+        self.node = stores.node
+        self.listener = stores.listener
         self.peers = cast("PeerRecords", _Watched("peers", stores.peers, watch))
         self.requests = cast("RequestRecords", _Watched("requests", stores.requests, watch))
         self.sessions = cast("SessionRecords", _Watched("sessions", stores.sessions, watch))
         self.revocations = cast("Revocations", _Watched("revocations", stores.revocations, watch))
         self.ping = watch.timed("ping", stores.ping)
         self.run = stores.run
+        self.stats = stores.stats
         self.close = stores.close
+        self._stores = stores
+
+    @property
+    def salt(self) -> bytes:
+        """See `Stores`."""
+        return self._stores.salt
+
+    @property
+    def ahead(self) -> float | None:
+        """See `Stores`."""
+        return self._stores.ahead
 
 
 class _Watched:

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from app import VERSION
 from app.rest.bodies import Overview, OverviewCounts, SeenParticipant, SeenPeer, SeenSession
 from app.runtime import Runtime
-from schemas.capabilities import VERSION_1, VERSION_1_1
+from schemas.capabilities import VERSION_1_1
 from schemas.fields import Part
 from stores.base import Peer, Session, User
 
@@ -36,7 +36,7 @@ async def overview(runtime: Runtime, wanted: OverviewQuery) -> Overview:
         version=VERSION,
         draining=runtime.is_draining,
         counts=OverviewCounts(len(runtime.gateway.connections), sizes.peers, sizes.sessions, sizes.requests),
-        peers=[_seen_peer(peer, runtime) for peer in peers],
+        peers=[await _seen_peer(peer, runtime) for peer in peers],
         sessions=[_seen_session(session, runtime) for session in sessions],
     )
 
@@ -61,11 +61,8 @@ def _names_session(part: str, session: Session) -> bool:
     return part in session.id.casefold() or any(part in user.id.casefold() for user in session.participants)
 
 
-def _seen_peer(peer: Peer, runtime: Runtime) -> SeenPeer:
+async def _seen_peer(peer: Peer, runtime: Runtime) -> SeenPeer:
     user, profile = peer.user, peer.profile
-    box = runtime.mail.boxes.get(user)
-    receiver = runtime.presence.links.get(user) or box
-    spoken = VERSION_1 if receiver is None else receiver.spoken
     return SeenPeer(
         id=user.id,
         org=user.org,
@@ -75,9 +72,9 @@ def _seen_peer(peer: Peer, runtime: Runtime) -> SeenPeer:
         status=peer.status,
         hidden=peer.is_hidden,
         connected=peer.lapses_at is None,
-        capabilities=sorted(spoken - {VERSION_1_1}),
+        capabilities=sorted(peer.spoken - {VERSION_1_1}),
         sessions=len(runtime.stores.directory.sessions_of(user)),
-        kept=0 if box is None else len(box.frames),
+        kept=await runtime.stores.log.count(user),
     )
 
 

@@ -34,7 +34,7 @@ from schemas.prices import (
     STRANGER_SOCKETS,
     STRANGER_SOCKETS_PER_SECOND,
 )
-from stores.base import Holder, StoreUnreachableError, User
+from stores.base import Holder, StoreUnreachableError
 
 AUTH_SECONDS = 10.0
 HEARTBEAT_PHASES = 10
@@ -157,6 +157,7 @@ class Gateway:
             self.crowds.remove(connection.address)
             self._settle_up(connection)
         self._expiry.forget(connection.holder.socket)
+        self._resumption.closed(connection.holder.socket)
         if connection.state is State.REGISTERED:
             self._hub.lost(connection.identity.user, connection)
 
@@ -207,8 +208,6 @@ class Gateway:
         await run_each(partial(self._catch_up_with, farewell) for farewell in late)
 
     async def _catch_up_with(self, late: Farewell) -> None:
-        if not self._is_last(late.identity.user, late.holder):
-            return
         try:
             await departures.catch_up(late.identity, late.holder, self.services, is_leaving=late.is_leaving)
         except StoreUnreachableError:
@@ -216,17 +215,11 @@ class Gateway:
             raise
 
     async def recheck_tokens(self) -> None:
-        """Close sockets whose tokens were revoked while this node could not hear of it; see `Watcher.caught_up`."""
+        """Close sockets whose tokens were revoked while this node could not hear of it; see `Listener.resynced`."""
         with suppress(StoreUnreachableError):  # then it is not caught up, and asks again once it is
             for connection in list(self.connections.values()):
                 if connection.state > State.CONNECTED:
                     await departures.recheck(connection.identity, self.services)
-
-    def _is_last(self, user: User, holder: Holder) -> bool:
-        """Whether a user has had no other socket since."""
-        bus = self.services.stores.bus
-        home = None if bus is None else bus.home(user)
-        return home is None or (home.node, home.socket) == (holder.node, holder.socket)
 
     def sweep(self) -> None:
         """Close whoever did not authenticate in time or whose token ran out, and look for dead sockets."""

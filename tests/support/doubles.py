@@ -16,7 +16,6 @@ from handlers.ports import (
     Delivery,
     Identity,
     Limits,
-    MessageKey,
     Receipt,
     Services,
     Socket,
@@ -30,6 +29,7 @@ from schemas.errors import CloseCode, ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.peers import PeerRegister
 from stores.base import Holder, Peer, Revocation, StoreUnreachableError, User
+from stores.log import Appended, MessageKey, Outcome
 from stores.memory import MemoryStores
 
 START = 1_700_000_000.0
@@ -154,6 +154,9 @@ class RecordingDelivery:
         self.calls: list[tuple[object, ...]] = []
         self.recoverable: set[str] = set()
         self.away: set[User] = set()
+        self.full: set[User] = set()
+        self.keys: dict[tuple[User, bytes], int] = {}
+        self.seen: set[tuple[User, bytes]] = set()
         self.here: list[User] = []
         self.spoken: dict[User, Spoken] = {}
 
@@ -167,13 +170,21 @@ class RecordingDelivery:
         ref: msgspec.Raw | None = None,
         receipt: Receipt | None = None,
         key: MessageKey | None = None,
+        refused: Callable[[User], None] | None = None,
     ) -> None:
         receivers = [user for user in users if user != about]
         variants = [(user, event.variant(self.spoken.get(user, VERSION_1))) for user in receivers]
         self.calls += [("send", user, each, about, *([ref] if ref else [])) for user, each in variants if each]
-        if receipt is not None:
-            for user in receivers:
-                receipt.note(user.id, is_queued=user in self.away)
+        for user in receivers:
+            first = 0 if key is None else self.keys.setdefault((user, key.digest), key.sent_at)
+            is_repeated = key is not None and (user, key.digest) in self.seen
+            outcome = Outcome.FULL if user in self.full else Outcome.QUEUED if user in self.away else Outcome.DELIVERED
+            if receipt is not None:
+                receipt.note(user.id, Appended(outcome, first if is_repeated else 0))
+            elif outcome is Outcome.FULL and refused is not None:
+                refused(user)
+            if key is not None:
+                self.seen.add((user, key.digest))
 
     async def admit(self, user: User, socket: Socket) -> str | None:
         self.calls.append(("admit", user, socket.holder))
@@ -187,7 +198,7 @@ class RecordingDelivery:
     def handled(self, user: User, offset: int) -> None:
         self.calls.append(("handled", user, offset))
 
-    def attach(self, user: User, socket: Socket) -> None:
+    async def attach(self, user: User, socket: Socket) -> None:
         self.calls.append(("attach", user, socket.holder))
 
     def detach(self, user: User) -> None:

@@ -1,6 +1,6 @@
 """What changed in an org, and how far each peer was told."""
 
-from app.delivery.chronicle import LONGEST, Chronicle, Sight
+from app.delivery.chronicle import LONGEST, PresenceCursor, PresenceLog
 from schemas.peers import Profile
 from stores.base import Peer, User
 

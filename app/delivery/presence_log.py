@@ -1,18 +1,19 @@
-"""Chronicle: what changed in an org, for peers who resume and may have missed some of it (docs/protocol.md section 8).
+"""The presence log: what changed in an org lately, for peers who resume and missed it (docs/protocol.md section 8).
 
 Presence is state, not history: nobody keeps it for a peer that is away. The latest change of each peer is noted here
-once for all, under a serial number, and each peer that speaks `resume` remembers up to which number it was told.
+once for all, under a serial number, and each peer that speaks `resume` has a cursor: up to which number it was told.
 """
 
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from stores.base import Peer, User
 
-LONGEST = 10_000
+MOST_CHANGES = 10_000
 
 
-class Sight:
+class PresenceCursor:
     """How far one peer was told: for sure up to `confirmed`, and up to `told` over a socket that may be dead.
 
     `marks` holds pairs of the last offset that was sent and what was told by then. A client that has handled a later
@@ -54,33 +55,41 @@ class Sight:
             self.marks.popleft()
 
 
-class Chronicle:
-    """The latest changes of one org, oldest first, for as long as somebody there has not seen them for sure."""
+class _Noted(NamedTuple):
+    serial: int
+    at: float
+    peer: Peer
 
-    def __init__(self) -> None:
-        self.sights: dict[User, Sight] = {}
-        self._latest: dict[User, tuple[int, Peer]] = {}
-        self._prune_at = 64
 
-    def note(self, serial: int, peer: Peer) -> None:
-        """Note a peer's change."""
+class PresenceLog:
+    """The latest changes of one org, oldest first, for so many seconds, and at most `MOST_CHANGES` of them."""
+
+    def __init__(self, seconds: float) -> None:
+        self.cursors: dict[User, PresenceCursor] = {}
+        self._seconds = seconds
+        self._latest: dict[User, _Noted] = {}
+
+    def __len__(self) -> int:
+        """Return how many changes it has."""
+        return len(self._latest)
+
+    def note(self, serial: int, peer: Peer, now: float) -> None:
+        """Note a peer's change; `now` is in monotonic seconds."""
         self._latest.pop(peer.user, None)
-        self._latest[peer.user] = (serial, peer)
-        if len(self._latest) > self._prune_at:
-            self._prune()
+        self._latest[peer.user] = _Noted(serial, now, peer)
+        if len(self._latest) > MOST_CHANGES:
+            del self._latest[next(iter(self._latest))]
 
     def since(self, serial: int) -> Iterator[tuple[int, Peer]]:
         """Return what changed after this number, latest first."""
-        for at, peer in reversed(self._latest.values()):
-            if at <= serial:
+        for noted in reversed(self._latest.values()):
+            if noted.serial <= serial:
                 return
-            yield at, peer
+            yield noted.serial, noted.peer
 
-    def _prune(self) -> None:
-        seen = min((sight.confirmed for sight in self.sights.values()), default=0)
-        while self._latest:
-            user, (serial, _) = next(iter(self._latest.items()))
-            if serial > seen and len(self._latest) <= LONGEST:
-                break
+    def prune(self, now: float) -> None:
+        """Let go of what is too old."""
+        for user, noted in list(self._latest.items()):
+            if noted.at > now - self._seconds:
+                return
             del self._latest[user]
-        self._prune_at = min(2 * len(self._latest) + 64, LONGEST)

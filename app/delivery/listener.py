@@ -1,0 +1,104 @@
+"""What follows here from what other nodes did, and from what the store says of this one."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from msgspec.structs import replace
+
+from app.delivery.endpoint import Endpoint
+from app.delivery.hub import Hub
+from app.delivery.presence import Presence
+from handlers import departures
+from handlers.ports import Services
+from schemas.errors import CloseCode
+from stores.base import Holder, Listener, Peer, Revocation, User
+
+
+class NodeListener(Listener):
+    """See `Listener`. Work that waits for the store is run by `spawn`; `recheck` looks for tokens revoked meanwhile."""
+
+    def __init__(
+        self,
+        endpoints: Mapping[int, Endpoint],
+        hub: Hub,
+        presence: Presence,
+        services: Services,
+        *,
+        spawn: Callable[[Awaitable[None]], None],
+        recheck: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._endpoints = endpoints
+        self._hub = hub
+        self._presence = presence
+        self._services = services
+        self._spawn = spawn
+        self._recheck = recheck
+        self._orphans: set[User] = set()
+        self._suspects: set[User] = set()
+
+    def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
+        """See `Listener`."""
+        if after is not None:
+            if before is None or before.looks != after.looks:
+                self._presence.announce(after)
+        elif before is not None:
+            if before.status != "offline":
+                self._presence.announce(replace(before, status="offline"))
+            if before.user not in self._presence.links:
+                self._presence.forget(before.user)
+
+    def superseded(self, user: User, holder: Holder) -> None:
+        """See `Listener`."""
+        endpoint = self._endpoints.get(holder.socket)
+        if endpoint is not None:
+            self._hub.lost(user, endpoint)
+            endpoint.supersede()
+
+    def revoked(self, revocation: Revocation) -> None:
+        """See `Listener`."""
+        self._spawn(self._enforce(revocation))
+
+    def orphaned(self, peer: Peer) -> None:
+        """See `Listener`."""
+        if peer.user not in self._orphans:
+            self._orphans.add(peer.user)
+            self._spawn(self._abandon(peer))
+
+    def resynced(self) -> None:
+        """See `Listener`."""
+        self._spawn(self._recheck())
+
+    def reconcile(self) -> None:
+        """Make sockets and peers agree, where both differed the last time already.
+
+        A registered socket that the store does not know as its user's starts over. A peer whose socket, by what the
+        store says, is here and is not, has lost its connection.
+        """
+        suspects = {user for user, link in self._presence.links.items() if not self._is_known(user, link.endpoint)}
+        ghosts = {
+            peer.user: peer
+            for peer in self._services.stores.directory.held_by(self._services.stores.node)
+            if self._is_ghost(peer)
+        }
+        for user in suspects & self._suspects:
+            self._presence.links[user].endpoint.close(
+                CloseCode.RESTART, "The store has lost this connection; reconnect"
+            )
+        for user in ghosts.keys() & self._suspects:
+            self.orphaned(ghosts[user])
+        self._suspects = suspects | ghosts.keys()
+
+    def _is_known(self, user: User, endpoint: Endpoint) -> bool:
+        peer = self._services.stores.directory.peer(user)
+        return peer is not None and peer.holder == endpoint.holder and peer.lapses_at is None
+
+    def _is_ghost(self, peer: Peer) -> bool:
+        return peer.holder is not None and peer.holder.socket not in self._endpoints and peer.lapses_at is None
+
+    async def _enforce(self, revocation: Revocation) -> None:
+        await departures.enforce(revocation, self._services)
+
+    async def _abandon(self, peer: Peer) -> None:
+        try:
+            await departures.abandon(peer, self._services)
+        finally:
+            self._orphans.discard(peer.user)
