@@ -169,7 +169,14 @@ async def _recover(message: Auth, ctx: Context) -> str | None:
 
 async def _restore(peer: Peer, ctx: Context) -> None:
     """Register the peer as it was, over this socket; what was kept for it follows."""
-    back = replace(peer, lapses_at=None, is_resumable=False, address=ctx.socket.address, spoken=ctx.socket.spoken)
+    back = replace(
+        peer,
+        lapses_at=None,
+        is_resumable=False,
+        address=ctx.socket.address,
+        spoken=ctx.socket.spoken,
+        holder=ctx.socket.holder,
+    )
     if await ctx.stores.peers.register(back, ctx.socket.holder) and ctx.directory.peer(ctx.user) is not None:
         ctx.socket.registered()
         ctx.services.audit.note("registered", back.user, socket_id=ctx.socket.holder.socket)

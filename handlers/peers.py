@@ -39,6 +39,7 @@ async def register(message: PeerRegister, ctx: Context) -> None:
         address=ctx.socket.address,
         is_hidden=message.visibility == "hidden",
         spoken=ctx.socket.spoken,
+        holder=ctx.socket.holder,
     )
     if not await ctx.stores.peers.register(peer, ctx.socket.holder):
         return  # superseded meanwhile: nothing more of this socket is handled

@@ -1,17 +1,16 @@
 """SEND_MESSAGE (docs/protocol.md section 3)."""
 
-import gc
-
 import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
 from handlers import departures, messages
 from handlers.ports import Receipt
-from schemas.errors import ErrorCode
+from schemas.errors import Error, ErrorCode
 from schemas.fields import Role
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
 from stores.base import Session
+from stores.log import Appended, Outcome
 from tests.support.doubles import ANN, BOB, CAT, Seat, World, refused
 
 CONTENT = Raw(b'{"a" : 1.0}')
@@ -111,7 +110,7 @@ async def test_acknowledgement(world: World) -> None:
 
 
 async def test_a_duplicate(world: World) -> None:
-    """A message that was acknowledged is not delivered again, but acknowledged with what became of it at first."""
+    """A message that its receivers have had is not delivered again, but acknowledged with its first timestamp."""
     ann = await acknowledging(world)
     first = messages.send_message(numbered(), ann)
     world.delivery.calls.clear()
@@ -124,28 +123,51 @@ async def test_a_duplicate(world: World) -> None:
     assert len(world.delivery.calls) == 2
 
 
-async def test_nothing_is_left_of_what_waited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An acknowledgement that had to wait is freed without the collector, to which a `Sent` is unknown."""
+async def test_a_late_acknowledgement(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The acknowledgement follows once it is known of every receiver what became of the message."""
     ann = await acknowledging(world)
     receipts: list[Receipt] = []
 
     def send(*_: object, receipt: Receipt, **__: object) -> None:
-        receipt.hold()
+        receipt.add_pending(1)
         receipts.append(receipt)
 
     monkeypatch.setattr(world.delivery, "send", send)
-    before = _waiting()
     assert messages.send_message(numbered(), ann) is None
-    assert messages.send_message(numbered(), ann) is None
-    assert _waiting() == before + 2
-    receipts.pop().settle()
-    assert [type(event) for event in ann.socket.sent] == [MessageAck, MessageAck]
-    assert _waiting() == before
+    assert ann.socket.sent == []
+    receipts[0].note("bob", Appended(Outcome.QUEUED))
+    receipts[0].resolve()
+    (ack,) = ann.socket.sent
+    assert isinstance(ack, MessageAck)
+    assert (ack.delivered, ack.queued) == ((), ("bob",))
 
 
-def _waiting() -> int:
-    """Return how many acknowledgements are kept for later."""
-    return sum(type(each) is messages._Later for each in gc.get_objects())
+async def test_no_room(world: World) -> None:
+    """The sender is told for whom a message is not kept; the others get it, and so do they when it is sent again."""
+    ann = await acknowledging(world)
+    world.delivery.full.add(CAT)
+    ack = messages.send_message(numbered(), ann)
+    assert ack is not None
+    assert (ack.delivered, ack.queued, ack.full) == (("bob",), (), ("cat",))
+    world.delivery.full.clear()
+    again = messages.send_message(numbered(), ann)
+    assert again is not None
+    assert (again.queued, again.full, again.duplicate) == (("cat",), None, True)
+    assert (len(world.delivery.to(BOB)), len(world.delivery.to(CAT))) == (1, 1)
+
+
+@pytest.mark.parametrize("to", [None, ["cat"]])
+async def test_no_room_without_acks(world: World, to: list[str] | None) -> None:
+    """A sender without `acks` is told by an error, which carries the `ref` of the message."""
+    ann = await world.join("ann")
+    await meet(world)
+    world.delivery.full.add(CAT)
+    ann.ref = Raw(b"1")
+    assert messages.send_message(SendMessage(session_id="ses_1", content=CONTENT, to=to), ann) is None
+    (error,) = ann.socket.sent
+    assert isinstance(error, Error)
+    assert error.code is ErrorCode.LOG_FULL
+    assert ann.ref is None
 
 
 async def test_a_refused_message_was_not_seen(world: World) -> None:
@@ -195,15 +217,3 @@ async def test_to_whom_not(world: World, to: list[str], code: ErrorCode) -> None
     with refused(code):
         messages.send_message(SendMessage(session_id="ses_1", content=CONTENT, to=to), ann)
     assert world.delivery.calls == []
-
-
-def test_each_is_named_once() -> None:
-    """Who moved while a message was on its way may have had it from two nodes; the acknowledgement names it once."""
-    receipt = Receipt(delivered=("bob", "bob"), queued=("bob", "cat", "cat"))
-    sent = messages._concluded(1.0, "now", receipt)
-    assert (sent.delivered, sent.queued, sent.timestamp) == (("bob",), ("cat",), "now")
-
-
-def test_the_first_timestamp() -> None:
-    """Of a message that had come before over another node the first timestamp is told."""
-    assert messages._concluded(1.0, "now", Receipt(delivered=("bob",), first="before")).timestamp == "before"

@@ -68,7 +68,7 @@ class ManualClock:
         return self.timestamp_of(self.time)
 
     def timestamp_of(self, moment: float) -> str:
-        return f"at {moment - START:g}"
+        return f"at {int((moment - START) * 1000) / 1000:g}"
 
     def advance(self, seconds: float) -> None:
         self.time += seconds
@@ -147,7 +147,8 @@ class RecordingAudit:
 class RecordingDelivery:
     """Writes down what it is asked to do: `calls` has it all in order, `to` what was sent to one user.
 
-    Each user is sent the variant of an event that its last socket speaks.
+    Each user is sent the variant of an event that its last socket speaks, and a message of one key once. Nothing is
+    kept for those who are `full`.
     """
 
     def __init__(self) -> None:
@@ -156,7 +157,6 @@ class RecordingDelivery:
         self.away: set[User] = set()
         self.full: set[User] = set()
         self.keys: dict[tuple[User, bytes], int] = {}
-        self.seen: set[tuple[User, bytes]] = set()
         self.here: list[User] = []
         self.spoken: dict[User, Spoken] = {}
 
@@ -172,19 +172,20 @@ class RecordingDelivery:
         key: MessageKey | None = None,
         refused: Callable[[User], None] | None = None,
     ) -> None:
-        receivers = [user for user in users if user != about]
-        variants = [(user, event.variant(self.spoken.get(user, VERSION_1))) for user in receivers]
-        self.calls += [("send", user, each, about, *([ref] if ref else [])) for user, each in variants if each]
-        for user in receivers:
-            first = 0 if key is None else self.keys.setdefault((user, key.digest), key.sent_at)
-            is_repeated = key is not None and (user, key.digest) in self.seen
+        for user in users:
+            if user == about:
+                continue
+            first = 0 if key is None else self.keys.get((user, key.digest), 0)
             outcome = Outcome.FULL if user in self.full else Outcome.QUEUED if user in self.away else Outcome.DELIVERED
             if receipt is not None:
-                receipt.note(user.id, Appended(outcome, first if is_repeated else 0))
+                receipt.note(user.id, Appended(outcome, first))
             elif outcome is Outcome.FULL and refused is not None:
                 refused(user)
-            if key is not None:
-                self.seen.add((user, key.digest))
+            variant = event.variant(self.spoken.get(user, VERSION_1))
+            if variant and not first and outcome is not Outcome.FULL:
+                self.calls.append(("send", user, variant, about, *([ref] if ref else [])))
+            if key is not None and outcome is not Outcome.FULL:
+                self.keys.setdefault((user, key.digest), key.sent_at)
 
     async def admit(self, user: User, socket: Socket) -> str | None:
         self.calls.append(("admit", user, socket.holder))

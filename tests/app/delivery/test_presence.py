@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from app.delivery.hub import Hub
-from app.delivery.mail import Mail
 from app.delivery.outbox import Flusher, Outbox
 from app.delivery.presence import WATCHED, Presence
 from app.delivery.resumption import Resumption
@@ -24,6 +23,7 @@ from schemas.messages import SendMessage
 from schemas.peers import DiscoverPeers, PeerRegister, PeerStatus
 from schemas.sessions import SessionEnded
 from stores.base import Revocation, Session, User
+from stores.log import Bounds
 from stores.memory import MemoryStores
 from tests.support.doubles import ANN, BOB, HERE, CountingIds, RecordingSocket, RecordingTransport, Seat, Turns, World
 
@@ -55,15 +55,22 @@ class Town:
     """Handlers, hub and presence at work; turns and windows end when told."""
 
     def __init__(self, everyone: int = 500) -> None:
-        stores = MemoryStores()
+        stores = MemoryStores(Bounds(10, 10_000, 10_000))
         self.turns = Turns()
         self.flusher = Flusher(self.turns.call_soon, self.turns.call_later, 1 << 30)
         self.time = 1000.0
-        self.presence = Presence(stores.directory, everyone, lambda: self.time)
-        self.mail = Mail(events=10, size=10_000, total_size=10_000, on_overflow=lambda _: None)
+        self.presence = Presence(stores.directory, everyone, lambda: self.time, resume_grace=120)
         self.sockets: dict[int, HubSocket] = {}
-        resumption = Resumption(self.sockets, self.mail, self.presence, CountingIds())
-        self.hub = Hub(self.sockets, self.mail, self.presence, stores.directory, resumption)
+        resumption = Resumption(stores.log, self.presence, CountingIds())
+        self.hub = Hub(
+            self.sockets,
+            stores.log,
+            self.presence,
+            stores.directory,
+            resumption,
+            on_overflow=lambda _: None,
+            node="node",
+        )
         self.world = World(self.hub, stores, self._socket)
 
     def _socket(self, number: int, address: bytes, calls: list[tuple[object, ...]]) -> HubSocket:
@@ -560,7 +567,7 @@ async def test_the_concerned(bond: str) -> None:
     assert town.heard(cat) == []
 
 
-async def test_mail(town: Town) -> None:
+async def test_what_is_kept(town: Town) -> None:
     """What is sent to one who dropped is delivered right after its registration, in order, then what comes."""
     ann, bob = await town.join("ann", "bob")
     session_id = await town.world.pair(ann, bob)
@@ -573,16 +580,20 @@ async def test_mail(town: Town) -> None:
     messages.send_message(SendMessage(session_id=session_id, content=b"3"), ann)  # type: ignore[arg-type]
     frames = town.frames(again)
     assert [event for event, _ in frames] == ["PEER_REGISTERED", *["MESSAGE_RECEIVED"] * 3]
-    assert (town.mail.held, town.hub.kept, town.hub.delivered - delivered) == (0, 2, 1)
+    assert town.world.stores.log.stats()["logs"] == 0
+    assert (town.hub.kept, town.hub.delivered - delivered) == (2, 1)
 
 
 async def test_a_socket_gone_before_it_is_attached(town: Town) -> None:
-    """If the socket is gone when its registration is done, mail is kept."""
-    ann = await town.world.enter("ann")
+    """If the socket is gone when its registration is done, what comes is kept."""
+    ann, bob = await town.world.enter("ann"), (await town.join("bob"))[0]
     del town.sockets[ann.socket.holder.socket]
     await register(ann)
-    assert town.presence.links == {}
-    assert town.mail.keep(town.mail.boxes[User("ann")], b"1")
+    assert User("ann") not in town.presence.links
+    session_id = await town.world.pair(bob, ann)
+    kept = await town.world.stores.log.count(User("ann"))
+    messages.send_message(SendMessage(session_id=session_id, content=b"1"), bob)  # type: ignore[arg-type]
+    assert await town.world.stores.log.count(User("ann")) == kept + 1
 
 
 async def test_a_superseded_socket(town: Town) -> None:

@@ -1,6 +1,6 @@
 """What changed in an org, and how far each peer was told."""
 
-from app.delivery.chronicle import LONGEST, PresenceCursor, PresenceLog
+from app.delivery.presence_log import MOST_CHANGES, PresenceCursor, PresenceLog
 from schemas.peers import Profile
 from stores.base import Peer, User
 
@@ -11,63 +11,61 @@ def peer(name: str) -> Peer:
     return Peer(user=User(name), profile=PROFILE, status="online", address=b"")
 
 
-def names(chronicle: Chronicle, serial: int) -> list[str]:
-    return [peer.user.id for _, peer in chronicle.since(serial)]
+def names(log: PresenceLog, serial: int) -> list[str]:
+    return [peer.user.id for _, peer in log.since(serial)]
 
 
 def test_since() -> None:
     """Of each peer the latest change is known, the latest of all first."""
-    chronicle = Chronicle()
+    log = PresenceLog(120)
     for serial, name in enumerate("abcab", start=1):
-        chronicle.note(serial, peer(name))
-    assert names(chronicle, 0) == ["b", "a", "c"]
-    assert names(chronicle, 3) == ["b", "a"]
-    assert names(chronicle, 5) == []
+        log.note(serial, peer(name), 0)
+    assert names(log, 0) == ["b", "a", "c"]
+    assert names(log, 3) == ["b", "a"]
+    assert names(log, 5) == []
 
 
-def test_what_all_have_seen_is_forgotten() -> None:
-    """A chronicle holds little more than what somebody has not seen for sure."""
-    chronicle = Chronicle()
-    slow, quick = chronicle.sights[User("slow")], chronicle.sights[User("quick")] = Sight(0), Sight(0)
+def test_old_changes_are_forgotten() -> None:
+    """A change is known for so long as somebody may come back who missed it."""
+    log = PresenceLog(120)
     for serial in range(1, 1001):
-        chronicle.note(serial, peer(f"p{serial}"))
-        slow.confirmed, quick.confirmed = serial - 100, serial
-    assert names(chronicle, 900) == [f"p{serial}" for serial in range(1000, 900, -1)]
-    assert len(names(chronicle, 0)) < 400
+        log.note(serial, peer(f"p{serial}"), serial)
+    log.prune(1000)
+    assert names(log, 0) == [f"p{serial}" for serial in range(1000, 880, -1)]
 
 
 def test_bound() -> None:
-    """A chronicle has a longest length, whoever has not seen it."""
-    chronicle = Chronicle()
-    chronicle.sights[User("blind")] = Sight(0)
-    for serial in range(1, 3 * LONGEST):
-        chronicle.note(serial, peer(f"p{serial}"))
-    assert len(names(chronicle, 0)) <= LONGEST + 1
+    """There is a bound to how many changes are known."""
+    log = PresenceLog(120)
+    for serial in range(1, 2 * MOST_CHANGES):
+        log.note(serial, peer(f"p{serial}"), 0)
+    assert len(log) == MOST_CHANGES
+    assert names(log, 0)[0] == f"p{2 * MOST_CHANGES - 1}"
 
 
 def test_what_was_told_before_a_handled_event_is_sure() -> None:
     """What was told between two events has arrived if the later of them was handled."""
-    sight = Sight(10)
-    sight.tell(3, 11)
-    sight.tell(3, 12)
-    sight.tell(4, 13)
-    sight.handled(3)
-    assert sight.confirmed == 10
-    sight.handled(4)
-    assert sight.confirmed == 12
-    sight.handled(9)
-    assert sight.confirmed == 13
+    cursor = PresenceCursor(10)
+    cursor.tell(3, 11)
+    cursor.tell(3, 12)
+    cursor.tell(4, 13)
+    cursor.handled(3)
+    assert cursor.confirmed == 10
+    cursor.handled(4)
+    assert cursor.confirmed == 12
+    cursor.handled(9)
+    assert cursor.confirmed == 13
 
 
 def test_what_was_told_before_a_ping_that_was_answered_is_sure() -> None:
     """An answer to a ping shows that all before the ping arrived, and nothing of what came after it."""
-    sight = Sight(0)
-    sight.tell(0, 5)
-    sight.ping()
-    sight.tell(0, 6)
-    sight.pong()
-    assert sight.confirmed == 5
-    sight.resume(0)
-    assert (sight.confirmed, list(sight.marks)) == (5, [])
-    sight.pong()
-    assert sight.confirmed == 5
+    cursor = PresenceCursor(0)
+    cursor.tell(0, 5)
+    cursor.ping()
+    cursor.tell(0, 6)
+    cursor.pong()
+    assert cursor.confirmed == 5
+    cursor.resume(0)
+    assert (cursor.confirmed, list(cursor.marks)) == (5, [])
+    cursor.pong()
+    assert cursor.confirmed == 5

@@ -41,4 +41,4 @@ def test_looking_costs_nothing() -> None:
     stores = MemoryStores()
     watched = WatchedStores(stores, StoreWatch(lambda: 0.0))
     assert watched.directory is stores.directory
-    assert watched.sent is stores.sent
+    assert watched.log is stores.log
