@@ -1,16 +1,16 @@
 """SEND_MESSAGE: the data plane."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 
 from msgspec import Raw
-from schemas.errors import Error, ErrorCode, EventError
+from schemas.errors import ErrorCode, EventError
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
 from stores.base import Session, User
 from stores.log import MessageKey
 
 from handlers.ports import Receipt
-from handlers.table import Context, HandlerTable
+from handlers.table import Context, HandlerTable, log_full
 
 table = HandlerTable()
 
@@ -39,7 +39,7 @@ def send_message(message: SendMessage, ctx: Context) -> MessageAck | None:
         correlation_id=message.correlation_id,
         timestamp=ctx.clock.timestamp(),
     )
-    ctx.delivery.send(session.participants, received, about=ctx.user, refused=partial(_refuse, ctx, ctx.ref))
+    ctx.delivery.send(session.participants, received, about=ctx.user, refused=_refusal(ctx))
     return None
 
 
@@ -51,7 +51,7 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
     timestamp = _timestamp(sent_at, ctx)
     received = _addressed(message, message_id, session, timestamp, ctx)
     if message_id is None:
-        ctx.delivery.send(receivers, received, about=ctx.user, refused=partial(_refuse, ctx, ctx.ref))
+        ctx.delivery.send(receivers, received, about=ctx.user, refused=_refusal(ctx))
         return None
     receipt = Receipt()
     key = MessageKey.of(session.id, ctx.user, message_id, sent_at)
@@ -63,13 +63,17 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
     return None
 
 
-def _refuse(ctx: Context, ref: Raw | None, user: User) -> None:
-    """Tell the sender that its message is not kept for one who is away; this is the answer if it comes at once."""
-    error = Error(code=ErrorCode.LOG_FULL, message=f"No more messages are kept for {user.id!r}, who is away")
-    if ref is not None and ctx.ref is ref:
-        ctx.answer(error)
+def _refusal(ctx: Context) -> Callable[[User], None]:
+    """Return what tells the sender that its message is not kept for one who is away."""
+    return ctx.tell_full if ctx.ref is None else partial(_answer_full, ctx, ctx.ref)
+
+
+def _answer_full(ctx: Context, ref: Raw, user: User) -> None:
+    """Answer with that, unless the event was answered by now."""
+    if ctx.ref is ref:
+        ctx.answer(log_full(user))
     else:
-        ctx.socket.send(error)
+        ctx.tell_full(user)
 
 
 def _timestamp(sent_at: int, ctx: Context) -> str:

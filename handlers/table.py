@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_type_hints
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 from schemas.capabilities import Capability
-from schemas.errors import ErrorCode, EventError
+from schemas.errors import Error, ErrorCode, EventError
 from schemas.events import ClientEvent, ServerEvent
 from stores.base import Directory, Stores, User
 
@@ -71,10 +71,19 @@ class Context:
         """Answer the event being handled; the answer carries its `ref`. A handler that returns its answer need not."""
         self.socket.send(event, self.take_ref())
 
+    def tell_full(self, user: User) -> None:
+        """Tell this socket's client that what it sent is not kept for a user who is away."""
+        self.socket.send(log_full(user))
+
     def take_ref(self) -> Raw | None:
         """Return the `ref` of the event being handled, for the one who answers it; None if it has none."""
         ref, self.ref = self.ref, None
         return ref
+
+
+def log_full(user: User) -> Error:
+    """Return the error that tells so."""
+    return Error(code=ErrorCode.LOG_FULL, message=f"No more is kept for {user.id!r}, who is away")
 
 
 class Route(Struct, frozen=True, kw_only=True):

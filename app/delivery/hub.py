@@ -10,7 +10,7 @@ from functools import partial
 from msgspec import Raw
 
 from app.delivery.endpoint import Endpoint
-from app.delivery.link import NUMBERED_FROM, Link
+from app.delivery.link import Link
 from app.delivery.presence import Presence
 from app.delivery.resumption import Resumption
 from app.wire.codec import encode
@@ -72,7 +72,7 @@ class Hub:
             if user == about:
                 continue
             link = links.get(user)
-            if link is None or link.pending or link.offset >= NUMBERED_FROM:
+            if link is None or link.pending:
                 self._append([Event(user, payload, event.kept, about)], refused=refused)
             else:
                 if pending and about is not None:
@@ -172,7 +172,7 @@ class Hub:
             if not payload:
                 continue
             made = Event(user, payload, event.kept, about, tuple(names), event.about_request, ref)
-            if link is None or key is not None or link.pending or link.offset >= NUMBERED_FROM:
+            if link is None or link.pending or key is not None:
                 events.append(made)
             else:
                 link.take(0, made)

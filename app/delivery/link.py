@@ -20,7 +20,8 @@ NUMBERED_FROM = 0
 class Link:
     """See the module, and `stores.log.Reader`.
 
-    `offset` is that of the last event sent over it; `VERSION_1_OFFSET` if its events have no offsets. It is not told of
+    `offset` is that of the last event sent over it; `VERSION_1_OFFSET` if its events have no offsets. If they do,
+    everything goes through the log, as if one event were always `pending`. It is not told of
     presence changes up to `since`, before it registered. `cursor` is how far it was told, if it speaks `resume`.
     """
 
@@ -45,7 +46,7 @@ class Link:
         self.address = endpoint.address
         self.spoken = endpoint.spoken
         self.offset = NUMBERED_FROM if "resume" in endpoint.spoken else VERSION_1_OFFSET
-        self.pending = 0
+        self.pending = int("resume" in endpoint.spoken)
         self.since = 0
         self.cursor: PresenceCursor | None = None
         self._presence = presence
