@@ -81,6 +81,12 @@ class Follower:
         (found,) = await self._client.ask(latest_id(self._client.keys.changes(shard)))
         await self.passed(shard, _id_of(found))
 
+    async def sync(self, shard: int) -> None:
+        """Return once the directory has all changes that the shard has by now."""
+        (latest,) = await self._client.ask(latest_id(self._client.keys.changes(shard)))
+        if latest:
+            await self.passed(shard, latest[0][0].decode())
+
     def doubt(self) -> None:
         """Have all shards read anew."""
         self._doubtful.update(range(SHARDS))

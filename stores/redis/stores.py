@@ -2,64 +2,48 @@
 
 import secrets
 from collections.abc import Callable
-from typing import Protocol
 
 import anyio
 
 from stores.base import Listener, StoreUnreachableError
-from stores.log import Log
+from stores.log import Bounds
 from stores.redis.client import Client
 from stores.redis.follower import Follower
 from stores.redis.lease import RENEWALS, Lease
-from stores.redis.records import Claims, RedisPeers, RedisRequests, RedisRevocations, RedisSessions
+from stores.redis.log import RedisLog
+from stores.redis.records import RedisPeers, RedisRequests, RedisRevocations, RedisSessions
 from stores.redis.writer import Writer
 
 PATIENCE_SECONDS = 2.0
 LEASE_SECONDS = 9.0
+LIFETIME_SECONDS = 3600.0
 SALT_BYTES = 32
 DATASET_BYTES = 16
-
-
-class NodeLog(Log, Claims, Protocol):
-    """The logs of all users as one node has them. `why_stuck` says why nothing gets through; empty if it does."""
-
-    listener: Listener
-    why_stuck: str
-
-    async def run(self) -> None:
-        """Append, and hand out what is appended, until cancelled."""
-        ...
-
-    async def close(self) -> None:
-        """Let what waits go out."""
-        ...
-
-    def dataset_lost(self) -> None:
-        """Have those start over who follow a log: the store has lost its data."""
-        ...
 
 
 class RedisStores:
     """See `Stores`.
 
-    An answer is waited for `patience` seconds, and a node that does not show itself for `lease` seconds is gone.
+    An answer is waited for `patience` seconds, and a node that does not show itself for `lease` seconds is gone. What
+    is kept for a user is let go of after `lifetime` seconds for which no node looked after it.
     """
 
     def __init__(
         self,
         url: str,
         node: str,
-        make_log: Callable[[Client, Follower], NodeLog],
+        bounds: Bounds | None = None,
         *,
         lease: float = LEASE_SECONDS,
         patience: float = PATIENCE_SECONDS,
+        lifetime: float = LIFETIME_SECONDS,
     ) -> None:
         self.node = node
         self.salt = b""
         self.client = Client(url, node, patience)
         self.follower = Follower(self.client)
         self.directory = self.follower.directory
-        self.log = make_log(self.client, self.follower)
+        self.log = RedisLog(self.client, self.follower, bounds or Bounds(), lifetime)
         writer = Writer(self.client, self.follower)
         self.peers = RedisPeers(self.follower, writer, self.log)
         self.requests = RedisRequests(self.follower, writer)

@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager
 import anyio
 
 from stores.redis.stores import RedisStores
-from tests.support.claims import StubLog
 
 
 @asynccontextmanager
 async def running(url: str, node: str) -> AsyncIterator[RedisStores]:
     """Run the stores of a node, which is as far as the store is by then."""
-    made = RedisStores(url, node, StubLog)
+    made = RedisStores(url, node)
     async with anyio.create_task_group() as tasks:
         started = anyio.Event()
         tasks.start_soon(made.run, started.set)

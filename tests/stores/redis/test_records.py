@@ -14,7 +14,6 @@ from stores.redis.keyspace import shard_of
 from stores.redis.rows import row
 from stores.redis.stores import RedisStores
 from tests.stores.redis.listening import ANN, CAT, listen, peer, put
-from tests.support.claims import StubLog
 from tests.support.client import until
 from tests.support.proxy import Proxy, proxy
 from tests.support.redis import RedisServer, redis_server
@@ -164,7 +163,7 @@ async def test_lost_answers(behind: tuple[RedisStores, Proxy]) -> None:
 @asynccontextmanager
 async def impatient(url: str) -> AsyncIterator[RedisStores]:
     """Run a node that waits only shortly for answers."""
-    made = RedisStores(url, "node", StubLog, patience=0.3)
+    made = RedisStores(url, "node", patience=0.3)
     async with anyio.create_task_group() as tasks:
         started = anyio.Event()
         tasks.start_soon(made.run, started.set)

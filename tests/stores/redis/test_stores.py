@@ -15,7 +15,6 @@ from stores.redis.keyspace import SHARDS
 from stores.redis.rows import row
 from stores.redis.stores import RedisStores
 from tests.stores.redis.listening import ANN, listen, peer, put
-from tests.support.claims import StubLog
 from tests.support.client import until
 from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
@@ -73,7 +72,7 @@ async def test_what_nodes_share(own: RedisServer) -> None:
 async def test_a_node_that_dies(own: RedisServer) -> None:
     """The others are told of its peers after a lease; who gives up its own is noticed at once."""
     async with AsyncExitStack() as stack:
-        two = RedisStores(own.url, "two", StubLog, lease=0.6)
+        two = RedisStores(own.url, "two", lease=0.6)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         started = anyio.Event()
         tasks.start_soon(two.run, started.set)

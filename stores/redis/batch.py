@@ -1,0 +1,82 @@
+"""Batches: what one turn of the event loop appends, joined by user."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from stores.base import User
+from stores.log import RECENT_SECONDS, RESERVED_EVENTS, Bounds, Done, Event, MessageKey, Reader
+from stores.redis import channel
+from stores.redis.client import Argument, Client
+from stores.redis.follower import Follower
+from stores.redis.keyspace import shard_of
+
+MOST_KEYS = 10_000
+EVENT_BYTES = 200
+
+
+class Item(Struct, eq=False, gc=False):
+    """An event, the reader that waits for it, who is told what becomes of it, and when it was sent in milliseconds."""
+
+    event: Event
+    reader: Reader | None
+    done: Done | None
+    sent_at: int
+
+
+class Batch:
+    """The events for one user, and the command that appends them."""
+
+    __slots__ = ("command", "items", "size", "user")
+
+    def __init__(self, user: User, command: list[Argument]) -> None:
+        self.user = user
+        self.command = command
+        self.items: list[Item] = []
+        self.size = 0
+
+
+class Batches:
+    """What waits for the end of the turn. Each call of this node has a serial, by which a repeated one is known."""
+
+    def __init__(self, client: Client, follower: Follower, bounds: Bounds) -> None:
+        self._node = client.node
+        self._keys = client.keys
+        self._follower = follower
+        self._sha = client.scripts["append"].sha
+        self._prefix = client.keys.node("")
+        self._bounds = bounds.events, bounds.user_bytes, RESERVED_EVENTS, int(RECENT_SECONDS * 1000), MOST_KEYS
+        self._by_user: dict[User, Batch] = {}
+        self._serial = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._by_user
+
+    def add(self, event: Event, key: MessageKey | None, reader: Reader | None, done: Done | None) -> None:
+        """Add an event."""
+        batch = self._by_user.get(event.user)
+        if batch is None:
+            batch = self._by_user[event.user] = self._begin(event.user)
+        if key is not None:
+            name, sent_at = key.digest, key.sent_at
+        else:
+            name, sent_at = event.request_id.encode(), 0
+        batch.items.append(Item(event, reader, done, sent_at))
+        batch.command += (event.kept, name, sent_at, event.payload, channel.meta(event))
+        batch.size += len(event.payload) + EVENT_BYTES
+
+    def take(self) -> Iterable[Batch]:
+        """Return all batches, in the order of their first events."""
+        batches, self._by_user = self._by_user, {}
+        return batches.values()
+
+    def _begin(self, user: User) -> Batch:
+        self._serial += 1
+        shard = shard_of(user.org)
+        header = channel.header(user, shard, self._follower.position(shard))
+        keys = self._keys.state(user), self._keys.log(user), self._keys.recent(user)
+        return Batch(
+            user, ["EVALSHA", self._sha, 3, *keys, self._node, self._serial, self._prefix, header, *self._bounds]
+        )

@@ -1,0 +1,395 @@
+"""The logs of all users: every node appends to them, and the node of a user's socket follows that user's log."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import anyio
+
+from stores.base import Holder, Listener, StoreUnreachableError, User
+from stores.log import Appended, Bounds, Done, Event, MessageKey, Outcome, Reader
+from stores.redis import channel
+from stores.redis.batch import Batch, Batches
+from stores.redis.channel import Channel
+from stores.redis.client import Argument, Client
+from stores.redis.cursor import Cursor
+from stores.redis.follower import Follower
+from stores.redis.keyspace import shard_of
+from stores.redis.pipeline import Call, Pipeline
+
+TOKEN_BYTES = 16
+EPOCH_BYTES = 8
+ALL_KEPT = -1
+READ_AT_ONCE = 500
+CHECKED_AT_ONCE = 500
+CLOSED_AT_ONCE = 100
+CLOSE_PAUSE_SECONDS = 0.05
+WAITING_BYTES = 8_388_608
+TRIM_SECONDS = 0.05
+REFRESH_SECONDS = 600.0
+RETRY_SECONDS = 0.2
+TRIM_BYTES = 200
+FULL = "Redis: too much waits for it"
+NOT_SUBSCRIBED = "Redis: this node does not hear from others"
+_OUTCOMES = {2: Outcome.FULL, 3: Outcome.OVERFLOWED, 4: Outcome.DROPPED, 5: Outcome.QUEUED}
+
+
+class Found(NamedTuple):
+    """What was read of a log: who holds the claim, and the events after an offset, if all of these are there."""
+
+    holder: Holder
+    epoch: str
+    top: int
+    is_short: bool
+    first: int
+    payloads: list[bytes]
+
+
+class Latest(NamedTuple):
+    """The last offset that an append of this node was answered, in which epoch of the log, and when."""
+
+    epoch: str
+    offset: int
+    at: float
+
+
+class RedisLog:
+    """See `Log`, and `PeerRecords` for claims. What is not refreshed for `lifetime` seconds is let go of by Redis."""
+
+    def __init__(self, client: Client, follower: Follower, bounds: Bounds, lifetime: float) -> None:
+        self.listener = Listener()
+        self._client = client
+        self._keys = client.keys
+        self._follower = follower
+        self._lifetime = int(lifetime)
+        self._pipeline = Pipeline(client, "append", "trim", "confirm", "forget")
+        self._channel = Channel(client, self._take, self._connected)
+        self._batches = Batches(client, follower, bounds)
+        self._cursors: dict[User, Cursor] = {}
+        self._epochs: dict[User, str] = {}
+        self._handed: dict[User, int] = {}
+        self._tokens: dict[User, str] = {}
+        self._trims: dict[User, tuple[str, int]] = {}
+        self._latest: dict[User, Latest] = {}
+        self._monotonic: Callable[[], float] = time.monotonic
+        self._behind: list[Cursor] = []
+        self._lost: list[Cursor] = []
+        self._woken = anyio.Event()
+
+    @property
+    def why_stuck(self) -> str:
+        """Why appends wait; empty if they do not."""
+        return self._pipeline.why_stuck or ("" if self._channel.is_up else NOT_SUBSCRIBED)
+
+    def append(self, events: Sequence[Event], key: MessageKey | None = None, done: Done | None = None) -> None:
+        """See `Log`. What is appended in one turn of the event loop goes to Redis at its end."""
+        is_message = all(event.kept == "if_room" for event in events)
+        if self._pipeline.size > (WAITING_BYTES if is_message else 2 * WAITING_BYTES):
+            raise StoreUnreachableError(FULL)
+        if self._batches.is_empty:
+            asyncio.get_running_loop().call_soon(self._flush)
+        for event in events:
+            cursor = self._cursors.get(event.user)
+            reader = None if cursor is None else cursor.reader
+            if reader is not None:
+                reader.pending += 1
+            self._batches.add(event, key, reader, done)
+
+    async def claim(self, user: User, holder: Holder) -> Holder | None:
+        """See `PeerRecords`."""
+        self.unfollow(user)
+        handed = self._handed.pop(user, "")
+        prefix, message = self._keys.node(""), channel.superseded(user)
+        node, socket = await self._run(
+            "claim", user, holder.node, holder.socket, self._lifetime, prefix, message, handed
+        )
+        return Holder(node.decode(), int(socket)) if node else None
+
+    async def release(self, user: User, holder: Holder) -> bool:
+        """See `PeerRecords`."""
+        handed: Argument = ""
+        if holder.node == self._client.node:
+            self.unfollow(user)
+            handed = self._handed.get(user, 0)
+        done = await self._run("release", user, holder.node, holder.socket, self._lifetime, handed)
+        if done and holder.node == self._client.node:
+            self._let_go(user)
+        return bool(done)
+
+    async def holder(self, user: User) -> Holder | None:
+        """Return who holds the user's claim; None if nobody does."""
+        ((node, socket),) = await self._client.ask(("HMGET", self._keys.state(user), "node", "socket"))
+        return Holder(node.decode(), int(socket)) if node else None
+
+    async def start(self, user: User, holder: Holder, token: str | None) -> bool:
+        """See `Log`."""
+        epoch, hashed = secrets.token_hex(EPOCH_BYTES), "" if token is None else _digest(token)
+        started = await self._run("start", user, holder.node, holder.socket, epoch, hashed)
+        return self._begin(user, started)
+
+    async def resume(self, user: User, holder: Holder, used: str, offset: int, token: str) -> bool:
+        """See `Log`."""
+        epoch = await self._run("resume", user, holder.node, holder.socket, _digest(used), offset, _digest(token))
+        self._tokens[user] = _digest(token)
+        return self._begin(user, epoch)
+
+    async def follow(self, user: User, holder: Holder, offset: int | None, reader: Reader) -> bool:
+        """See `Log`."""
+        cursor = self._cursors[user] = Cursor(user, holder, self._epochs.pop(user, ""), reader)
+        reader.pending += 1
+        found = await self._read_all(cursor, ALL_KEPT if offset is None else offset)
+        reader.pending -= 1
+        if self._cursors.get(user) is not cursor:
+            return False
+        if found is None:
+            del self._cursors[user]
+            return False
+        cursor.begin(found.first, found.payloads)
+        self._check(cursor)
+        return True
+
+    def unfollow(self, user: User) -> None:
+        """See `Log`."""
+        cursor = self._cursors.pop(user, None)
+        if cursor is not None and not cursor.is_reading:
+            self._handed[user] = cursor.handed
+
+    def confirm(self, user: User) -> None:
+        """See `Log`."""
+        token = self._tokens.pop(user, None) if self._tokens else None
+        if token is not None:
+            self._call("confirm", user, token)
+
+    def trim(self, user: User, offset: int) -> None:
+        """See `Log`. Of several trims of a user within `TRIM_SECONDS` only the last is made."""
+        cursor = self._cursors.get(user)
+        if cursor is not None:
+            cursor.handed = offset
+            if not self._trims:
+                asyncio.get_running_loop().call_later(TRIM_SECONDS, self._flush_trims)
+            self._trims[user] = cursor.epoch, offset
+
+    def forget(self, user: User) -> None:
+        """See `Log`."""
+        if user not in self._cursors:
+            self._let_go(user)
+            self._call("forget", user)
+
+    async def count(self, user: User) -> int:
+        """See `Log`."""
+        (count,) = await self._client.ask(("XLEN", self._keys.log(user)))
+        return int(count)
+
+    def forget_old(self, now: float) -> None:  # noqa: ARG002 - Redis forgets by itself
+        """See `Log`; here it is for what this node appended lately."""
+        oldest = self._monotonic() - self._lifetime
+        for user, latest in list(self._latest.items()):
+            if latest.at > oldest:
+                return
+            del self._latest[user]
+
+    def stats(self) -> dict[str, float]:
+        """See `Log`. Events and keys are in Redis, so here they are what waits to go there."""
+        return {"logs": len(self._cursors), "log_bytes": self._pipeline.size, "message_keys": len(self._pipeline)}
+
+    def dataset_lost(self) -> None:
+        """Have those start over whose log this node follows: the store has lost its data."""
+        self._latest.clear()
+        for cursor in list(self._cursors.values()):
+            self._lose(cursor)
+
+    async def run(self) -> None:
+        """Append and follow, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._pipeline.run)
+            tasks.start_soon(self._channel.run)
+            tasks.start_soon(self._refresh)
+            tasks.start_soon(self._close_lost)
+            while True:
+                await self._woken.wait()
+                self._woken = anyio.Event()
+                behind, self._behind = self._behind, []
+                for cursor in behind:
+                    tasks.start_soon(self._catch_up, cursor)
+
+    async def close(self) -> None:
+        """Return once what waits has gone out."""
+        self._flush()
+        self._flush_trims()
+        await self._pipeline.drained()
+
+    def _begin(self, user: User, epoch: bytes) -> bool:
+        if epoch:
+            self._epochs[user] = epoch.decode()
+        return bool(epoch)
+
+    def _let_go(self, user: User) -> None:
+        for known in (self._epochs, self._handed, self._tokens):
+            known.pop(user, None)
+
+    def _flush(self) -> None:
+        for batch in self._batches.take():
+            self._pipeline.put(Call(batch.command, batch.size, partial(self._answered, batch)))
+
+    def _flush_trims(self) -> None:
+        trims, self._trims = self._trims, {}
+        for user, (epoch, offset) in trims.items():
+            self._call("trim", user, epoch, offset)
+
+    def _call(self, script: str, user: User, *arguments: Argument) -> None:
+        """Run a script in order with the appends; its answer is of no interest."""
+        command = (
+            "EVALSHA",
+            self._client.scripts[script].sha,
+            2,
+            self._keys.state(user),
+            self._keys.log(user),
+            *arguments,
+        )
+        self._pipeline.put(Call(command, TRIM_BYTES, lambda _: None))
+
+    async def _run(self, script: str, user: User, *arguments: Argument) -> Any:  # noqa: ANN401 - as scripts answer
+        return await self._client.run(script, [self._keys.state(user), self._keys.log(user)], *arguments)
+
+    def _answered(self, batch: Batch, answer: list[Any]) -> None:
+        """Take note of what became of events; those of a user of this node go to its reader."""
+        user, node, epoch = batch.user, answer[0].decode(), answer[1].decode()
+        cursor = self._cursors.get(user)
+        is_here = cursor is not None and node == self._client.node and cursor.epoch == epoch
+        for item, what, number in zip(batch.items, answer[2::2], answer[3::2], strict=True):
+            is_own = is_here and cursor is not None and cursor.reader is item.reader
+            if what == 0:
+                self._note_latest(user, epoch, number)
+            if what == 0 and is_here and cursor is not None:
+                cursor.put(number, item.event, is_own=is_own)
+            elif item.reader is not None:
+                item.reader.pending -= 1
+            if item.done is not None:
+                item.done(user, _appended(item.sent_at, what, number, is_live=bool(node)))
+        if cursor is not None and (not is_here or cursor.has_gap or any(what in {1, 6} for what in answer[2::2])):
+            self._check(cursor, is_due=True)
+
+    def _note_latest(self, user: User, epoch: str, offset: int) -> None:
+        self._latest.pop(user, None)
+        self._latest[user] = Latest(epoch, offset, self._monotonic())
+
+    def _take(self, message: channel.Appended | channel.Superseded) -> None:
+        if isinstance(message, channel.Appended):
+            head = message.header
+            self._follower.when_passed(head.shard, head.seen, partial(self._deliver, message))
+            return
+        holder = Holder(self._client.node, message.socket)
+        cursor = self._cursors.get(message.user)
+        if cursor is not None and cursor.holder == holder:
+            del self._cursors[message.user]
+        self.listener.superseded(message.user, holder)
+
+    def _deliver(self, message: channel.Appended) -> None:
+        cursor = self._cursors.get(message.header.user)
+        if cursor is None or cursor.epoch != message.epoch:
+            return
+        for offset, event in enumerate(message.events, message.first):
+            cursor.put(offset, event)
+        self._check(cursor)
+
+    def _check(self, cursor: Cursor, *, is_due: bool = False) -> None:
+        """Read the log if something is missing, or may be."""
+        if (is_due or cursor.has_gap) and not cursor.is_reading:
+            cursor.is_reading = True
+            cursor.reader.pending += 1
+            self._behind.append(cursor)
+            self._woken.set()
+
+    async def _catch_up(self, cursor: Cursor) -> None:
+        """Read what is missing. A cursor whose claim another socket holds, or whose log was lost, ends by that."""
+        found = None
+        while self._cursors.get(cursor.user) is cursor:
+            try:
+                found = await self._read_all(cursor, cursor.offset)
+                break
+            except StoreUnreachableError:
+                await anyio.sleep(RETRY_SECONDS)
+        cursor.reader.pending -= 1
+        if self._cursors.get(cursor.user) is not cursor:
+            return
+        if found is None:
+            self._lose(cursor)
+            return
+        cursor.fill(found.first, found.payloads)
+        self._check(cursor)
+
+    async def _read_all(self, cursor: Cursor, offset: int) -> Found | None:
+        """Read a log to its end; return None if it cannot be whole, or another socket holds the claim.
+
+        What an event is about is in the directory by the time it is read.
+        """
+        found = await self._read(cursor.user, offset)
+        payloads = found.payloads
+        while found.holder == cursor.holder and not found.is_short and found.first + len(found.payloads) <= found.top:
+            found = await self._read(cursor.user, found.first + len(found.payloads) - 1)
+            payloads += found.payloads
+        if found.holder != cursor.holder or found.is_short or found.epoch != cursor.epoch:
+            return None
+        await self._follower.sync(shard_of(cursor.user.org))
+        first = found.first + len(found.payloads) - len(payloads)
+        return found._replace(first=first, payloads=payloads)
+
+    async def _read(self, user: User, offset: int) -> Found:
+        node, socket, epoch, top, is_short, entries = await self._run("read", user, offset, READ_AT_ONCE)
+        first = int(entries[0][0].partition(b"-")[0]) if entries else top + 1
+        payloads = [fields[1] for _, fields in entries]
+        return Found(Holder(node.decode(), int(socket or 0)), epoch.decode(), top, bool(is_short), first, payloads)
+
+    async def _connected(self) -> None:
+        """Find out what was missed while nothing was heard, and what a store that failed over may have lost."""
+        await self._break_short()
+        for cursor in list(self._cursors.values()):
+            self._check(cursor, is_due=True)
+
+    async def _break_short(self) -> None:
+        """Break the logs that lack what was appended: they must not be resumed as if they were whole."""
+        sha = self._client.scripts["break"].sha
+        await self._client.ask(("SCRIPT", "LOAD", self._client.scripts["break"].text))
+        known = list(self._latest.items())
+        for at in range(0, len(known), CHECKED_AT_ONCE):
+            await self._client.ask(
+                *(
+                    ("EVALSHA", sha, 2, self._keys.state(user), self._keys.log(user), latest.epoch, latest.offset)
+                    for user, latest in known[at : at + CHECKED_AT_ONCE]
+                )
+            )
+
+    def _lose(self, cursor: Cursor) -> None:
+        self._cursors.pop(cursor.user, None)
+        self._lost.append(cursor)
+
+    async def _close_lost(self) -> None:
+        """Have readers start over, some at a time, so that their clients do not come back all at once."""
+        while True:
+            lost, self._lost = self._lost[:CLOSED_AT_ONCE], self._lost[CLOSED_AT_ONCE:]
+            for cursor in lost:
+                cursor.reader.lost()
+            await anyio.sleep(CLOSE_PAUSE_SECONDS)
+
+    async def _refresh(self) -> None:
+        """Keep Redis from letting go of the logs that this node follows."""
+        while True:
+            await anyio.sleep(min(REFRESH_SECONDS, self._lifetime / 3))
+            for user in list(self._cursors):
+                for key in (self._keys.state(user), self._keys.log(user)):
+                    self._pipeline.put(Call(("EXPIRE", key, self._lifetime), TRIM_BYTES, lambda _: None))
+
+
+def _appended(sent_at: int, what: int, number: Any, *, is_live: bool) -> Appended:  # noqa: ANN401 - as scripts answer
+    """Return what a script's answer means. An event that an earlier try of this call appended is no repetition."""
+    outcome = _OUTCOMES.get(what) or (Outcome.DELIVERED if is_live else Outcome.QUEUED)
+    first_sent_at = int(float(number)) if what == 1 else 0
+    return Appended(outcome, 0 if first_sent_at == sent_at else first_sent_at)
+
+
+def _digest(token: str) -> str:
+    return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=TOKEN_BYTES).hexdigest()

@@ -1,0 +1,21 @@
+-- Makes a socket the holder of a user's claim, and tells the node of the one before.
+-- KEYS: state, log. ARGV: node, socket, lifetime in seconds, channel prefix, message for the other node, and the last
+-- offset that a socket of this node was handed ('' if unknown).
+-- Answers the node and the socket that held the claim before; nothing if there was none.
+local state, log = KEYS[1], KEYS[2]
+local node, socket, tokens, unheard, top = unpack(redis.call('HMGET', state, 'node', 'socket', 'tokens', 'unheard', 'top'))
+if node == ARGV[1] and socket == ARGV[2] then
+  return redis.call('HMGET', state, 'before_node', 'before_socket')
+end
+redis.call('HSET', state, 'node', ARGV[1], 'socket', ARGV[2], 'before_node', node or '', 'before_socket', socket or '')
+redis.call('EXPIRE', state, ARGV[3])
+redis.call('EXPIRE', log, ARGV[3])
+if not node or node == '' then return {'', ''} end
+if node ~= ARGV[1] then redis.call('PUBLISH', ARGV[4] .. node, ARGV[5] .. socket) end
+if top and tokens == '' then
+  -- A socket of version 1 may have got all that reached its node: none of it is handed out again.
+  local first = unheard or string.format('%d', top + 1)
+  if node == ARGV[1] and ARGV[6] ~= '' then first = string.format('%d', ARGV[6] + 1) end
+  redis.call('XTRIM', log, 'MINID', first .. '-0')
+end
+return {node, socket}

@@ -1,0 +1,10 @@
+-- Reads a log after an offset, or all of it for the offset -1. KEYS: state, log. ARGV: offset, most events at once.
+-- Answers the holder's node and socket, the epoch, the top, 1 if some of it is not there any more, and the entries.
+local state, log = KEYS[1], KEYS[2]
+local node, socket, epoch, top, broken = unpack(redis.call('HMGET', state, 'node', 'socket', 'epoch', 'top', 'broken'))
+if not epoch then return {node or '', socket or '', '', 0, 0, {}} end
+local offset, first = tonumber(ARGV[1]), top - redis.call('XLEN', log)
+local is_short = broken or (offset >= 0 and offset < first) or offset > tonumber(top)
+local start = string.format('%d', math.max(offset, first) + 1) .. '-0'
+local entries = is_short and {} or redis.call('XRANGE', log, start, '+', 'COUNT', ARGV[2])
+return {node, socket, epoch, tonumber(top), is_short and 1 or 0, entries}
