@@ -12,10 +12,13 @@ from stores.redis.stores import RedisStores
 async def running(url: str, node: str) -> AsyncIterator[RedisStores]:
     """Run the stores of a node, which is as far as the store is by then."""
     made = RedisStores(url, node)
-    async with anyio.create_task_group() as tasks:
-        started = anyio.Event()
-        tasks.start_soon(made.run, started.set)
-        await started.wait()
-        yield made
-        tasks.cancel_scope.cancel()
-    await made.close()
+    try:
+        async with anyio.create_task_group() as tasks:
+            started = anyio.Event()
+            tasks.start_soon(made.run, started.set)
+            await started.wait()
+            yield made
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await made.close()

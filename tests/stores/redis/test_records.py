@@ -105,7 +105,7 @@ async def test_a_claim_lost_while_it_registers(
 async def test_a_row_that_changed_on_its_way(
     nodes: tuple[RedisStores, RedisStores], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A registration is made all the same; what is for who is away is not."""
+    """What is for who is away is not done to another row."""
     one, two = nodes
     await put(one, peer(ANN, lapses_at=5.0))
     ask = one.log.holder
@@ -123,21 +123,25 @@ async def test_a_row_that_changed_on_its_way(
     assert not await one.peers.put_released(replace(before, lapses_at=9.0))
     assert await one.peers.remove_released(ANN) is None
     assert one.directory.peer(ANN) is not None
+
+
+async def test_a_contested_registration(
+    nodes: tuple[RedisStores, RedisStores], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again, for some time, where another change came first."""
+    one, _ = nodes
+    await one.peers.claim(ANN, Holder("one", 1))
+    swap, made = one.peers._swap, [False]
+
+    async def contested(user: User, before: Peer | None, after: Peer | None) -> bool:
+        return made.pop() and await swap(user, before, after) if made else False
+
+    monkeypatch.setattr(one.peers, "_swap", contested)
     with pytest.raises(StoreUnreachableError, match="kept changing"):
-        await one.peers.register(before, await _claimed(one))
-
-    async def once(user: User) -> Holder | None:
-        monkeypatch.setattr(one.log, "holder", ask)
-        return await holder(user)
-
-    monkeypatch.setattr(one.log, "holder", once)
-    assert await one.peers.register(peer(ANN), await _claimed(one))
+        await one.peers.register(peer(ANN), Holder("one", 1))
+    made += [True, False]
+    assert await one.peers.register(peer(ANN), Holder("one", 1))
     assert one.directory.peer(ANN) == peer(ANN)
-
-
-async def _claimed(node: RedisStores) -> Holder:
-    await node.peers.claim(ANN, Holder("one", 1))
-    return Holder("one", 1)
 
 
 async def test_lost_answers(behind: tuple[RedisStores, Proxy]) -> None:
