@@ -50,6 +50,7 @@ class Follower:
         self.why_not_current = READING
         self.reads = 0
         self._client = client
+        self._streams = [client.keys.changes(shard) for shard in range(SHARDS)]
         self._positions = [START] * SHARDS
         self._goals = [START] * SHARDS
         self._doubtful = set(range(SHARDS))
@@ -78,7 +79,7 @@ class Follower:
 
     async def catch_up(self, shard: int) -> None:
         """Return once the directory has all changes of a shard that were made before this call."""
-        (found,) = await self._client.ask(latest_id(self._client.keys.changes(shard)))
+        (found,) = await self._client.ask(latest_id(self._streams[shard]))
         await self.passed(shard, _id_of(found))
 
     async def sync(self, shard: int) -> None:
@@ -94,8 +95,7 @@ class Follower:
     async def look_back(self) -> None:
         """Have those shards read anew whose stream ends before what the directory has: the store has lost changes."""
         known = self._positions.copy()
-        keys = self._client.keys
-        answers = await self._client.ask(*(latest_id(keys.changes(shard)) for shard in range(SHARDS)))
+        answers = await self._client.ask(*map(latest_id, self._streams))
         self._compare(known, list(map(_id_of, answers)))
 
     async def run(self, connected: Callable[[], Awaitable[None]], started: Callable[[], None]) -> None:
@@ -115,8 +115,7 @@ class Follower:
 
     async def _follow(self, wire: Wire, started: Callable[[], None]) -> None:
         self.why_not_current = READING
-        keys = self._client.keys
-        answers = await wire.ask([latest_id(keys.changes(shard)) for shard in range(SHARDS)])
+        answers = await wire.ask(list(map(latest_id, self._streams)))
         self._goals = list(map(_id_of, answers))
         self._compare(self._positions, self._goals)
         while True:
@@ -134,22 +133,10 @@ class Follower:
 
     async def _read_changes(self, wire: Wire) -> None:
         """Take in what comes next; return soon if nothing does, so that a dead connection is noticed."""
-        keys = [self._client.keys.changes(shard) for shard in range(SHARDS)]
-        milliseconds = int(self._client.patience * 500)
-        read: list[Argument] = [
-            "XREAD",
-            "COUNT",
-            READ_AT_ONCE,
-            "BLOCK",
-            milliseconds,
-            "STREAMS",
-            *keys,
-            *self._positions,
-        ]
-        (found,) = await wire.ask([read])
-        shards = {key.encode(): shard for shard, key in enumerate(keys)}
-        for key, entries in found or ():
-            self._take_all(shards[key], entries)
+        how: list[Argument] = ["COUNT", READ_AT_ONCE, "BLOCK", int(self._client.patience * 500)]
+        (found,) = await wire.ask([["XREAD", *how, "STREAMS", *self._streams, *self._positions]])
+        for stream, entries in found or ():
+            self._take_all(self._streams.index(stream.decode()), entries)
 
     def _take_all(self, shard: int, entries: list[Any]) -> None:
         for change, fields in entries:
