@@ -48,12 +48,12 @@ class Follower:
         self.present: Counter[str] = Counter()
         self.is_current = False
         self.why_not_current = READING
-        self.reads = 0
+        self.resyncs = 0
         self._client = client
         self._streams = [client.keys.changes(shard) for shard in range(SHARDS)]
         self._positions = [START] * SHARDS
         self._goals = [START] * SHARDS
-        self._doubtful = set(range(SHARDS))
+        self._stale = set(range(SHARDS))
         self._waiting: list[list[tuple[tuple[int, int], int, Callable[[], None]]]] = [[] for _ in range(SHARDS)]
         self._numbers = count()
 
@@ -82,17 +82,11 @@ class Follower:
         (found,) = await self._client.ask(latest_id(self._streams[shard]))
         await self.passed(shard, _id_of(found))
 
-    async def sync(self, shard: int) -> None:
-        """Return once the directory has all changes that the shard has by now."""
-        (latest,) = await self._client.ask(latest_id(self._client.keys.changes(shard)))
-        if latest:
-            await self.passed(shard, latest[0][0].decode())
-
-    def doubt(self) -> None:
+    def resync(self) -> None:
         """Have all shards read anew."""
-        self._doubtful.update(range(SHARDS))
+        self._stale.update(range(SHARDS))
 
-    async def look_back(self) -> None:
+    async def check_positions(self) -> None:
         """Have those shards read anew whose stream ends before what the directory has: the store has lost changes."""
         known = self._positions.copy()
         answers = await self._client.ask(*map(latest_id, self._streams))
@@ -119,9 +113,9 @@ class Follower:
         self._goals = list(map(_id_of, answers))
         self._compare(self._positions, self._goals)
         while True:
-            while self._doubtful:
+            while self._stale:
                 self.is_current = False
-                await self._read_anew(wire, min(self._doubtful))
+                await self._resync(wire, min(self._stale))
             if not self.is_current and all(map(_is_reached, self._positions, self._goals)):
                 self.is_current = True
                 self.listener.resynced()
@@ -129,7 +123,7 @@ class Follower:
             await self._read_changes(wire)
 
     def _compare(self, known: list[str], latest: list[str]) -> None:
-        self._doubtful.update(shard for shard in range(SHARDS) if order(latest[shard]) < order(known[shard]))
+        self._stale.update(shard for shard in range(SHARDS) if order(latest[shard]) < order(known[shard]))
 
     async def _read_changes(self, wire: Wire) -> None:
         """Take in what comes next; return soon if nothing does, so that a dead connection is noticed."""
@@ -142,7 +136,7 @@ class Follower:
         for change, fields in entries:
             entry = Entry.of(change, fields)
             if entry.before != self._positions[shard]:
-                self._doubtful.add(shard)
+                self._stale.add(shard)
                 return
             try:
                 self._take(entry)
@@ -220,13 +214,13 @@ class Follower:
         while waiting and waiting[0][0] <= now:
             heappop(waiting)[2]()
 
-    async def _read_anew(self, wire: Wire, shard: int) -> None:
+    async def _resync(self, wire: Wire, shard: int) -> None:
         """Have what a shard has now, and tell the listener of each peer that is not as it was."""
-        self.reads += 1
-        self._doubtful.discard(shard)
+        self.resyncs += 1
+        self._stale.discard(shard)
         snapshot = await read_shard(wire, self._client.keys, shard)
         if snapshot is None:
-            self._doubtful.add(shard)
+            self._stale.add(shard)
             return
         self._replace_requests(shard, snapshot.requests)
         self._replace_sessions(shard, snapshot.sessions)

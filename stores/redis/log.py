@@ -334,7 +334,7 @@ class RedisLog:
             payloads += found.payloads
         if found.holder != cursor.holder or found.is_short or found.epoch != cursor.epoch:
             return None
-        await self._follower.sync(shard_of(cursor.user.org))
+        await self._follower.catch_up(shard_of(cursor.user.org))
         first = found.first + len(found.payloads) - len(payloads)
         return found._replace(first=first, payloads=payloads)
 

@@ -93,7 +93,7 @@ class RedisStores:
     def stats(self) -> dict[str, float]:
         """See `Stores`."""
         follower = self.follower
-        return {"nodes": len(self.lease.nodes), "resyncs": follower.reads, "is_current": follower.is_current}
+        return {"nodes": len(self.lease.nodes), "resyncs": follower.resyncs, "is_current": follower.is_current}
 
     async def _keep_lease(self) -> None:
         pause = self.lease.seconds / RENEWALS
@@ -101,7 +101,7 @@ class RedisStores:
             try:
                 with anyio.fail_after(pause):
                     await self._check()
-                    await self.follower.look_back()
+                    await self.follower.check_positions()
             except (StoreUnreachableError, TimeoutError):
                 self.lease.unsettle()
             await anyio.sleep(pause)
@@ -112,7 +112,7 @@ class RedisStores:
         dataset = await self.client.shared(keys.dataset, secrets.token_bytes(DATASET_BYTES))
         if self._dataset not in (b"", dataset):
             self.lease.unsettle()
-            self.follower.doubt()
+            self.follower.resync()
             self.log.dataset_lost()
         self._dataset = dataset
         self.salt = await self.client.shared(keys.salt, self.salt or secrets.token_bytes(SALT_BYTES))

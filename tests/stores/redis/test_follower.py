@@ -54,7 +54,7 @@ async def test_reconnect(redis: RedisServer) -> None:
     """After a reconnect the follower goes on where it was, without reading anything anew, and says so."""
     url = redis.namespace(uuid4().hex)
     async with running(url, "one") as one, behind(redis, url) as (two, wire):
-        heard, reads = listen(two), two.follower.reads
+        heard, reads = listen(two), two.follower.resyncs
         await wire.cut()
         await until(lambda: not two.follower.is_current)
         with pytest.raises(StoreUnreachableError):
@@ -63,7 +63,7 @@ async def test_reconnect(redis: RedisServer) -> None:
         wire.mend()
         await until(lambda: two.follower.is_current)
         assert two.directory.peer(ANN) == peer(ANN)
-        assert (heard.resyncs, heard.changed, two.follower.reads) == (1, [(None, peer(ANN))], reads)
+        assert (heard.resyncs, heard.changed, two.follower.resyncs) == (1, [(None, peer(ANN))], reads)
 
 
 async def test_trimmed_past_us(redis: RedisServer) -> None:
@@ -74,7 +74,7 @@ async def test_trimmed_past_us(redis: RedisServer) -> None:
         await one.sessions.put(SESSION)
         await one.requests.add(Request("req_0", ANN, ANN, 1e12))
         await two.follower.catch_up(SHARD)
-        heard, reads = listen(two), two.follower.reads
+        heard, reads = listen(two), two.follower.resyncs
         await wire.cut()
         await until(lambda: not two.follower.is_current)
         await one.peers.remove(ANN)
@@ -88,7 +88,7 @@ async def test_trimmed_past_us(redis: RedisServer) -> None:
         await until(lambda: two.follower.is_current)
         assert heard.changed == [(peer(ANN), None), (None, peer(CAT))]
         assert two.directory.sizes() == (1, 1, 1)
-        assert (heard.resyncs, two.follower.reads) == (1, reads + 1)
+        assert (heard.resyncs, two.follower.resyncs) == (1, reads + 1)
 
 
 async def test_emptied(own: RedisServer) -> None:
@@ -138,7 +138,7 @@ async def test_older(own: RedisServer, *, is_changed: bool) -> None:
             await one.requests.add(Request("req_1", ANN, CAT, 1e12))
         else:
             for node in (one, two):
-                await node.follower.look_back()
+                await node.follower.check_positions()
         await until(lambda: all([*node.directory.everybody()] == [peer(ANN)] for node in (one, two)))
         assert set(heard.changed) == {(peer(CAT), None), (None, peer(ANN))}
         assert [one.log.lost, two.log.lost] == [0, 0]  # type: ignore[attr-defined]
@@ -160,7 +160,7 @@ async def test_what_is_waited_for(redis: RedisServer) -> None:
         with pytest.raises(StoreUnreachableError, match="not heard of in time"):
             await one.follower.passed(SHARD, "9999999999999-0")
         await one.client.redis.delete(one.client.keys.changes(SHARD))
-        await one.follower.look_back()
+        await one.follower.check_positions()
         await until(lambda: called[-1] == "lost")
         assert one.follower.position(SHARD) == "0-0"
 
@@ -190,7 +190,7 @@ async def test_a_large_shard_that_changes(redis: RedisServer, monkeypatch: pytes
         async with running(url, "two") as two:
             assert [*one.directory.everybody()] == [*two.directory.everybody()]
             assert one.directory.sizes() == two.directory.sizes() == (199, 1, 0)
-            assert two.follower.reads == SHARDS + 1
+            assert two.follower.resyncs == SHARDS + 1
             assert trims == []
 
 
@@ -223,14 +223,14 @@ async def test_what_cannot_be_understood(redis: RedisServer, caplog: pytest.LogC
     """It is logged and left out, a kind that is not known without a word; what comes after it is taken in."""
     url = redis.namespace(uuid4().hex)
     async with running(url, "one") as one:
-        reads = one.follower.reads
+        reads = one.follower.resyncs
         await _garbled(one, "nickname", "ann", "{}")
         await one.follower.catch_up(SHARD)
         assert caplog.records == []
         await _garbled(one, "peer", '["ann",null]', '{"user":1}')
         await put(one, peer(CAT))
         assert [*one.directory.everybody()] == [peer(CAT)]
-        assert one.follower.reads == reads
+        assert one.follower.resyncs == reads
         await one.client.redis.hset(one.client.keys.shard(SHARD, "peers"), '["ann",null]', '{"user":1}')
         async with running(url, "two") as two:
             assert [*two.directory.everybody()] == [peer(CAT)]

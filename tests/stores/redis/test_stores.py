@@ -181,4 +181,4 @@ async def test_one_truth(own: RedisServer, seed: int) -> None:
         left = {name for name in life.added if later.directory.request(name) is not None}
         assert len(life.taken) == len(set(life.taken))
         assert left.isdisjoint(life.taken)
-        assert node.follower.reads == SHARDS
+        assert node.follower.resyncs == SHARDS
