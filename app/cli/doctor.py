@@ -207,8 +207,8 @@ async def _eviction_policy(url: str) -> str:
     """
     client = Client(url, "doctor", PATIENCE_SECONDS)
     try:
-        _ = await client.orgs()
-        async with client.subscribed(client.space.changes):
+        _ = await client.ask(("GET", client.keys.dataset))
+        async with client.subscribed(client.keys.node("doctor")):
             pass
         with suppress(RedisError):
             memory = await client.redis.info("memory")

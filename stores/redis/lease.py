@@ -29,6 +29,11 @@ class Lease:
         self._renewed_at = 0.0
         self._until = 0.0
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this node has shown itself in time."""
+        return self._monotonic() - self._renewed_at < self.seconds
+
     def unsettle(self) -> None:
         """Take no other node for gone for a whole lease from now on."""
         self._steady_since = None

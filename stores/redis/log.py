@@ -66,7 +66,7 @@ class RedisLog:
         self._keys = client.keys
         self._follower = follower
         self._lifetime = int(lifetime)
-        self._pipeline = Pipeline(client, "append", "trim", "confirm", "forget")
+        self.pipeline = Pipeline(client, "append", "trim", "confirm", "forget")
         self._channel = Channel(client, self._take, self._connected)
         self._batches = Batches(client, follower, bounds)
         self._cursors: dict[User, Cursor] = {}
@@ -83,12 +83,12 @@ class RedisLog:
     @property
     def why_stuck(self) -> str:
         """Why appends wait; empty if they do not."""
-        return self._pipeline.why_stuck or ("" if self._channel.is_up else NOT_SUBSCRIBED)
+        return self.pipeline.why_stuck or ("" if self._channel.is_up else NOT_SUBSCRIBED)
 
     def append(self, events: Sequence[Event], key: MessageKey | None = None, done: Done | None = None) -> None:
         """See `Log`. What is appended in one turn of the event loop goes to Redis at its end."""
         is_message = all(event.kept == "if_room" for event in events)
-        if self._pipeline.size > (WAITING_BYTES if is_message else 2 * WAITING_BYTES):
+        if self.pipeline.size > (WAITING_BYTES if is_message else 2 * WAITING_BYTES):
             raise StoreUnreachableError(FULL)
         if self._batches.is_empty:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -194,7 +194,7 @@ class RedisLog:
 
     def stats(self) -> dict[str, float]:
         """See `Log`. Events and keys are in Redis, so here they are what waits to go there."""
-        return {"logs": len(self._cursors), "log_bytes": self._pipeline.size, "message_keys": len(self._pipeline)}
+        return {"logs": len(self._cursors), "log_bytes": self.pipeline.size, "message_keys": len(self.pipeline)}
 
     def dataset_lost(self) -> None:
         """Have those start over whose log this node follows: the store has lost its data."""
@@ -205,7 +205,7 @@ class RedisLog:
     async def run(self) -> None:
         """Append and follow, until cancelled."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._pipeline.run)
+            tasks.start_soon(self.pipeline.run)
             tasks.start_soon(self._channel.run)
             tasks.start_soon(self._refresh)
             tasks.start_soon(self._close_lost)
@@ -220,7 +220,7 @@ class RedisLog:
         """Return once what waits has gone out."""
         self._flush()
         self._flush_trims()
-        await self._pipeline.drained()
+        await self.pipeline.drained()
 
     def _begin(self, user: User, epoch: bytes) -> bool:
         if epoch:
@@ -233,7 +233,7 @@ class RedisLog:
 
     def _flush(self) -> None:
         for batch in self._batches.take():
-            self._pipeline.put(Call(batch.command, batch.size, partial(self._answered, batch)))
+            self.pipeline.put(Call(batch.command, batch.size, partial(self._answered, batch)))
 
     def _flush_trims(self) -> None:
         trims, self._trims = self._trims, {}
@@ -250,7 +250,7 @@ class RedisLog:
             self._keys.log(user),
             *arguments,
         )
-        self._pipeline.put(Call(command, TRIM_BYTES, lambda _: None))
+        self.pipeline.put(Call(command, TRIM_BYTES, lambda _: None))
 
     async def _run(self, script: str, user: User, *arguments: Argument) -> Any:  # noqa: ANN401 - as scripts answer
         return await self._client.run(script, [self._keys.state(user), self._keys.log(user)], *arguments)
@@ -381,7 +381,7 @@ class RedisLog:
             await anyio.sleep(min(REFRESH_SECONDS, self._lifetime / 3))
             for user in list(self._cursors):
                 for key in (self._keys.state(user), self._keys.log(user)):
-                    self._pipeline.put(Call(("EXPIRE", key, self._lifetime), TRIM_BYTES, lambda _: None))
+                    self.pipeline.put(Call(("EXPIRE", key, self._lifetime), TRIM_BYTES, lambda _: None))
 
 
 def _appended(sent_at: int, what: int, number: Any, *, is_live: bool) -> Appended:  # noqa: ANN401 - as scripts answer

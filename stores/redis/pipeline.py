@@ -77,12 +77,12 @@ class Pipeline:
 
     async def _send_all(self, wire: Wire) -> None:
         while True:
-            await self._due.wait()
-            self._due = anyio.Event()
             while self._waiting:
                 while len(self._sent) >= WINDOW_CALLS or self._sent_bytes >= WINDOW_BYTES:
                     await self._answered.wait()
                 await wire.send(self._next_commands())
+            await self._due.wait()
+            self._due = anyio.Event()
 
     def _next_commands(self) -> list[Sequence[Argument]]:
         commands = []

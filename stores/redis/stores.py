@@ -1,6 +1,7 @@
 """The stores of many nodes, put together."""
 
 import secrets
+import time
 from collections.abc import Callable
 
 import anyio
@@ -92,8 +93,14 @@ class RedisStores:
 
     def stats(self) -> dict[str, float]:
         """See `Stores`."""
-        follower = self.follower
-        return {"nodes": len(self.lease.nodes), "resyncs": follower.resyncs, "is_current": follower.is_current}
+        return {
+            "nodes": len(self.lease.nodes),
+            "lease_held": self.lease.is_held,
+            "directory_current": self.follower.is_current,
+            "directory_resyncs": self.follower.resyncs,
+            "clock_ahead_seconds": self.lease.ahead - (time.time() - time.monotonic()),
+            "appends_waiting": len(self.log.pipeline),
+        }
 
     async def _keep_lease(self) -> None:
         pause = self.lease.seconds / RENEWALS

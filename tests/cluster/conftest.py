@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.redis import ALL_KEPT, NOTHING_KEPT, RedisServer, redis_server
+from tests.support.redis import ALL_KEPT, RedisServer, redis_server
 from tests.support.server import Server, free_port, started
 from tests.support.tokens import Keys
 
@@ -64,11 +64,11 @@ def own_redis(tmp_path: Path, redis: RedisServer) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=[NOTHING_KEPT, ALL_KEPT], ids=["which comes back empty", "which keeps its data"])
-def either_redis(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisServer) -> Iterator[RedisServer]:
-    """A Redis of the test's own, which keeps nothing or everything when it is killed."""
+@pytest.fixture
+def kept_redis(tmp_path: Path, redis: RedisServer) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which keeps everything when it is killed."""
     assert redis.port
-    with redis_server(free_port(), tmp_path, request.param) as server:
+    with redis_server(free_port(), tmp_path, ALL_KEPT) as server:
         yield server
 
 

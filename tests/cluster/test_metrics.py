@@ -8,8 +8,6 @@ from tests.service.test_resume import resumer
 from tests.support.client import client, until
 from tests.support.server import Server
 
-QUIET = ("publishes_lost_total", "parcels_dropped_total", "kept_writes_total fenced", "users_adopted_total")
-
 
 def metrics(node: Server) -> dict[str, float]:
     """Return what a node counts, by the names and labels of the samples."""
@@ -19,27 +17,23 @@ def metrics(node: Server) -> dict[str, float]:
 
 
 async def test_two_nodes(node: Nodes) -> None:
-    """Each sees the other, is right, and counts what it sends on and writes; what must not be is 0."""
+    """Each sees the other, knows all that changed, and has nothing waiting."""
     first, second = node.pair(node_lease_seconds=3)
     await until(lambda: [metrics(each)["nodes"] for each in (first, second)] == [2, 2])
     async with client(first) as ann, resumer(second) as bob:
         session = await meet(ann, bob)
-        before = metrics(first)["messages_forwarded_total"]
         await ann.send("SEND_MESSAGE", sessionId=session, content="kept")
         assert (await bob.until("MESSAGE_RECEIVED"))["content"] == "kept"
-        one, two = metrics(first), metrics(second)
-        assert one["messages_forwarded_total"] == before + 1
-        assert min(one["publishes_total"], two["kept_writes_total written"]) > 0
-        for told in (one, two):
-            assert (told["nodes"], told["lease_held"], told["replica_current"]) == (2, 1, 1)
-            assert [told[name] for name in QUIET] == [0, 0, 0, 0]
+        for told in (metrics(first), metrics(second)):
+            assert (told["nodes"], told["lease_held"], told["directory_current"]) == (2, 1, 1)
+            assert (told["appends_waiting"], told["registry_entries logs"]) == (0, 1)
             assert abs(told["clock_ahead_seconds"]) < 1
 
 
 async def test_a_node_is_gone(node: Nodes) -> None:
-    """The one that is left counts whom it took over, and itself only."""
+    """The one that is left sees itself only."""
     first, second = node.pair()
     async with client(first) as ann, resumer(second) as bob:
         await meet(ann, bob)
         second.process.kill()
-        await until(lambda: metrics(first)["nodes"] == 1 and metrics(first)["users_adopted_total"] >= 1)
+        await until(lambda: metrics(first)["nodes"] == 1)
