@@ -33,6 +33,7 @@ from schemas.errors import EventError
 from stores.base import StoreUnreachableError, User
 from stores.memory import MemoryStores
 from stores.redis.client import Client
+from stores.redis.snapshot import latest_id
 
 SPARE_FILES = 100
 CERTIFICATE_DAYS = 14
@@ -207,8 +208,8 @@ async def _eviction_policy(url: str) -> str:
     """
     client = Client(url, "doctor", PATIENCE_SECONDS)
     try:
-        _ = await client.ask(("GET", client.keys.dataset))
-        async with client.subscribed(client.keys.node("doctor")):
+        _ = await client.ask(latest_id(client.keys.changes(0)))
+        async with client.subscribed(client.keys.node(client.node)):
             pass
         with suppress(RedisError):
             memory = await client.redis.info("memory")

@@ -14,6 +14,8 @@ from stores.redis.rows import json, row
 from stores.redis.writer import ANY, NONE, STREAM_LENGTH, Change, Writer
 
 ATTEMPTS = 10
+PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.5
 CONTESTED = "Redis: others kept changing the peer"
 _Record = TypeVar("_Record", Peer, Request)
 
@@ -47,7 +49,7 @@ class RedisPeers:
     async def register(self, peer: Peer, holder: Holder) -> bool:
         """See `PeerRecords`. A claim that was lost meanwhile takes the peer back, as far as nobody has changed it."""
         registered = replace(peer, holder=holder)
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             if await self._claims.holder(peer.user) != holder:
                 return False
             before = self._known(peer.user)
@@ -56,6 +58,8 @@ class RedisPeers:
                     return True
                 await self._swap(peer.user, registered, before)
                 return False
+            if self._known(peer.user) == before:  # what the store has instead is yet to be read
+                await anyio.sleep(min(PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS))
         raise StoreUnreachableError(CONTESTED)
 
     async def find(self, user: User) -> Peer | None:
