@@ -51,10 +51,10 @@ async def test_not_ready(own: RedisServer) -> None:
     """A node is not ready while its directory is being read, or nothing gets through to the logs."""
     async with running(own.url, "one") as one:
         await one.ping()
-        one.log.why_stuck = "too much"
+        one.log._pipeline.why_stuck = "too much"
         with pytest.raises(StoreUnreachableError, match="too much"):
             await one.ping()
-        one.log.why_stuck = ""
+        one.log._pipeline.why_stuck = ""
         one.follower.is_current = False
         with pytest.raises(StoreUnreachableError, match="being read"):
             await one.ping()
