@@ -11,7 +11,9 @@ from msgspec.structs import replace
 from redis import Redis
 
 from stores.base import Holder, Request, Session, StoreUnreachableError, User
+from stores.redis.client import Client
 from stores.redis.keyspace import SHARDS
+from stores.redis.pipeline import Call, Pipeline
 from stores.redis.rows import row
 from stores.redis.stores import RedisStores
 from tests.stores.redis.listening import ANN, listen, peer, put
@@ -51,10 +53,10 @@ async def test_not_ready(own: RedisServer) -> None:
     """A node is not ready while its directory is being read, or nothing gets through to the logs."""
     async with running(own.url, "one") as one:
         await one.ping()
-        one.log._pipeline.why_stuck = "too much"
+        one.log.pipeline.why_stuck = "too much"
         with pytest.raises(StoreUnreachableError, match="too much"):
             await one.ping()
-        one.log._pipeline.why_stuck = ""
+        one.log.pipeline.why_stuck = ""
         one.follower.is_current = False
         with pytest.raises(StoreUnreachableError, match="being read"):
             await one.ping()
@@ -182,3 +184,20 @@ async def test_one_truth(own: RedisServer, seed: int) -> None:
         assert len(life.taken) == len(set(life.taken))
         assert left.isdisjoint(life.taken)
         assert node.follower.resyncs == SHARDS
+
+
+async def test_sent_while_the_store_is_frozen(own: RedisServer) -> None:
+    """A call goes out again once the store answers, though no other is put after it."""
+    client, answers = Client(own.url, "one", 0.3), list[object]()
+    pipeline = Pipeline(client)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pipeline.run)
+        pipeline.put(Call(("PING",), 0, answers.append))
+        await until(lambda: len(answers) == 1)
+        with own.frozen():
+            pipeline.put(Call(("PING",), 0, answers.append))
+            await until(lambda: pipeline.why_stuck != "")
+        await until(lambda: len(answers) == 2)
+        assert (pipeline.why_stuck, pipeline.is_away) == ("", False)
+        tasks.cancel_scope.cancel()
+    await client.close()
