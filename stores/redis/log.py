@@ -35,6 +35,7 @@ RETRY_SECONDS = 0.2
 TRIM_BYTES = 200
 FULL = "Redis: too much waits for it"
 NOT_SUBSCRIBED = "Redis: this node does not hear from others"
+NOBODY = Holder("", 0)
 _OUTCOMES = {2: Outcome.FULL, 3: Outcome.OVERFLOWED, 4: Outcome.DROPPED, 5: Outcome.QUEUED}
 
 
@@ -143,9 +144,9 @@ class RedisLog:
         reader.pending += 1
         found = await self._read_all(cursor, ALL_KEPT if offset is None else offset)
         reader.pending -= 1
-        if self._cursors.get(user) is not cursor:
-            return False
-        if found is None:
+        if not self._is_current(cursor, found.holder):
+            return True
+        if found.is_short:
             del self._cursors[user]
             return False
         cursor.begin(found.first, found.payloads)
@@ -306,37 +307,45 @@ class RedisLog:
 
     async def _catch_up(self, cursor: Cursor) -> None:
         """Read what is missing. A cursor whose claim another socket holds, or whose log was lost, ends by that."""
-        found = None
-        while self._cursors.get(cursor.user) is cursor:
-            try:
-                found = await self._read_all(cursor, cursor.offset)
-                break
-            except StoreUnreachableError:
-                await anyio.sleep(RETRY_SECONDS)
+        found = await self._read_patiently(cursor)
         cursor.reader.pending -= 1
-        if self._cursors.get(cursor.user) is not cursor:
+        if not self._is_current(cursor, found.holder):
             return
-        if found is None:
+        if found.is_short:
             self._lose(cursor)
             return
         cursor.fill(found.first, found.payloads)
         self._check(cursor)
 
-    async def _read_all(self, cursor: Cursor, offset: int) -> Found | None:
-        """Read a log to its end; return None if it cannot be whole, or another socket holds the claim.
+    async def _read_patiently(self, cursor: Cursor) -> Found:
+        while True:
+            try:
+                return await self._read_all(cursor, cursor.offset)
+            except StoreUnreachableError:
+                await anyio.sleep(RETRY_SECONDS)
 
-        What an event is about is in the directory by the time it is read.
-        """
+    def _is_current(self, cursor: Cursor, holder: Holder) -> bool:
+        """Whether the cursor is still its user's, by who holds the claim. It ends if another socket does, or nobody."""
+        if self._cursors.get(cursor.user) is not cursor:
+            return False
+        if holder == NOBODY:
+            self._lose(cursor)
+        elif holder != cursor.holder:
+            del self._cursors[cursor.user]
+            self.listener.superseded(cursor.user, cursor.holder)
+        return holder == cursor.holder
+
+    async def _read_all(self, cursor: Cursor, offset: int) -> Found:
+        """Read a log to its end. What an event is about is in the directory by then."""
         found = await self._read(cursor.user, offset)
         payloads = found.payloads
         while found.holder == cursor.holder and not found.is_short and found.first + len(found.payloads) <= found.top:
             found = await self._read(cursor.user, found.first + len(found.payloads) - 1)
             payloads += found.payloads
-        if found.holder != cursor.holder or found.is_short or found.epoch != cursor.epoch:
-            return None
         await self._follower.catch_up(shard_of(cursor.user.org))
         first = found.first + len(found.payloads) - len(payloads)
-        return found._replace(first=first, payloads=payloads)
+        is_short = found.is_short or found.epoch != cursor.epoch
+        return found._replace(first=first, payloads=payloads, is_short=is_short)
 
     async def _read(self, user: User, offset: int) -> Found:
         node, socket, epoch, top, is_short, entries = await self._run("read", user, offset, READ_AT_ONCE)
