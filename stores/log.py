@@ -142,8 +142,8 @@ class Log(Protocol):
     async def follow(self, user: User, holder: Holder, offset: int | None, reader: Reader) -> bool:
         """Hand the reader what is kept after `offset`, None for all that is kept, and then what is appended.
 
-        This goes on until another reader follows the user, the claim ends, or `forget`. False if another socket holds
-        the claim, or if some of it is not there any more.
+        This goes on until another reader follows the user, the claim ends, or `unfollow`. False if some of it is not
+        there any more. A socket that does not hold the claim gets nothing; it is closed as one that was superseded.
         """
         ...
 

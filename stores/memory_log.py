@@ -114,7 +114,9 @@ class MemoryLog:
     async def follow(self, user: User, holder: Holder, offset: int | None, reader: Reader) -> bool:
         """See `Log`."""
         log = self._logs.get(user)
-        if self._claims.get(user) != holder or (log is not None and log.is_broken):
+        if self._claims.get(user) != holder:
+            return True
+        if log is not None and log.is_broken:
             return False
         first = 1 if log is None else log.trimmed + 1
         start = first if offset is None else offset + 1

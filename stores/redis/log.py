@@ -113,7 +113,8 @@ class RedisLog:
     async def release(self, user: User, holder: Holder) -> bool:
         """See `PeerRecords`."""
         handed: Argument = ""
-        if holder.node == self._client.node:
+        cursor = self._cursors.get(user)
+        if holder.node == self._client.node and (cursor is None or cursor.holder == holder):
             self.unfollow(user)
             handed = self._handed.get(user, 0)
         done = await self._run("release", user, holder.node, holder.socket, self._lifetime, handed)
@@ -140,14 +141,21 @@ class RedisLog:
 
     async def follow(self, user: User, holder: Holder, offset: int | None, reader: Reader) -> bool:
         """See `Log`."""
-        cursor = self._cursors[user] = Cursor(user, holder, self._epochs.pop(user, ""), reader)
+        before = self._cursors.get(user)
+        epoch = self._epochs.pop(user, "") or ("" if before is None else before.epoch)
+        cursor = self._cursors[user] = Cursor(user, holder, epoch, reader)
         reader.pending += 1
-        found = await self._read_all(cursor, ALL_KEPT if offset is None else offset)
-        reader.pending -= 1
+        try:
+            found = await self._read_all(cursor, ALL_KEPT if offset is None else offset)
+        except BaseException:
+            self._end(cursor)
+            raise
+        finally:
+            reader.pending -= 1
         if not self._is_current(cursor, found.holder):
             return True
         if found.is_short:
-            del self._cursors[user]
+            self._end(cursor)
             return False
         cursor.begin(found.first, found.payloads)
         self._check(cursor)
@@ -324,6 +332,10 @@ class RedisLog:
             except StoreUnreachableError:
                 await anyio.sleep(RETRY_SECONDS)
 
+    def _end(self, cursor: Cursor) -> None:
+        if self._cursors.get(cursor.user) is cursor:
+            del self._cursors[cursor.user]
+
     def _is_current(self, cursor: Cursor, holder: Holder) -> bool:
         """Whether the cursor is still its user's, by who holds the claim. It ends if another socket does, or nobody."""
         if self._cursors.get(cursor.user) is not cursor:
@@ -338,6 +350,7 @@ class RedisLog:
     async def _read_all(self, cursor: Cursor, offset: int) -> Found:
         """Read a log to its end. What an event is about is in the directory by then."""
         found = await self._read(cursor.user, offset)
+        cursor.epoch = cursor.epoch or found.epoch
         payloads = found.payloads
         while found.holder == cursor.holder and not found.is_short and found.first + len(found.payloads) <= found.top:
             found = await self._read(cursor.user, found.first + len(found.payloads) - 1)

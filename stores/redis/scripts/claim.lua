@@ -7,15 +7,21 @@ local node, socket, tokens, unheard, top = unpack(redis.call('HMGET', state, 'no
 if node == ARGV[1] and socket == ARGV[2] then
   return redis.call('HMGET', state, 'before_node', 'before_socket')
 end
+local is_free = not node or node == ''
 redis.call('HSET', state, 'node', ARGV[1], 'socket', ARGV[2], 'before_node', node or '', 'before_socket', socket or '')
 redis.call('EXPIRE', state, ARGV[3])
 redis.call('EXPIRE', log, ARGV[3])
-if not node or node == '' then return {'', ''} end
-if node ~= ARGV[1] then redis.call('PUBLISH', ARGV[4] .. node, ARGV[5] .. socket) end
+if not is_free and node ~= ARGV[1] then redis.call('PUBLISH', ARGV[4] .. node, ARGV[5] .. socket) end
 if top and tokens == '' then
-  -- A socket of version 1 may have got all that reached its node: none of it is handed out again.
-  local first = unheard or string.format('%d', top + 1)
-  if node == ARGV[1] and ARGV[6] ~= '' then first = string.format('%d', ARGV[6] + 1) end
-  redis.call('XTRIM', log, 'MINID', first .. '-0')
+  if not is_free then
+    -- A socket of version 1 may have got all that reached its node: none of it is handed out again.
+    local first = unheard or string.format('%d', top + 1)
+    if node == ARGV[1] and ARGV[6] ~= '' then first = string.format('%d', ARGV[6] + 1) end
+    redis.call('XTRIM', log, 'MINID', first .. '-0')
+  end
+  -- The rest has not reached the new holder's node either, until that reads it.
+  redis.call('HDEL', state, 'unheard')
+  local count = redis.call('XLEN', log)
+  if count > 0 then redis.call('HSET', state, 'unheard', string.format('%d', top - count + 1)) end
 end
-return {node, socket}
+return is_free and {'', ''} or {node, socket}
