@@ -388,11 +388,13 @@ class Crowd:
             while self.pending or self.lost:  # noqa: ASYNC110 - other processes bring it about
                 await anyio.sleep(BRIEFLY)
 
-    async def arrived(self) -> None:
-        """Wait until all that is acknowledged has arrived: then nothing of it is only in the store."""
-        with anyio.fail_after(SETTLE_SECONDS):
-            while self.lost:  # noqa: ASYNC110 - other processes bring it about
-                await anyio.sleep(AGAIN_SECONDS)
+    async def hop(self) -> None:
+        """Have some lose their sockets in the middle of what they say, and come back over other nodes, twice."""
+        for _ in range(2):
+            for voice in random.sample(self.voices, len(self.voices) // 3):
+                if voice.line is not None:
+                    voice.line.cut()
+            await anyio.sleep(BRIEFLY)
 
     def reset(self) -> None:
         """Forget how long it took to come in at first."""

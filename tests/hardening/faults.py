@@ -62,24 +62,13 @@ class Faults:
         await anyio.sleep(random.uniform(0.6 * self._lease, 0.9 * self._lease))
         self._cluster.thaw(number)
 
-    async def empty_store(self) -> None:
-        """Restart Redis, which loses all it had."""
-        await anyio.to_thread.run_sync(self._store.restart)
-
-    async def revert_store(self) -> None:
-        """Restart Redis, which comes back as it was a while ago."""
-        await anyio.to_thread.run_sync(self._store.save)
-        await anyio.sleep(random.uniform(0.2, self._lease))
-        await anyio.to_thread.run_sync(self._store.restart)
-        self._store.forget()
-
     async def freeze_store(self) -> None:
         """Have Redis answer nobody."""
         with self._store.frozen():
             await anyio.sleep(random.uniform(0.2, self._longest))
 
     async def lose_store(self) -> None:
-        """Have Redis away for a while; it comes back empty."""
+        """Have Redis killed, and away for a while; it comes back with what it had."""
         self._store.kill()
         await anyio.sleep(random.uniform(0.2, self._longest))
         await anyio.to_thread.run_sync(self._store.start)
@@ -92,7 +81,7 @@ class Faults:
     @property
     def of_store(self) -> list[Callable[[], Awaitable[None]]]:
         """What happens to Redis."""
-        return [self.empty_store, self.revert_store, self.freeze_store, self.lose_store]
+        return [self.freeze_store, self.lose_store]
 
     def _next(self) -> int:
         self._turn += 1

@@ -19,7 +19,7 @@ from tests.hardening.cluster import Cluster, Crowd, some, talking
 from tests.hardening.conftest import Report, Scale
 from tests.hardening.crowd import Peer, percentile
 from tests.hardening.faults import Faults, breakable
-from tests.support.redis import REDIS_SERVER, RedisServer, redis_server
+from tests.support.redis import ALL_KEPT, REDIS_SERVER, RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.tokens import Keys
 
@@ -32,6 +32,7 @@ LEASE = 3.0
 BRIEF_LEASE = 1.0
 DEFAULT_LEASE = 9.0
 LONG = 10.0
+HOPS = 3
 
 Fault = Callable[[], Awaitable[None]]
 
@@ -81,7 +82,7 @@ class Trial:
 @pytest.fixture
 def trial(keys: Keys, tmp_path: Path, scale: Scale, report: Report) -> Iterator[Trial]:
     """A trial with a Redis of its own."""
-    with redis_server(free_port(), tmp_path) as store:
+    with redis_server(free_port(), tmp_path, ALL_KEPT) as store:
         yield Trial(keys, store, tmp_path, scale, report)
 
 
@@ -105,11 +106,11 @@ async def test_rolling_restarts(trial: Trial) -> None:
 
 @pytest.mark.long
 async def test_store(trial: Trial) -> None:
-    """Redis comes back empty or older, stands still or is away: the sockets stay, and all heals by itself."""
-    count = max(4, trial.scale(32))
+    """Redis stands still or is away, and comes back with its data: the sockets stay, and all heals by itself."""
+    count = max(2, trial.scale(20))
     longest = LONG if trial.is_full else None
     async with (
-        trial.running("Redis restarted empty or older, frozen, or away", count, longest),
+        trial.running("Redis frozen or away", count, longest),
         neighbours(trial) as talk,
         anyio.create_task_group() as tasks,
     ):
@@ -146,27 +147,21 @@ async def test_at_a_lease_as_by_default(trial: Trial) -> None:
 
 
 async def test_chaos(trial: Trial) -> None:
-    """All of that, in any order, also while the last one is not quite mended.
-
-    But what only a node still has, since Redis was emptied, is lost if that node dies before it could write it, and
-    may come late or twice if it is cut off: a node is broken only when all have come back to an emptied Redis, and that
-    is emptied only when all are back, and have delivered what they had taken over.
-    """
+    """All of that, in any order, also while the last one is not quite mended, and clients that hop between nodes."""
     seed = random.randrange(1_000_000)
     dice, count = random.Random(seed), trial.scale(50)
-    async with trial.running(f"any of these, chosen by seed {seed}", count):
-        faults = trial.faults
-        emptying = {faults.empty_store, faults.revert_store, faults.lose_store}
-        last = None
+    async with trial.running(f"any of these and hopping clients, chosen by seed {seed}", count):
         for _ in range(count):
-            fault = dice.choice([*faults.of_nodes, *faults.of_store])
-            if (last in emptying) != (fault in emptying):
-                await trial.cluster.ready()
-            if fault in emptying:
-                await trial.crowd.arrived()
-            await fault()
-            last = fault
+            await dice.choice([*trial.faults.of_nodes, *trial.faults.of_store, *[trial.crowd.hop] * HOPS])()
             await anyio.sleep(dice.uniform(0, trial.lease))
+
+
+@pytest.mark.long
+async def test_hopping(trial: Trial) -> None:
+    """Nothing is broken, but clients hop between nodes while they talk."""
+    count = trial.scale(50)
+    async with trial.running("clients hop between nodes", count):
+        await trial.repeat([trial.crowd.hop], count, 1)
 
 
 @asynccontextmanager
