@@ -18,6 +18,7 @@ COPY clients/python/peersync peersync
 ENV PATH=/opt/venv/bin:$PATH \
     APP_ENV=production \
     LOG_FORMAT=json \
+    STORE_URL=memory:// \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

@@ -23,7 +23,7 @@ from app.rest import health
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
 from app.rest.endpoints import endpoints, paths, static_files
 from app.runtime import Plan, Runtime, running
-from app.settings import MEMORY, STORE_URLS, Settings, SettingsError, read_settings, without_secrets
+from app.settings import MEMORY, SQLITE, STORE_URLS, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from app.wire import asgi
 from app.wire.addresses import as_seen
@@ -33,6 +33,8 @@ from schemas.errors import ErrorCode, EventError
 from stores.base import Stores, StoreUnreachableError
 from stores.log import Bounds
 from stores.memory import MemoryStores
+from stores.sqlite.file import File, StoreFileError, place_of
+from stores.sqlite.stores import SqliteStores
 
 
 def create_app(settings: Settings | None = None, stores: Stores | None = None) -> Starlette:
@@ -74,14 +76,24 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
 
 def check_store_url(url: str) -> None:
     """Raise `SettingsError` for a `STORE_URL` that cannot be understood; nothing is connected to."""
-    if url == MEMORY:
-        return
-    from stores.redis.client import check_url  # noqa: PLC0415 - memory:// starts a third faster
-
     try:
-        check_url(url)
+        if url.startswith(SQLITE):
+            _ = place_of(url)
+        elif url != MEMORY:
+            from stores.redis.client import check_url  # noqa: PLC0415 - without it a start is a third faster
+
+            check_url(url)
     except ValueError as error:
-        raise SettingsError(f"STORE_URL is {without_secrets(url)!r} ({error}); it may be {STORE_URLS}") from None
+        raise SettingsError(f"STORE_URL is {without_secrets(url)!r} ({error}); it must be {STORE_URLS}") from None
+
+
+def check_store_file(url: str) -> None:
+    """Raise `SettingsError` if `STORE_URL` names a file that cannot be used, or that another process uses."""
+    if url.startswith(SQLITE):
+        try:
+            File(place_of(url)).close()
+        except StoreFileError as error:
+            raise SettingsError(f"STORE_URL: {error}") from None
 
 
 def make_stores(plan: Plan) -> Stores:
@@ -90,9 +102,23 @@ def make_stores(plan: Plan) -> Stores:
     bounds = Bounds(settings.replay_events, settings.replay_bytes, settings.replay_total_bytes)
     if settings.store_url == MEMORY:
         return MemoryStores(bounds, node=plan.sources.ids("node_"))
-    from stores.redis.stores import RedisStores  # noqa: PLC0415 - as above
+    if settings.store_url.startswith(SQLITE):
+        return SqliteStores(
+            place_of(settings.store_url),
+            bounds,
+            node=plan.sources.ids("node_"),
+            session_grace=settings.session_grace_seconds,
+            resume_grace=settings.resume_grace_seconds,
+        )
+    from stores.redis.stores import LIFETIME_SECONDS, RedisStores  # noqa: PLC0415 - as above
 
-    return RedisStores(settings.store_url, plan.sources.ids("node_"), bounds, lease=settings.node_lease_seconds)
+    return RedisStores(
+        settings.store_url,
+        plan.sources.ids("node_"),
+        bounds,
+        lease=settings.node_lease_seconds,
+        lifetime=settings.resume_grace_seconds + LIFETIME_SECONDS,
+    )
 
 
 async def _socket(websocket: WebSocket) -> None:

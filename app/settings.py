@@ -31,7 +31,11 @@ _LEVEL_SYNONYMS = {
     "fatal": "critical",
 }
 MEMORY = "memory://"
-STORE_URLS = "memory://, redis://HOST:PORT/0, rediss://HOST:PORT/0 or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/0"
+SQLITE = "sqlite:///"
+STORE_URLS = (
+    "sqlite:///PATH, memory://, redis://HOST:PORT/0, rediss://HOST:PORT/0"
+    " or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/0"
+)
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _NEAR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the names of all interfaces, and how to reach them from here
 _DURATION = re.compile(r"(\d{1,9})\s*([a-z]*)", re.IGNORECASE)
@@ -109,7 +113,9 @@ class Settings(Struct, frozen=True, kw_only=True, rename=str.upper):
     allowed_origins: tuple[Origin, ...] = field(default=())
     trusted_proxies: tuple[str, ...] = field(default=())
 
-    store_url: Annotated[str, Meta(pattern=r"^(memory://|rediss?(\+sentinel)?://.+)$")] = MEMORY
+    store_url: Annotated[str, Meta(pattern=r"^(memory://|sqlite:///.+|rediss?(\+sentinel)?://.+)$")] = (
+        "sqlite:///data/peersync.db"
+    )
     node_lease_seconds: Annotated[float, Meta(ge=0.3, le=60)] = 9
     session_grace_seconds: Seconds = 30
     resume_grace_seconds: Seconds = 120

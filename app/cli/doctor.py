@@ -1,6 +1,7 @@
 """The doctor: what is wrong with a set-up, and what to do about it; changes nothing."""
 
 import os
+import shutil
 import stat
 import sys
 import time
@@ -27,18 +28,21 @@ from app.main import check_store_url
 from app.misspellings import misspellings
 from app.ops.audit import STDOUT
 from app.ops.printable import printable
-from app.settings import MEMORY, Settings, SettingsError, read_settings, without_secrets
+from app.settings import MEMORY, SQLITE, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from schemas.errors import EventError
 from stores.base import StoreUnreachableError, User
 from stores.memory import MemoryStores
 from stores.redis.client import Client
 from stores.redis.snapshot import latest_id
+from stores.sqlite.file import StoreFileError, examined, place_of
 
 SPARE_FILES = 100
 CERTIFICATE_DAYS = 14
 PATIENCE_SECONDS = 3.0
 NO_EVICTION = "noeviction"
+MIB = 1 << 20
+LEAST_FREE = 100 * MIB
 DOTENV = Path(".env")
 
 
@@ -186,6 +190,9 @@ def _store(settings: Settings) -> Iterator[Finding]:
     if settings.store_url == MEMORY:
         yield Finding("store", f"{url} answers; one process only, and what it holds ends with it")
         return
+    if settings.store_url.startswith(SQLITE):
+        yield from _store_file(settings.store_url)
+        return
     try:
         check_store_url(settings.store_url)
         policy = anyio.run(_eviction_policy, settings.store_url)
@@ -199,6 +206,19 @@ def _store(settings: Settings) -> Iterator[Finding]:
             yield _wrong(
                 "store", f"when full it forgets what is needed; set maxmemory-policy {NO_EVICTION}, not {policy}"
             )
+
+
+def _store_file(url: str) -> Iterator[Finding]:
+    """Look at the file of a store; one that a server uses is only read."""
+    try:
+        place = place_of(url)
+        found = examined(place)
+    except (ValueError, StoreFileError) as error:
+        yield _wrong("store", f"STORE_URL is {url!r}: {error}")
+        return
+    free = shutil.disk_usage(place.path.absolute().parent if place.path.parent.exists() else Path.cwd()).free
+    text = f"{place.path} {found}; {free // MIB:,} MiB are free there; one process only"
+    yield _wrong("store", text) if free < LEAST_FREE else Finding("store", text)
 
 
 async def _eviction_policy(url: str) -> str:

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from app.auth.certificate import certificate
 from app.cli.port import ALL_IPV6, bind, try_port
-from app.main import create_app
+from app.main import check_store_file, create_app
 from app.misspellings import misspellings
 from app.ops.logs import make_logger, route_standard_logging
 from app.settings import Settings, SettingsError
@@ -73,6 +73,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     _check_port(settings)
     app = create_app(settings)
     certificate(settings)
+    check_store_file(settings.store_url)
     route_standard_logging(settings)
     _warn_of_misspellings(settings)
     for library in ("uvicorn", "httpx2"):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from schemas.peers import PeerCard, Profile
 from stores.base import Holder, Peer, Request, Revocation, Session, Sizes, Stores, User
 from stores.memory import MemoryStores
 from tests.support.redis import RedisServer
-from tests.support.stores import running
+from tests.support.stores import on_file, running
 
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
 FAR_ANN = User("ann", "acme")
@@ -26,11 +27,15 @@ CALLERS = 5
 T = TypeVar("T")
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     """Empty stores of each kind."""
     if request.param == "memory":
         yield MemoryStores()
+        return
+    if request.param == "sqlite":
+        async with on_file(tmp_path / "store.db") as kept:
+            yield kept
         return
     redis: RedisServer = request.getfixturevalue("redis")
     async with running(redis.namespace(uuid4().hex), "node") as made:

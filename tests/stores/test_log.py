@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,18 +13,22 @@ from stores.log import RECENT_MESSAGES, RECENT_SECONDS, RESERVED_EVENTS, Appende
 from stores.memory import MemoryStores
 from tests.support.logs import Socket, append, counted, event, tell
 from tests.support.redis import RedisServer
-from tests.support.stores import running
+from tests.support.stores import on_file, running
 
 ANN, BOB, CAT = User("ann"), User("bob", "acme"), User("cat")
 BOUNDS = Bounds(events=10, user_bytes=4000)
 DELIVERED, QUEUED, FULL, OVERFLOWED, DROPPED = Outcome
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     """Empty stores of each kind, which keep little."""
     if request.param == "memory":
         yield MemoryStores(BOUNDS)
+        return
+    if request.param == "sqlite":
+        async with on_file(tmp_path / "store.db", BOUNDS) as kept:
+            yield kept
         return
     redis: RedisServer = request.getfixturevalue("redis")
     async with running(redis.namespace(uuid4().hex), "node", BOUNDS) as made:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import count
 
 import anyio
+import anyio.lowlevel
 
 from schemas.events import Kept
 from schemas.peers import Profile
@@ -90,7 +91,7 @@ async def append(stores: Stores, *events: Event, key: MessageKey | None = None) 
     with anyio.fail_after(PATIENCE):
         while len(found) < len(events):
             await anyio.sleep(OFTEN)
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     of = {user: [appended for whose, appended in found if whose == user] for user, _ in found}
     return [of[each.user].pop(0) for each in events]
 

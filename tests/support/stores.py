@@ -1,12 +1,15 @@
-"""The stores of a node on a real Redis, for tests."""
+"""The stores of a node on a real Redis, or on a file, for tests."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 
 from stores.log import Bounds
 from stores.redis.stores import RedisStores
+from stores.sqlite.file import Place
+from stores.sqlite.stores import SqliteStores
 
 
 @asynccontextmanager
@@ -23,3 +26,14 @@ async def running(url: str, node: str, bounds: Bounds | None = None) -> AsyncIte
     finally:
         with anyio.CancelScope(shield=True):
             await made.close()
+
+
+@asynccontextmanager
+async def on_file(path: Path, bounds: Bounds | None = None) -> AsyncIterator[SqliteStores]:
+    """Run the stores of a node on a file."""
+    made = SqliteStores(Place(path), bounds)
+    try:
+        await made.run(lambda: None)
+        yield made
+    finally:
+        await made.close()
