@@ -13,6 +13,7 @@ from stores.base import Peer, StoreUnreachableError, User
 
 from handlers import departures, membership
 from handlers.ports import Identity, State
+from handlers.requests import tell_waiting
 from handlers.table import Context, HandlerTable
 
 table = HandlerTable()
@@ -181,6 +182,7 @@ async def _restore(peer: Peer, ctx: Context) -> None:
         ctx.socket.registered()
         ctx.services.audit.note("registered", back.user, socket_id=ctx.socket.holder.socket)
         await ctx.delivery.attach(back.user, ctx.socket)
+        tell_waiting(ctx.services, back.user)
         if back.address != peer.address:
             ctx.delivery.announce(back)
         membership.tell_returned(ctx.services, peer, ctx.socket)

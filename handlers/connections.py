@@ -6,7 +6,6 @@ from schemas.connections import (
     ConnectionCancel,
     ConnectionPending,
     ConnectionRequest,
-    ConnectionRequestReceived,
     ConnectionResponse,
 )
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
@@ -17,16 +16,19 @@ from stores.base import Peer, Request, User
 
 from handlers.acceptance import accept, check_sessions, request_gone
 from handlers.ports import Services
-from handlers.requests import cancel, expire, reject
+from handlers.requests import cancel, expire, reject, tell_request
 from handlers.retries import run_each
 from handlers.table import Context, HandlerTable
 
 UNASKABLE = (
+    ErrorCode.LOG_FULL,
     ErrorCode.PEER_NOT_FOUND,
     ErrorCode.TARGET_OFFLINE,
     ErrorCode.REQUEST_TO_ONESELF,
     ErrorCode.REQUEST_NOT_FOUND,
 )
+
+REQUESTS_TO_ONE_AWAY = 50
 
 table = HandlerTable()
 
@@ -53,6 +55,7 @@ async def add_request(target_id: str, ctx: Context, session_id: str | None = Non
     """Store a request to a peer, for a new session or into this one, without telling the peer yet."""
     target = await _target(User(target_id, ctx.user.org), ctx)
     _check_pending(ctx)
+    _check_room(target, ctx)
     request = Request(
         id=ctx.ids("req_"),
         requester=ctx.user,
@@ -74,14 +77,7 @@ async def send_request(request: Request, ctx: Context) -> ConnectionPending | No
     if sender is None or ctx.directory.peer(request.target) is None:
         await take_back(request, ctx)
         raise request_gone() if sender is None else _no_peer(request.target)
-    received = ConnectionRequestReceived(
-        request_id=request.id,
-        sender=sender.card,
-        session_id=request.session_id,
-        role=request.role,
-        expires_at=ctx.clock.timestamp_of(request.expires_at),
-    )
-    ctx.send(request.target, received)
+    tell_request(ctx.services, request, sender)
     return _pending(request, ctx)
 
 
@@ -189,6 +185,17 @@ def _check_pending(ctx: Context) -> None:
         message = f"{len(mine)} of your requests wait for an answer; no more are allowed"
         retry = RetryAfter(retry_after_ms=int(wait * 1000))
         raise EventError(ErrorCode.RATE_LIMITED, message, retry, limit=Limit.PENDING_REQUESTS)
+
+
+def _check_room(target: Peer, ctx: Context) -> None:
+    """Raise `EventError` `ERR_4004` if as many requests as may already wait for the return of one who is away."""
+    if target.lapses_at is None:
+        return
+    waiting = sum(request.target == target.user for request in ctx.directory.requests_of(target.user))
+    if waiting >= REQUESTS_TO_ONE_AWAY:
+        raise EventError(
+            ErrorCode.LOG_FULL, f"{waiting} requests wait for {target.user.id!r}, who is away; no more may"
+        )
 
 
 def _no_peer(user: User) -> EventError:

@@ -15,6 +15,7 @@ from stores.base import Peer
 from handlers import membership
 from handlers.ports import State
 from handlers.profiles import check_metadata, size_of
+from handlers.requests import tell_waiting
 from handlers.table import Context, HandlerTable
 
 table = HandlerTable()
@@ -45,11 +46,14 @@ async def register(message: PeerRegister, ctx: Context) -> None:
         return  # superseded meanwhile: nothing more of this socket is handled
     if ctx.directory.peer(ctx.user) is None:
         return  # given up meanwhile, since its token was revoked
-    if ctx.socket.state is not State.REGISTERED:
+    is_new = ctx.socket.state is not State.REGISTERED
+    if is_new:
         ctx.services.audit.note("registered", peer.user, socket_id=ctx.socket.holder.socket)
     ctx.socket.registered()
     ctx.answer(PeerRegistered(id=peer.user.id, profile=profile, status=peer.status))
     await ctx.delivery.attach(peer.user, ctx.socket)
+    if is_new and "resume" in peer.spoken:
+        tell_waiting(ctx.services, peer.user)
     ctx.delivery.announce(peer)
     membership.tell_returned(ctx.services, before, ctx.socket)
 

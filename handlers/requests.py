@@ -1,10 +1,31 @@
-"""How a connection request ends without a session: each side is told, as far as it knows of the request."""
+"""What the two sides of a connection request are told: that it waits, and how it ends without a session."""
 
-from schemas.connections import ConnectionCancelled, ConnectionRejected
+from schemas.connections import ConnectionCancelled, ConnectionRejected, ConnectionRequestReceived
 from schemas.fields import CancelReason, RejectReason
-from stores.base import Request
+from stores.base import Peer, Request, User
 
 from handlers.ports import Services
+
+
+def tell_request(services: Services, request: Request, sender: Peer) -> None:
+    """Tell the target of a request. One who is away is told on its return, if the request still waits."""
+    received = ConnectionRequestReceived(
+        request_id=request.id,
+        sender=sender.card,
+        session_id=request.session_id,
+        role=request.role,
+        expires_at=services.clock.timestamp_of(request.expires_at),
+    )
+    services.delivery.send((request.target,), received, about=request.requester)
+
+
+def tell_waiting(services: Services, target: User) -> None:
+    """Tell a user who is back of the requests that wait for it; its log knows of which it was told before."""
+    directory, now = services.stores.directory, services.clock.now()
+    for request in directory.requests_of(target):
+        sender = directory.peer(request.requester)
+        if request.target == target and request.expires_at > now and sender is not None:
+            tell_request(services, request, sender)
 
 
 def reject(services: Services, request: Request, reason: RejectReason | None = None) -> None:

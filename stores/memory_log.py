@@ -239,7 +239,7 @@ class MemoryLog:
         reader = self._readers.get(event.user)
         if reader is not None and self._logs.get(event.user) is log:
             log.sent = offset
-            if reader.pending:
+            if not self._journal.is_instant:
                 reader.pending -= 1
             reader.take(offset, event)
         if done is not None:

@@ -28,7 +28,10 @@ BRIEFLY = 0.25
 
 
 class Cluster:
-    """Nodes that share a store. Each keeps its port through all its lives; `ports` is how each reaches Redis."""
+    """Nodes that share a store. Each keeps its port through all its lives.
+
+    `ports` is how each reaches Redis, unless the settings name another `store_url`.
+    """
 
     def __init__(self, keys: Keys, folder: Path, ports: Sequence[int], **settings: object) -> None:
         self.keys = keys
@@ -106,7 +109,7 @@ class Cluster:
         folder = self._folder / f"life-{len(list(self._folder.iterdir()))}-of-{number}"
         folder.mkdir()
         url = f"redis://127.0.0.1:{self._redis[number]}/0"
-        settings = {"drain_seconds": 1, **self._settings, "port": self._ports[number], "store_url": url}
+        settings = {"drain_seconds": 1, "store_url": url, **self._settings, "port": self._ports[number]}
         node = self._running[number].enter_context(serving(self.keys, folder, **settings))
         self.logs.append(node.log)
         self.nodes[number] = node
@@ -249,7 +252,9 @@ class Voice:
                 return line
 
     def _elsewhere(self) -> int:
-        """Return another node than the last one, whether it runs or not."""
+        """Return another node than the last one, whether it runs or not; the same if there is but one."""
+        if len(self._urls) == 1:
+            return 0
         return (self._at + random.randrange(1, len(self._urls))) % len(self._urls)
 
     async def _enter(self, line: Line) -> None:
