@@ -165,6 +165,7 @@ async def test_every_code_is_covered() -> None:
         ErrorCode.NOT_ALLOWED: "tests/handlers/test_messages",
         ErrorCode.SUPERSEDED: "test_departures",
         ErrorCode.SESSION_FULL: "tests/handlers/test_connections",
+        ErrorCode.LOG_FULL: "test_resume",
         ErrorCode.INTERNAL: "test_plugins",
         ErrorCode.STORE_UNREACHABLE: "test_plugins",
     }

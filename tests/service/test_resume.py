@@ -158,14 +158,42 @@ async def test_let_go(brief: Server) -> None:
 
 
 async def test_too_much(brief: Server) -> None:
-    """What outgrows its bound is in neither list of the acknowledgement, and cannot be resumed."""
+    """What has no room is refused, with the sender told so; what was acknowledged as queued is there on the return."""
     async with resumer(brief) as ann, resumer(brief) as bob, resumer(brief) as again:
         session_id = await meet(ann, bob)
         bob.cut()
         acks = [await say(ann, session_id, number) for number in range(20)]
-        assert acks[0]["queued"] + acks[0]["delivered"] == ["bob"]
-        assert (acks[-1]["delivered"], acks[-1]["queued"]) == ([], [])
-        assert not (await again.back(bob))["recovered"]
+        kept = [number for number, ack in enumerate(acks) if ack["queued"] + ack["delivered"] == ["bob"]]
+        assert kept == list(range(len(kept)))
+        assert 5 <= len(kept) <= 10
+        assert all(ack["full"] == ["bob"] for ack in acks[len(kept) :])
+        await ann.send("SEND_MESSAGE", sessionId=session_id, content="plain")
+        await ann.expect_error("ERR_4004")
+        assert (await again.back(bob))["recovered"]
+        assert [await again.content() for _ in kept] == kept
+        assert "full" not in await say(ann, session_id, 19)
+        assert await again.content() == 19
+
+
+async def test_requests_take_no_room(brief: Server) -> None:
+    """Whoever asks one who is away, and takes it back, again and again, pushes nothing out that was acknowledged."""
+    async with resumer(brief) as ann, resumer(brief) as bob, client(brief) as eve, resumer(brief) as again:
+        session_id = await meet(ann, bob)
+        bob.cut()
+        kept = await say(ann, session_id, 1)
+        assert kept["queued"] + kept["delivered"] == ["bob"]
+        await eve.send("AUTH", token=brief.keys.token("eve"), capabilities=["sessions"])
+        await eve.send("PEER_REGISTER", metadata={"publicKey": "x" * 4000})
+        await eve.until("PEER_REGISTERED")
+        for _ in range(36):
+            await eve.raw('{"event":"CONNECTION_REQUEST","data":{"targetId":"bob"},"ref":1}')
+            await eve.send("CONNECTION_CANCEL", requestId=(await eve.until("CONNECTION_PENDING"))["requestId"])
+        await eve.raw('{"event":"CONNECTION_REQUEST","data":{"targetId":"bob"},"ref":1}')
+        await eve.until("CONNECTION_PENDING")
+        assert (await again.back(bob))["recovered"]
+        assert await again.content() == 1
+        assert (await again.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "eve"
+        await again.expect_quiet()
 
 
 async def test_a_duplicate(brief: Server) -> None:
