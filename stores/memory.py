@@ -324,9 +324,9 @@ class MemorySessions:
 class MemoryRevocations:
     """See `Revocations`. What has expired is forgotten when the next one is added."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal | None = None) -> None:
         self._by_key: dict[str | User | None, Revocation] = {}
-        self._journal = journal
+        self._journal = journal or NoJournal()
 
     async def add(self, revocation: Revocation, now: float) -> None:
         """See `Revocations`."""

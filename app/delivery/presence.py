@@ -254,7 +254,7 @@ class Presence:
         self._quiet_until = {user: until for user, until in self._quiet_until.items() if until > now}
         for org, log in list(self._logs.items()):
             log.prune(now)
-            if not log and not self._directory.peers(org):
+            if not self._directory.peers(org):
                 del self._logs[org]
 
     def _conclude(self, user: User, change: Change) -> None:

@@ -30,6 +30,7 @@ class UnreachableStores(MemoryStores):
 def settings(keys: Keys) -> Settings:
     """Return settings that use these keys."""
     return Settings(
+        store_url="memory://",
         jwt_public_key_path=keys.public_path,
         jwt_private_key_path=keys.private_path,
         log_level="error",
@@ -139,6 +140,8 @@ def test_no_key(tmp_path: Path) -> None:
 )
 def test_a_store_url_that_cannot_be_understood(keys: Keys, url: str) -> None:
     """It stops the start, and the password in it is not shown."""
-    with pytest.raises(SettingsError, match=r"STORE_URL is .*it may be memory://, redis://") as refused:
+    with pytest.raises(
+        SettingsError, match=r"STORE_URL is .*it must be sqlite:///PATH, memory://"
+    ) as refused:
         create_app(replace(settings(keys), store_url=url))
     assert "secret" not in str(refused.value)

@@ -61,6 +61,11 @@ async def living(keys: Keys, stores: MemoryStores, **settings: int) -> AsyncIter
         yield runtime
 
 
+def put(stores: MemoryStores, peer: Peer) -> None:
+    """Have a peer in the directory."""
+    stores.directory.put_peer(peer, stores.directory.next_place(peer.user.org))
+
+
 async def test_strays(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is in a session that it should be out of is taken out of it before long."""
     monkeypatch.setattr(departures, "STRAY_SECONDS", 0.05)
@@ -123,7 +128,7 @@ async def test_ends_that_were_put_off(keys: Keys, monkeypatch: pytest.MonkeyPatc
     stores = MemoryStores()
     async with living(keys, stores) as runtime:
         for user in (ANN, BOB):
-            await stores.peers.put(Peer(user, Profile(user.id, "guest", "other"), "online", b"here"))
+            put(stores, Peer(user, Profile(user.id, "guest", "other"), "online", b"here"))
         with failing(monkeypatch, stores.peers, "release", 1):
             for number, user in enumerate((ANN, BOB)):
                 runtime.gateway._put_off.append(Farewell(named(user), Holder("node", number), is_leaving=True))
@@ -138,7 +143,7 @@ async def test_duties_on_their_own(keys: Keys, monkeypatch: pytest.MonkeyPatch) 
     """A duty that fails keeps no other from being done."""
     stores = MemoryStores()
     async with living(keys, stores) as runtime:
-        await stores.peers.put(Peer(ANN, Profile("ann", "guest", "other"), "offline", b"here", lapses_at=0))
+        put(stores, Peer(ANN, Profile("ann", "guest", "other"), "offline", b"here", lapses_at=0))
         with failing(monkeypatch, stores.requests, "take_expired"):
             await until(lambda: stores.directory.peer(ANN) is None)
 

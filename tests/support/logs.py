@@ -89,7 +89,7 @@ async def append(stores: Stores, *events: Event, key: MessageKey | None = None) 
     found: list[tuple[User, Appended]] = []
     stores.log.append(events, key, lambda user, appended: found.append((user, appended)))
     with anyio.fail_after(PATIENCE):
-        while len(found) < len(events):
+        while len(found) < len(events):  # noqa: ASYNC110 - an engine brings it about
             await anyio.sleep(OFTEN)
     await anyio.lowlevel.checkpoint()
     of = {user: [appended for whose, appended in found if whose == user] for user, _ in found}
@@ -104,5 +104,5 @@ async def tell(stores: Stores, user: User, *payloads: str, kept: Kept = "if_room
 async def counted(stores: Stores, user: User, wanted: int) -> None:
     """Return once so many events are kept for a user."""
     with anyio.fail_after(PATIENCE):
-        while await stores.log.count(user) != wanted:
+        while await stores.log.count(user) != wanted:  # noqa: ASYNC110 - an engine brings it about
             await anyio.sleep(OFTEN)

@@ -71,6 +71,7 @@ ErrorCode = Literal[
     "ERR_3005",
     "ERR_3008",
     "ERR_4003",
+    "ERR_4004",
     "ERR_5003",
     "ERR_5004",
     "ERR_5005",
@@ -209,13 +210,17 @@ MessageReceivedData = TypedDict(
 
 
 class MessageAckData(TypedDict):
-    """Tells the sender who has its message: handed to their sockets, or kept for their return."""
+    """Tells the sender who has its message: handed to their sockets, or kept for their return.
+
+    It is neither handed nor kept for those in `full`, who are away and have no room for more.
+    """
 
     messageId: str
     sessionId: str
     timestamp: str
     delivered: list[str]
     queued: list[str]
+    full: NotRequired[list[str]]
     duplicate: NotRequired[bool]
 
 
@@ -567,7 +572,10 @@ class MessageReceived(Event):
 
 
 class MessageAck(Event):
-    """Tells the sender who has its message: handed to their sockets, or kept for their return."""
+    """Tells the sender who has its message: handed to their sockets, or kept for their return.
+
+    It is neither handed nor kept for those in `full`, who are away and have no room for more.
+    """
 
     data: MessageAckData
 

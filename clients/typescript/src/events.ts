@@ -24,6 +24,8 @@ export const ErrorCode = {
   NOT_A_PARTICIPANT: "ERR_3008",
   /** the target is offline */
   TARGET_OFFLINE: "ERR_4003",
+  /** what is kept for the target is full; try again once it is back */
+  LOG_FULL: "ERR_4004",
   /** not a message: bad JSON, no object, no `event`, or an unknown one */
   NOT_A_MESSAGE: "ERR_5003",
   /** too much at once; `details.retryAfterMs` says when to go on */
@@ -232,7 +234,11 @@ export interface TracedMessage {
   traceparent?: string;
 }
 
-/** Tells the sender who has its message: handed to their sockets, or kept for their return. */
+/**
+ * Tells the sender who has its message: handed to their sockets, or kept for their return.
+ *
+ * It is neither handed nor kept for those in `full`, who are away and have no room for more.
+ */
 export interface MessageAck {
   messageId: string;
   sessionId: string;
@@ -240,6 +246,7 @@ export interface MessageAck {
   timestamp: string;
   delivered: Array<string>;
   queued: Array<string>;
+  full?: Array<string>;
   duplicate?: boolean;
 }
 

@@ -120,11 +120,11 @@ def test_redis_that_forgets(environ: dict[str, str], redis: RedisServer) -> None
     [
         ("redis://127.0.0.1:1/0", "cannot be reached (Redis: "),
         ("redis+sentinel://127.0.0.1:1/main/0", "cannot be reached (Redis: No master found for 'main': Error 111"),
-        ("redis://127.0.0.1:x", "it may be memory://"),
+        ("redis://127.0.0.1:x", "it must be sqlite:///PATH, memory://"),
         ("redis://127.0.0.1:1/0?no_such=1", "'no_such' is not known; its options may be namespace, username, "),
         ("redis://127.0.0.1:1/abc", "the number of its database"),
         ("redis://127.0.0.1:1/0?decode_responses=true", "'decode_responses' is not known; its options may be "),
-        ("redis+sentinel://127.0.0.1:x/main", "it may be memory://"),
+        ("redis+sentinel://127.0.0.1:x/main", "it must be sqlite:///PATH, memory://"),
     ],
 )
 def test_no_redis(environ: dict[str, str], url: str, says: str) -> None:

@@ -27,7 +27,10 @@ TURNED_INTO_ANOTHER = {
     "CONNECTION_REQUEST": {ErrorCode.SESSION_NOT_FOUND},
     "CONNECTION_RESPONSE": {ErrorCode.SESSION_NOT_FOUND},
 }
-RAISED_ELSEWHERE = {"AUTH": {ErrorCode.TOKEN_MISSING, ErrorCode.TOKEN_EXPIRED}}  # by the port that verifies tokens
+RAISED_ELSEWHERE = {
+    "AUTH": {ErrorCode.TOKEN_MISSING, ErrorCode.TOKEN_EXPIRED},  # by the port that verifies tokens
+    "SEND_MESSAGE": {ErrorCode.LOG_FULL},  # it is not raised but sent, for it may come later
+}
 
 
 class Said(ClientEvent, frozen=True):

@@ -18,7 +18,6 @@ from handlers.ports import Identity
 from schemas.capabilities import spoken
 from schemas.errors import CloseCode
 from stores.base import Stores, User
-from stores.bus import Standing
 from stores.memory import MemoryStores
 from stores.redis.stores import RedisStores
 from tests.support.doubles import RecordingTransport
@@ -103,32 +102,11 @@ async def test_nothing_of_other_nodes(runtime: Runtime) -> None:
 
 
 async def test_how_a_node_stands_with_others(keys: Keys) -> None:
-    """What the bus counts has a metric each; without a store no other node is known, and what is for one waits."""
+    """What the store says has a metric each; without a store no other node is known, and the lease is not held."""
     stores = RedisStores(NOWHERE, "node", patience=0.1)
     async with application(keys, stores) as runtime:
-        for name in ("nodes", "lease_held", "replica_current", "parcels_waiting"):
+        for name in ("nodes", "directory_current", "appends_waiting"):
             assert f"peersync_{name}" in names(runtime)
             assert samples(runtime, f"peersync_{name}") == {}
-        for parcel in ("one", "two"):
-            stores.bus.post("other", parcel, 3)
-        stores.bus.ahead = time.time() - time.monotonic() - 1.5
-        for number, name in enumerate(Standing.__struct_fields__, 1):
-            setattr(stores.bus.standing, name, number)
-        told = {
-            "publishes_total": 1,
-            "publishes_lost_total": 2,
-            "parcels_dropped_total": 3,
-            "org_reads_total": 6,
-            "users_adopted_total": 7,
-            "nodes": 8,
-            "lease_held": 9,
-            "replica_current": 10,
-            "parcels_waiting": 2,
-        }
-        assert {name: samples(runtime, f"peersync_{name}") for name in told} == {
-            name: {(): value} for name, value in told.items()
-        }
+        stores.lease.ahead = time.time() - time.monotonic() - 1.5
         assert samples(runtime, "peersync_clock_ahead_seconds")[()] == pytest.approx(-1.5, abs=0.1)
-        assert samples(runtime, "peersync_kept_writes_total") == {("written",): 4, ("fenced",): 5}
-        await checkpoint()  # they cannot go
-        assert samples(runtime, "peersync_parcels_waiting") == {(): 2}

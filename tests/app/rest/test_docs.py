@@ -18,6 +18,7 @@ DOCUMENTS = ["/docs", "/asyncapi.json", "/openapi.json", "/schemas/AUTH.json", "
 def settings(keys: Keys) -> Settings:
     """Settings with a plugin."""
     return Settings(
+        store_url="memory://",
         jwt_public_key_path=keys.public_path,
         jwt_private_key_path=keys.private_path,
         log_level="error",

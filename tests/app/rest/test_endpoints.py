@@ -40,6 +40,7 @@ class UnreachableStores(MemoryStores):
 def settings(keys: Keys) -> Settings:
     """Settings of a development server."""
     return Settings(
+        store_url="memory://",
         jwt_public_key_path=keys.public_path,
         jwt_private_key_path=keys.private_path,
         log_level="error",

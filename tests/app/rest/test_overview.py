@@ -34,6 +34,11 @@ def client(keys: Keys, stores: MemoryStores) -> Iterator[TestClient]:
         yield client
 
 
+def put(stores: MemoryStores, peer: Peer) -> None:
+    """Have a peer in the directory."""
+    stores.directory.put_peer(peer, stores.directory.next_place(peer.user.org))
+
+
 def peer(name: str, org: str | None = None) -> Peer:
     profile = Profile(display_name=f"Name {name}", role="guest", ide="vim")
     return Peer(User(name, org), profile, "online", b"a", lapses_at=time.time() + 60)
@@ -53,8 +58,8 @@ def test_nothing(client: TestClient) -> None:
 async def test_peers_and_sessions(client: TestClient, stores: MemoryStores) -> None:
     """What is told of a peer that is away, of another org's, and of a session."""
     ann, bob = User("ann"), User("bob")
-    await stores.peers.put(peer("ann"))
-    await stores.peers.put(replace(peer("cat", "acme"), is_hidden=True))
+    put(stores, peer("ann"))
+    put(stores, replace(peer("cat", "acme"), is_hidden=True))
     await stores.sessions.put(Session("ses_1", ann, {ann: "host", bob: "guest"}))
     found = seen(client)
     assert found["peers"][0] == {
@@ -80,7 +85,7 @@ async def test_peers_and_sessions(client: TestClient, stores: MemoryStores) -> N
 async def test_thousands(client: TestClient, stores: MemoryStores) -> None:
     """Of many the latest are shown, and those that are looked for, by id or name in any case."""
     for number in range(MANY):
-        await stores.peers.put(peer(f"user{number}"))
+        put(stores, peer(f"user{number}"))
     assert [each["id"] for each in seen(client, limit=2)["peers"]] == [f"user{MANY - 1}", f"user{MANY - 2}"]
     assert len(seen(client)["peers"]) == 100
     assert seen(client)["counts"]["peers"] == MANY
