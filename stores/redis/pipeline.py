@@ -62,6 +62,7 @@ class Pipeline:
                     self._waiting.extendleft(reversed(self._sent))
                     self._sent.clear()
                     self._sent_bytes = 0
+                    self._due.set()
                     self.is_away = bool(self._waiting)
                     tasks.start_soon(self._take_answers, wire)
                     await self._send_all(wire)

@@ -42,6 +42,7 @@ local function refusal(kept, size)
 end
 
 local function outcome(kept, key, payload)
+  if is_again and kept == 'if_told' then return 6, 0 end
   if key ~= '' then
     local known = redis.call('ZSCORE', recent, key)
     if kept == 'if_told' then
@@ -73,8 +74,8 @@ for at = 10, #ARGV, 5 do
   answers[#answers + 1] = number
 end
 while not is_away and count > 0 and (count > most or bytes > most_bytes) do drop_first() end
-redis.call('HSET', state, 'top', string.format('%d', top), 'bytes', string.format('%d', bytes),
-  'by:' .. caller, string.format('%d', serial))
+if not is_again then redis.call('HSET', state, 'by:' .. caller, string.format('%d', serial)) end
+redis.call('HSET', state, 'top', string.format('%d', top), 'bytes', string.format('%d', bytes))
 if is_new and #parts > 0 then redis.call('EXPIRE', log, redis.call('TTL', state)) end
 if redis.call('ZCARD', recent) > 0 then
   redis.call('ZREMRANGEBYSCORE', recent, '-inf', string.format('%d', now - known_for))
