@@ -5,26 +5,35 @@ from collections.abc import Sequence
 from stores.base import Holder, User
 from stores.log import Event, Reader
 
+NOT_BEGUN = -1
+
 
 class Cursor:
     """Hands a reader each event once and in order, whichever way it comes.
 
     `offset` is the last that was handed out, `handed` the last that a reader of version 1 says it took. Events that
     come before those they follow wait in `early`. Those that this node appended itself, and that are part of the
-    reader's `pending`, are in `own`.
+    reader's `pending`, are in `own`. `is_due` says that the log is to be read once more after `is_reading` is over.
     """
 
-    __slots__ = ("early", "epoch", "handed", "holder", "is_reading", "offset", "own", "reader", "user")
+    __slots__ = ("early", "epoch", "handed", "holder", "is_due", "is_reading", "offset", "own", "reader", "user")
 
     def __init__(self, user: User, holder: Holder, epoch: str, reader: Reader) -> None:
         self.user = user
         self.holder = holder
         self.epoch = epoch
         self.reader = reader
-        self.offset = self.handed = 0
+        self.offset = NOT_BEGUN
+        self.handed = 0
         self.is_reading = True
+        self.is_due = False
         self.early: dict[int, Event] = {}
         self.own: set[int] = set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the reader was handed what was kept, be it nothing."""
+        return self.offset != NOT_BEGUN
 
     @property
     def has_gap(self) -> bool:

@@ -102,12 +102,17 @@ class RedisLog:
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`."""
-        self.unfollow(user)
+        cursor = self._end(user)
         handed = self._handed.pop(user, "")
         prefix, message = self._keys.node(""), channel.superseded(user)
-        node, socket = await self._run(
-            "claim", user, holder.node, holder.socket, self._lifetime, prefix, message, handed
-        )
+        found: Any = None
+        try:
+            found = await self._run("claim", user, holder.node, holder.socket, self._lifetime, prefix, message, handed)
+        finally:
+            if found is None and cursor is not None and cursor.has_begun and user not in self._cursors:
+                self._cursors[user] = cursor
+                self._check(cursor, is_due=True)
+        node, socket = found
         return Holder(node.decode(), int(socket)) if node else None
 
     async def release(self, user: User, holder: Holder) -> bool:
@@ -115,9 +120,10 @@ class RedisLog:
         handed: Argument = ""
         cursor = self._cursors.get(user)
         if holder.node == self._client.node and (cursor is None or cursor.holder == holder):
-            self.unfollow(user)
+            self._end(user)
             handed = self._handed.get(user, 0)
-        done = await self._run("release", user, holder.node, holder.socket, self._lifetime, handed)
+        call = secrets.token_hex(EPOCH_BYTES)
+        done = await self._run("release", user, holder.node, holder.socket, self._lifetime, handed, call)
         if done and holder.node == self._client.node:
             self._let_go(user)
         return bool(done)
@@ -148,24 +154,24 @@ class RedisLog:
         try:
             found = await self._read_all(cursor, ALL_KEPT if offset is None else offset)
         except BaseException:
-            self._end(cursor)
+            self._drop(cursor)
             raise
         finally:
             reader.pending -= 1
         if not self._is_current(cursor, found.holder):
             return True
         if found.is_short:
-            self._end(cursor)
+            self._drop(cursor)
             return False
         cursor.begin(found.first, found.payloads)
-        self._check(cursor)
+        self._check_again(cursor)
         return True
 
     def unfollow(self, user: User) -> None:
-        """See `Log`."""
-        cursor = self._cursors.pop(user, None)
-        if cursor is not None and not cursor.is_reading:
-            self._handed[user] = cursor.handed
+        """See `Log`. A socket that only begins to follow is not the one that is gone."""
+        cursor = self._cursors.get(user)
+        if cursor is not None and cursor.has_begun:
+            self._end(user)
 
     def confirm(self, user: User) -> None:
         """See `Log`."""
@@ -235,6 +241,13 @@ class RedisLog:
         if epoch:
             self._epochs[user] = epoch.decode()
         return bool(epoch)
+
+    def _end(self, user: User) -> Cursor | None:
+        """End the cursor of a user, and note what its reader was handed."""
+        cursor = self._cursors.pop(user, None)
+        if cursor is not None:
+            self._handed[user] = cursor.handed
+        return cursor
 
     def _let_go(self, user: User) -> None:
         for known in (self._epochs, self._handed, self._tokens):
@@ -306,24 +319,31 @@ class RedisLog:
         self._check(cursor)
 
     def _check(self, cursor: Cursor, *, is_due: bool = False) -> None:
-        """Read the log if something is missing, or may be."""
-        if (is_due or cursor.has_gap) and not cursor.is_reading:
+        """Read the log if something is missing, or may be. What is read already may be from before that."""
+        if cursor.is_reading:
+            cursor.is_due = cursor.is_due or is_due
+        elif is_due or cursor.has_gap:
             cursor.is_reading = True
             cursor.reader.pending += 1
             self._behind.append(cursor)
             self._woken.set()
+
+    def _check_again(self, cursor: Cursor) -> None:
+        is_due, cursor.is_due = cursor.is_due, False
+        self._check(cursor, is_due=is_due)
 
     async def _catch_up(self, cursor: Cursor) -> None:
         """Read what is missing. A cursor whose claim another socket holds, or whose log was lost, ends by that."""
         found = await self._read_patiently(cursor)
         cursor.reader.pending -= 1
         if not self._is_current(cursor, found.holder):
+            cursor.is_reading = False
             return
         if found.is_short:
             self._lose(cursor)
             return
         cursor.fill(found.first, found.payloads)
-        self._check(cursor)
+        self._check_again(cursor)
 
     async def _read_patiently(self, cursor: Cursor) -> Found:
         while True:
@@ -332,7 +352,7 @@ class RedisLog:
             except StoreUnreachableError:
                 await anyio.sleep(RETRY_SECONDS)
 
-    def _end(self, cursor: Cursor) -> None:
+    def _drop(self, cursor: Cursor) -> None:
         if self._cursors.get(cursor.user) is cursor:
             del self._cursors[cursor.user]
 
@@ -349,19 +369,19 @@ class RedisLog:
 
     async def _read_all(self, cursor: Cursor, offset: int) -> Found:
         """Read a log to its end. What an event is about is in the directory by then."""
-        found = await self._read(cursor.user, offset)
+        found = await self._read(cursor.user, cursor.holder, offset)
         cursor.epoch = cursor.epoch or found.epoch
         payloads = found.payloads
         while found.holder == cursor.holder and not found.is_short and found.first + len(found.payloads) <= found.top:
-            found = await self._read(cursor.user, found.first + len(found.payloads) - 1)
+            found = await self._read(cursor.user, cursor.holder, found.first + len(found.payloads) - 1)
             payloads += found.payloads
         await self._follower.catch_up(shard_of(cursor.user.org))
         first = found.first + len(found.payloads) - len(payloads)
         is_short = found.is_short or found.epoch != cursor.epoch
         return found._replace(first=first, payloads=payloads, is_short=is_short)
 
-    async def _read(self, user: User, offset: int) -> Found:
-        node, socket, epoch, top, is_short, entries = await self._run("read", user, offset, READ_AT_ONCE)
+    async def _read(self, user: User, holder: Holder, offset: int) -> Found:
+        node, socket, epoch, top, is_short, entries = await self._run("read", user, offset, READ_AT_ONCE, *holder)
         first = int(entries[0][0].partition(b"-")[0]) if entries else top + 1
         payloads = [fields[1] for _, fields in entries]
         return Found(Holder(node.decode(), int(socket or 0)), epoch.decode(), top, bool(is_short), first, payloads)

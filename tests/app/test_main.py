@@ -140,8 +140,6 @@ def test_no_key(tmp_path: Path) -> None:
 )
 def test_a_store_url_that_cannot_be_understood(keys: Keys, url: str) -> None:
     """It stops the start, and the password in it is not shown."""
-    with pytest.raises(
-        SettingsError, match=r"STORE_URL is .*it must be sqlite:///PATH, memory://"
-    ) as refused:
+    with pytest.raises(SettingsError, match=r"STORE_URL is .*it must be sqlite:///PATH, memory://") as refused:
         create_app(replace(settings(keys), store_url=url))
     assert "secret" not in str(refused.value)

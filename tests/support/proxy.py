@@ -23,6 +23,8 @@ class Proxy:
         self.lost = 0
         self._word = b""
         self._released = anyio.Event()
+        self._thawed = anyio.Event()
+        self._thawed.set()
         self.is_holding = False
         self.port = 0
 
@@ -32,6 +34,19 @@ class Proxy:
         for stream in self._streams:
             await anyio.aclose_forcefully(stream)
         self._streams.clear()
+
+    async def cut_one(self, number: int) -> None:
+        """End one of the connections, if there are any, without a word."""
+        if self._streams:
+            await anyio.aclose_forcefully(self._streams.pop(number % len(self._streams)))
+
+    def freeze(self) -> None:
+        """Keep back all that is said in either direction until it thaws."""
+        self._thawed = anyio.Event()
+
+    def thaw(self) -> None:
+        """Let through what was kept back."""
+        self._thawed.set()
 
     def mute(self) -> None:
         """Swallow what the server says from now on."""
@@ -78,6 +93,7 @@ class Proxy:
             await _copy(server, client, partial(self._answered, is_over))
 
     async def _said(self, is_over: anyio.Event, data: bytes) -> bytes:
+        await self._thawed.wait()
         if self._word and self._word in data:
             self.is_holding = True
             await self._released.wait()
@@ -88,6 +104,7 @@ class Proxy:
         return data
 
     async def _answered(self, is_over: anyio.Event, data: bytes) -> bytes:
+        await self._thawed.wait()
         if is_over.is_set():
             raise anyio.EndOfStream
         return b"" if self._is_mute else data

@@ -7,15 +7,17 @@ from pathlib import Path
 import anyio
 
 from stores.log import Bounds
-from stores.redis.stores import RedisStores
+from stores.redis.stores import PATIENCE_SECONDS, RedisStores
 from stores.sqlite.file import Place
 from stores.sqlite.stores import SqliteStores
 
 
 @asynccontextmanager
-async def running(url: str, node: str, bounds: Bounds | None = None) -> AsyncIterator[RedisStores]:
+async def running(
+    url: str, node: str, bounds: Bounds | None = None, *, patience: float = PATIENCE_SECONDS
+) -> AsyncIterator[RedisStores]:
     """Run the stores of a node, which is as far as the store is by then."""
-    made = RedisStores(url, node, bounds)
+    made = RedisStores(url, node, bounds, patience=patience)
     try:
         async with anyio.create_task_group() as tasks:
             started = anyio.Event()

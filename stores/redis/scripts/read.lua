@@ -1,8 +1,11 @@
--- Reads a log after an offset, or all of it for the offset -1. KEYS: state, log. ARGV: offset, most events at once.
+-- Reads a log after an offset, or all of it for the offset -1. KEYS: state, log. ARGV: offset, most events at once, and the
+-- node and the socket that this is for: what a socket of version 1 was to get has reached its node by that.
 -- Answers the holder's node and socket, the epoch, the top, 1 if some of it is not there any more, and the entries.
 local state, log = KEYS[1], KEYS[2]
-local node, socket, epoch, top, broken = unpack(redis.call('HMGET', state, 'node', 'socket', 'epoch', 'top', 'broken'))
+local node, socket, epoch, top, broken, tokens =
+  unpack(redis.call('HMGET', state, 'node', 'socket', 'epoch', 'top', 'broken', 'tokens'))
 if not epoch then return {node or '', socket or '', '', 0, 0, {}} end
+if tokens == '' and node == ARGV[3] and socket == ARGV[4] then redis.call('HDEL', state, 'unheard') end
 local offset, first = tonumber(ARGV[1]), top - redis.call('XLEN', log)
 local is_short = broken or (offset >= 0 and offset < first) or offset > tonumber(top)
 local start = string.format('%d', math.max(offset, first) + 1) .. '-0'

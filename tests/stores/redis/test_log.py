@@ -1,0 +1,195 @@
+"""The logs in Redis, where answers are lost, claims move and nodes miss what others tell them."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from stores.base import StoreUnreachableError, User
+from stores.log import Bounds, Outcome
+from stores.redis.stores import RedisStores
+from tests.support.client import until
+from tests.support.logs import Socket, append, counted, event, tell
+from tests.support.proxy import Proxy, proxy
+from tests.support.redis import RedisServer
+from tests.support.stores import running
+
+BOB = User("bob")
+DELIVERED, QUEUED = Outcome.DELIVERED, Outcome.QUEUED
+
+
+class Pair:
+    """Two nodes; the first reaches Redis through a network that can be cut."""
+
+    def __init__(self, one: RedisStores, two: RedisStores, network: Proxy) -> None:
+        self.one = one
+        self.two = two
+        self.network = network
+
+
+@pytest.fixture
+async def pair(redis: RedisServer) -> AsyncIterator[Pair]:
+    name = uuid4().hex
+    async with AsyncExitStack() as stack:
+        network = await stack.enter_async_context(proxy(redis.port))
+        url = f"redis://127.0.0.1:{network.port}/0?namespace={name}"
+        one = await stack.enter_async_context(running(url, "one", Bounds(), patience=0.5))
+        two = await stack.enter_async_context(running(redis.namespace(name), "two"))
+        yield Pair(one, two, network)
+
+
+async def test_answers_that_are_lost(pair: Pair) -> None:
+    """Calls whose answers are lost are sent again, without another call; what they did is not done twice."""
+    socket = await Socket(pair.two, BOB).come("t1")
+    told: list[Outcome] = []
+    pair.network.freeze()
+    for number in range(5):
+        events = [event(BOB, f"{number}"), event(BOB, f"if {number}", "if_told", f"req_{number}")]
+        pair.one.log.append(events, done=lambda _, appended: told.append(appended.outcome))
+        await anyio.sleep(0.01)
+    pair.network.lose_answers(b"EVALSHA", 1)
+    pair.network.thaw()
+    await until(lambda: len(told) == 10)
+    await anyio.sleep(0.1)
+    assert socket.payloads == [b"0", b"1", b"2", b"3", b"4"]
+    assert await pair.two.log.count(BOB) == 5
+
+
+async def test_the_end_of_a_request_whose_answer_is_lost(pair: Pair) -> None:
+    """It reaches a reader of the node that appended it, though the repeated call has nothing to append."""
+    socket = await Socket(pair.one, BOB).come("t1")
+    await append(pair.one, event(BOB, "asked", "while_pending", "req_1"))
+    pair.network.lose_answers(b"gone", 1)
+    await append(pair.one, event(BOB, "gone", "if_told", "req_1"))
+    await until(lambda: len(socket.taken) == 2)
+    assert pair.network.lost == 1
+    assert socket.pending == 0
+
+
+async def test_a_claim_that_fails(pair: Pair) -> None:
+    """The socket that has the claim goes on to take events."""
+    socket = await Socket(pair.one, BOB).come("t1")
+    await pair.network.cut()
+    with pytest.raises(StoreUnreachableError):
+        await Socket(pair.one, BOB).claim()
+    pair.network.mend()
+    await tell(pair.two, BOB, "a")
+    await until(lambda: socket.payloads == [b"a"])
+    assert socket.pending == 0
+
+
+async def test_a_claim_that_is_given_up(pair: Pair) -> None:
+    """If the new socket is gone before its claim has an answer, the one before finds out that it has lost it."""
+    socket = await Socket(pair.one, BOB).come("t1")
+    pair.network.freeze()
+    with anyio.move_on_after(0.05):
+        await Socket(pair.one, BOB).claim()
+    pair.network.thaw()
+    await until(lambda: socket.is_lost)
+
+
+async def test_a_release_whose_answer_is_lost(pair: Pair) -> None:
+    """It is done, and says so."""
+    socket = await Socket(pair.one, BOB).come("t1")
+    pair.network.lose_answers(pair.one.client.scripts["release"].sha.encode(), 1)
+    assert await pair.one.peers.release(BOB, socket.holder)
+    assert not await pair.one.peers.release(BOB, socket.holder)
+
+
+async def test_events_while_the_log_is_read(pair: Pair) -> None:
+    """What comes after a read, and before the node hears from others again, is read once more."""
+    socket = await Socket(pair.one, BOB).come("t1")
+    cursor = pair.one.log._cursors[BOB]
+    cursor.is_reading = True
+    pair.one.log._check(cursor, is_due=True)
+    cursor.fill(1, [])
+    pair.one.log._check_again(cursor)
+    assert cursor.is_reading
+    await until(lambda: not cursor.is_reading)
+    assert await tell(pair.two, BOB, "a") == [DELIVERED]
+    await until(lambda: socket.payloads == [b"a"])
+    assert socket.pending == 0
+
+
+async def test_a_late_confirmation(pair: Pair) -> None:
+    """It takes nothing from a token that was handed out after the one it confirms."""
+    await Socket(pair.one, BOB).come("t1")
+    first = Socket(pair.one, BOB)
+    assert await first.resume("t1", 0, "t2")
+    assert await Socket(pair.two, BOB).resume("t2", 0, "t3")
+    pair.one.log.confirm(BOB)
+    await append(pair.one, event(BOB, "a"))
+    assert await Socket(pair.two, BOB).resume("t3", 0, "t4")
+
+
+async def test_a_broken_log_of_version_1(pair: Pair) -> None:
+    """... is started over: else its user could never come back."""
+    await (await Socket(pair.one, BOB).come()).go()
+    await tell(pair.one, BOB, "a")
+    log = pair.one.log
+    found = await log._read(BOB, Socket(pair.one, BOB).holder, 0)
+    assert await log._run("break", BOB, found.epoch, 5)
+    socket = await Socket(pair.one, BOB).come()
+    assert await tell(pair.two, BOB, "b") == [DELIVERED]
+    await until(lambda: socket.payloads == [b"b"])
+
+
+async def test_version_1_leaves_while_its_log_is_read(pair: Pair) -> None:
+    """What its socket was handed is not handed out again."""
+    socket = Socket(pair.one, BOB, is_version_1=True)
+    await socket.come()
+    await tell(pair.two, BOB, "a")
+    await until(lambda: socket.payloads == [b"a"])
+    cursor = pair.one.log._cursors[BOB]
+    cursor.is_reading = True
+    await socket.go()
+    assert (await Socket(pair.two, BOB).come()).payloads == []
+
+
+async def test_version_1_on_a_node_that_read_and_froze(pair: Pair) -> None:
+    """What a node has read may have reached its socket: none of it is handed out again when the claim moves."""
+    await (await Socket(pair.one, BOB).come()).go()
+    await tell(pair.two, BOB, "a")
+    frozen = Socket(pair.one, BOB, is_version_1=True)
+    await frozen.claim()
+    assert await pair.one.log.start(BOB, frozen.holder, None)
+    assert (await pair.one.log._read(BOB, frozen.holder, -1)).payloads == [b"a"]
+    assert (await Socket(pair.two, BOB).come()).payloads == []
+
+
+async def test_version_1_of_a_node_that_hears_nothing(pair: Pair) -> None:
+    """What certainly never reached it is for the next socket."""
+    socket = await Socket(pair.one, BOB).come()
+    await tell(pair.two, BOB, "a")
+    await until(lambda: socket.payloads == [b"a"])
+    await counted(pair.two, BOB, 0)
+    await pair.network.cut()
+    with anyio.fail_after(5):
+        while await tell(pair.two, BOB, "b") != [QUEUED]:  # noqa: ASYNC110 - Redis has to notice
+            await anyio.sleep(0.01)
+    later = await Socket(pair.two, BOB).come()
+    assert later.payloads[-1:] == [b"b"]
+    pair.network.mend()
+
+
+async def test_a_socket_that_leaves_is_not_the_next_one(pair: Pair) -> None:
+    """The end of a superseded socket, noticed late, ends no reader but its own, not even one that just begins."""
+    first = await Socket(pair.one, BOB).come("t1")
+    second = Socket(pair.one, BOB)
+    await second.claim()
+    assert await pair.one.log.start(BOB, second.holder, "t2")
+    followed: list[bool] = []
+
+    async def follow() -> None:
+        followed.append(await pair.one.log.follow(BOB, second.holder, 0, second))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow)
+        await anyio.lowlevel.checkpoint()
+        pair.one.log.unfollow(BOB)
+        assert not await pair.one.peers.release(BOB, first.holder)
+    assert followed == [True]
+    await tell(pair.two, BOB, "a")
+    await until(lambda: second.payloads == [b"a"])
