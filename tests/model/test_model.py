@@ -287,7 +287,7 @@ class Machine(RuleBasedStateMachine):
         assert not runtime.gateway.connections
         left = [each for each in reachable(runtime) if isinstance(each, User)]
         assert left == [], left
-        assert (runtime.mail.held, runtime.flusher.held) == (0, 0)
+        assert (runtime.stores.log.stats()["log_bytes"], runtime.flusher.held) == (0, 0)
         assert not house.reference.people
 
     def _talk(self, session_id: str, absent: User, times: int) -> None:

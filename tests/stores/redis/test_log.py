@@ -7,7 +7,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from stores.base import StoreUnreachableError, User
+from stores.base import Holder, Listener, StoreUnreachableError, User
 from stores.log import Bounds, Outcome
 from stores.redis.stores import RedisStores
 from tests.support.client import until
@@ -80,14 +80,25 @@ async def test_a_claim_that_fails(pair: Pair) -> None:
     assert socket.pending == 0
 
 
+class Recording(Listener):
+    """Notes whose sockets were superseded."""
+
+    def __init__(self) -> None:
+        self.superseded_users: list[User] = []
+
+    def superseded(self, user: User, holder: Holder) -> None:
+        self.superseded_users.append(user)
+
+
 async def test_a_claim_that_is_given_up(pair: Pair) -> None:
     """If the new socket is gone before its claim has an answer, the one before finds out that it has lost it."""
-    socket = await Socket(pair.one, BOB).come("t1")
+    pair.one.listener = listener = Recording()
+    await Socket(pair.one, BOB).come("t1")
     pair.network.freeze()
     with anyio.move_on_after(0.05):
         await Socket(pair.one, BOB).claim()
     pair.network.thaw()
-    await until(lambda: socket.is_lost)
+    await until(lambda: listener.superseded_users == [BOB])
 
 
 async def test_a_release_whose_answer_is_lost(pair: Pair) -> None:
