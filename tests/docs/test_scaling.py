@@ -10,11 +10,13 @@ from redis import Redis
 
 from schemas.peers import Profile
 from stores.base import Holder, Peer, Request, Revocation, Session, User
-from stores.bus import Mark
-from stores.redis.bus import CALL_BYTES, LOAD_BYTES, WRITE_BYTES
-from stores.redis.refill import refill
+from stores.log import Event, MessageKey
+from stores.recent import MOST_KEYS as MOST_LOCAL_KEYS
+from stores.redis.batch import MOST_KEYS
+from stores.redis.keyspace import SHARDS
+from stores.redis.log import WAITING_BYTES
+from stores.redis.pipeline import WINDOW_BYTES, WINDOW_CALLS
 from stores.redis.stores import RedisStores
-from stores.redis.streams import SUBSCRIBER_BYTES
 from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.stores import running
@@ -56,27 +58,25 @@ async def test_keys(stores: RedisStores, admin: Redis) -> None:
     await stores.sessions.put(Session("ses_1", ANN, {ANN: "host"}))
     for user, token in ((ANN, None), (None, "token")):
         await stores.revocations.add(Revocation(time.time() + 60, token, user), time.time())
-    stores.bus.open(ANN, {"res_1": 1}, {}, is_new=True)
-    stores.bus.keep(ANN, b"{}", 1, 1, seen={}, mark=Mark(b"12345678", "2026-01-31T09:00:00.000Z"))
-    await stores.bus.settled()
-    await refill(stores.client, stores.replica, b"a new life", "emptied")
+    assert await stores.log.start(ANN, HOLDER, "res_1")
+    stores.log.append([Event(ANN, b"{}")], MessageKey.of("ses_1", ANN, "m", int(time.time() * 1000)))
+    await stores.log.pipeline.drained()
     await stores.ping()
     assert {_as_on_the_page(key): admin.type(key) for key in admin.scan_iter()} == _told()
 
 
 def _as_on_the_page(key: str) -> str:
-    key = re.sub(r":filled:.*", ":filled:HASH", key.replace("{=acme}", "{ORG}"))
-    return re.sub(r":ann$", ":USER", re.sub(r":token$", ":TOKEN", key))
+    key = re.sub(r"\{\d+\}", "{SHARD}", key.replace("=acme/ann", "ORG/ID"))
+    return re.sub(r":revoked:.*", ":revoked:NAME", key)
 
 
 def _told() -> dict[str, str]:
     """Return the keys of the page's table, with their types."""
     kinds: dict[str, str] = {}
-    for line in PAGE.partition("### Keys")[2].partition("### Channels")[0].splitlines():
+    for line in PAGE.partition("### Keys")[2].partition("### Bounds")[0].splitlines():
         if line.startswith("| `"):
             names, kind = line.split("|")[1:3]
-            found = [name.replace("…", "peersync:{ORG}") for name in re.findall("`(.*?)`", names)]
-            kinds |= dict.fromkeys(found, kind.strip().replace("sorted set", "zset"))
+            kinds |= dict.fromkeys(re.findall("`(.*?)`", names), kind.strip().replace("sorted set", "zset"))
     return kinds
 
 
@@ -89,11 +89,17 @@ def test_options(admin: Redis, option: str) -> None:
     assert admin.config_get(option)
 
 
-def test_bounds(admin: Redis) -> None:
-    """What nodes send each other keeps to what Redis, by default, lets wait for one of them."""
-    limits = str(admin.config_get("client-output-buffer-limit")["client-output-buffer-limit"])
-    assert f"pubsub {33_554_432} {SUBSCRIBER_BYTES} 60" in limits
-    told = PAGE.partition("### What is bounded")[2].partition("\n## ")[0]
-    assert f"{SUBSCRIBER_BYTES >> 20} MiB ÷ nodes, {SUBSCRIBER_BYTES >> 21} MiB at most" in told
-    assert f"| {CALL_BYTES >> 20} MiB, where each write counts {WRITE_BYTES >> 10} KiB" in told
-    assert f"| {LOAD_BYTES >> 20} MiB; four" in told
+def test_bounds() -> None:
+    """The page tells the bounds that there are."""
+    told = PAGE.partition("### Bounds")[2].partition("\n## ")[0]
+    assert f"| {WAITING_BYTES >> 20} MiB a node for messages" in told
+    assert f"| {WINDOW_BYTES >> 20} MiB, {WINDOW_CALLS:,} calls |" in told
+    assert f"{MOST_LOCAL_KEYS:,} in all" in told
+    assert f"{MOST_KEYS:,} at most" in PAGE
+    assert f"in {SHARDS} shards" in PAGE
+
+
+def test_length() -> None:
+    """The page can be read in one sitting, and its tables on a phone."""
+    assert len(PAGE.split()) <= 1800
+    assert max(len(cell) for line in PAGE.splitlines() if line.startswith("|") for cell in line.split("|")) <= 300
