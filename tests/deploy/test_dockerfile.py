@@ -109,6 +109,7 @@ def test_environment(last: list[Instruction]) -> None:
         "PATH": "/opt/venv/bin:$PATH",
         "APP_ENV": "production",
         "LOG_FORMAT": "json",
+        "STORE_URL": "memory://",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
