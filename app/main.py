@@ -23,7 +23,7 @@ from app.rest import health
 from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
 from app.rest.endpoints import endpoints, paths, static_files
 from app.runtime import Plan, Runtime, running
-from app.settings import MEMORY, SQLITE, STORE_URLS, Settings, SettingsError, read_settings, without_secrets
+from app.settings import FILE, MEMORY, STORE_URLS, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from app.wire import asgi
 from app.wire.addresses import as_seen
@@ -33,8 +33,6 @@ from schemas.errors import ErrorCode, EventError
 from stores.base import Stores, StoreUnreachableError
 from stores.log import Bounds
 from stores.memory import MemoryStores
-from stores.sqlite.file import File, StoreFileError, place_of
-from stores.sqlite.stores import SqliteStores
 
 
 def create_app(settings: Settings | None = None, stores: Stores | None = None) -> Starlette:
@@ -50,7 +48,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
-        async with running(plan, make_stores(plan) if stores is None else stores) as runtime:
+        async with running(plan, app.state.stores or make_stores(plan)) as runtime:
             app.state.runtime = runtime
             yield {LOBBY: runtime.lobby, PATHS: paths(chosen, health.probe(runtime))}
 
@@ -70,55 +68,63 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
         },
         lifespan=lifespan,
     )
+    app.state.plan, app.state.stores = plan, stores
     app.state.contract = Contract(routes, endpoints(chosen), chosen.ws_path)
     return app
 
 
 def check_store_url(url: str) -> None:
     """Raise `SettingsError` for a `STORE_URL` that cannot be understood; nothing is connected to."""
+    if url == MEMORY:
+        return
     try:
-        if url.startswith(SQLITE):
-            _ = place_of(url)
-        elif url != MEMORY:
-            from stores.redis.client import check_url  # noqa: PLC0415 - without it a start is a third faster
-
-            check_url(url)
+        _check_url(url)
     except ValueError as error:
         raise SettingsError(f"STORE_URL is {without_secrets(url)!r} ({error}); it must be {STORE_URLS}") from None
 
 
-def check_store_file(url: str) -> None:
-    """Raise `SettingsError` if `STORE_URL` names a file that cannot be used, or that another process uses."""
-    if url.startswith(SQLITE):
-        try:
-            File(place_of(url)).close()
-        except StoreFileError as error:
-            raise SettingsError(f"STORE_URL: {error}") from None
+def _check_url(url: str) -> None:
+    if url.startswith(FILE):
+        from stores.sqlite.schema import parsed  # noqa: PLC0415 - each engine is imported where it is used
+
+        parsed(url)
+    else:
+        from stores.redis.client import check_url  # noqa: PLC0415 - memory:// starts a third faster
+
+        check_url(url)
+
+
+def open_file(app: Starlette) -> None:
+    """Open the file that `STORE_URL` names, if it does, before anything listens; raises `SettingsError`."""
+    if app.state.plan.settings.store_url.startswith(FILE):
+        app.state.stores = make_stores(app.state.plan)
 
 
 def make_stores(plan: Plan) -> Stores:
-    """Return the stores that `STORE_URL` names."""
+    """Return the stores that `STORE_URL` names; raises `SettingsError` if that is a file that cannot be used."""
     settings = plan.settings
     bounds = Bounds(settings.replay_events, settings.replay_bytes, settings.replay_total_bytes)
+    node = plan.sources.ids("node_")
     if settings.store_url == MEMORY:
-        return MemoryStores(bounds, node=plan.sources.ids("node_"))
-    if settings.store_url.startswith(SQLITE):
-        return SqliteStores(
-            place_of(settings.store_url),
-            bounds,
-            node=plan.sources.ids("node_"),
-            session_grace=settings.session_grace_seconds,
-            resume_grace=settings.resume_grace_seconds,
-        )
+        return MemoryStores(bounds, node=node)
+    if settings.store_url.startswith(FILE):
+        return _file_stores(plan, bounds, node)
     from stores.redis.stores import LIFETIME_SECONDS, RedisStores  # noqa: PLC0415 - as above
 
-    return RedisStores(
-        settings.store_url,
-        plan.sources.ids("node_"),
-        bounds,
-        lease=settings.node_lease_seconds,
-        lifetime=settings.resume_grace_seconds + LIFETIME_SECONDS,
-    )
+    lifetime = settings.resume_grace_seconds + LIFETIME_SECONDS
+    return RedisStores(settings.store_url, node, bounds, lease=settings.node_lease_seconds, lifetime=lifetime)
+
+
+def _file_stores(plan: Plan, bounds: Bounds, node: str) -> Stores:
+    from stores.sqlite.schema import UnusableFileError, parsed  # noqa: PLC0415 - as above
+    from stores.sqlite.stores import Graces, SqliteStores  # noqa: PLC0415
+
+    settings = plan.settings
+    graces = Graces(settings.resume_grace_seconds, settings.session_grace_seconds)
+    try:
+        return SqliteStores(parsed(settings.store_url), bounds, node, graces, plan.sources.clock.now)
+    except UnusableFileError as error:
+        raise SettingsError(str(error)) from None
 
 
 async def _socket(websocket: WebSocket) -> None:

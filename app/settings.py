@@ -31,7 +31,7 @@ _LEVEL_SYNONYMS = {
     "fatal": "critical",
 }
 MEMORY = "memory://"
-SQLITE = "sqlite:///"
+FILE = "sqlite:"
 STORE_URLS = (
     "sqlite:///PATH, memory://, redis://HOST:PORT/0, rediss://HOST:PORT/0"
     " or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/0"

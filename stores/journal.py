@@ -1,6 +1,6 @@
 """The journal: what the engine of a single process writes down, so that a restart finds it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -36,8 +36,8 @@ class Journal(Protocol):
         """Raise `StoreUnreachableError` while nothing can be written, so that the change is not begun."""
         ...
 
-    def put(self, kind: Kind, key: str, record: Record) -> None:
-        """Note a record that was added or replaced."""
+    def put(self, kind: Kind, key: str, record: Record, place: int = 0) -> None:
+        """Note a record that was added or replaced; a peer has a place in the order of registration."""
         ...
 
     def delete(self, kind: Kind, key: str) -> None:
@@ -60,8 +60,8 @@ class Journal(Protocol):
         """Note that a user's log is gone."""
         ...
 
-    def remember(self, key: MessageKey) -> None:
-        """Note a message key, for as long as it is recognised."""
+    def remember(self, key: MessageKey, missed: Collection[User]) -> None:
+        """Note a message key, for as long as it is recognised, and whose logs had no room for the message."""
         ...
 
     def then(self, call: Callable[[], None]) -> None:
@@ -84,7 +84,7 @@ class NoJournal:
     def check(self) -> None:
         """See `Journal`."""
 
-    def put(self, kind: Kind, key: str, record: Record) -> None:
+    def put(self, kind: Kind, key: str, record: Record, place: int = 0) -> None:
         """See `Journal`."""
 
     def delete(self, kind: Kind, key: str) -> None:
@@ -102,7 +102,7 @@ class NoJournal:
     def forget(self, user: User) -> None:
         """See `Journal`."""
 
-    def remember(self, key: MessageKey) -> None:
+    def remember(self, key: MessageKey, missed: Collection[User]) -> None:
         """See `Journal`."""
 
     def then(self, call: Callable[[], None]) -> None:

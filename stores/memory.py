@@ -243,7 +243,7 @@ class MemoryPeers:
     async def _put(self, peer: Peer) -> None:
         self._journal.check()
         self._directory.put_peer(peer, self._directory.next_place(peer.user.org))
-        self._journal.put("peer", _key(peer.user), peer)
+        self._journal.put("peer", _key(peer.user), peer, self._directory.place(peer.user))
         await self._journal.committed()
 
     def _remove(self, user: User) -> Peer | None:

@@ -1,7 +1,7 @@
 """The logs of a single process, in memory; what they write down goes to a journal."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -81,7 +81,7 @@ class MemoryLog:
         full = [event.user for event in events if self._append(event, done).outcome is Outcome.FULL]
         if key is not None and len(full) < len(events):
             self._recent.add(key, full)
-            self._journal.remember(key)
+            self._journal.remember(key, full)
 
     async def start(self, user: User, holder: Holder, token: str | None) -> bool:
         """See `Log`."""
@@ -183,9 +183,9 @@ class MemoryLog:
         log.committed = log.sent = log.top
         self.size += log.size
 
-    def restore_key(self, key: MessageKey) -> None:
+    def restore_key(self, key: MessageKey, missed: Collection[User]) -> None:
         """Put back a message key that a journal has."""
-        self._recent.add(key, ())
+        self._recent.add(key, missed)
 
     def _repeat(self, events: Sequence[Event], key: MessageKey, first_sent_at: int, done: Done | None) -> None:
         """Answer for a message that was sent again; those who had no room for it the first time may have now."""
@@ -200,6 +200,7 @@ class MemoryLog:
                 self._journal.then(partial(done, event.user, Appended(outcome, first_sent_at)))
         if missed:
             self._recent.add(key, full)
+            self._journal.remember(key, full)
 
     def _append(self, event: Event, done: Done | None) -> Appended:
         user = event.user

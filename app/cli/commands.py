@@ -63,7 +63,7 @@ def main() -> None:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Processes; must be 1.",
+    help="Processes; 1, since several need Redis and are started one by one.",
 )
 @click.option("--make-keys", is_flag=True, help="Make a key pair if there is none.")
 def serve(host: str | None, port: int | None, workers: int, *, reload: bool, make_keys: bool) -> None:
@@ -75,8 +75,7 @@ def serve(host: str | None, port: int | None, workers: int, *, reload: bool, mak
     )
     if workers > 1:
         raise click.ClickException(
-            "--workers must be 1: start several servers with STORE_URL=redis://... instead, each on a port of its own;"
-            " peers of processes that share no Redis cannot find each other"
+            f"--workers is {workers}; it must be 1: several processes need Redis, start each with STORE_URL=redis://..."
         )
     if make_keys or settings.app_env == "development":
         _make_missing_keys(settings)

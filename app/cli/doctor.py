@@ -1,7 +1,6 @@
 """The doctor: what is wrong with a set-up, and what to do about it; changes nothing."""
 
 import os
-import shutil
 import stat
 import sys
 import time
@@ -15,47 +14,33 @@ from urllib.request import Request, urlopen
 
 import anyio
 import click
-from msgspec import Struct
 from redis.exceptions import RedisError
 
 from app.auth.algorithms import KINDS, Key, algorithm_of
 from app.auth.certificate import certificate
 from app.auth.keys import private_key, public_keys
 from app.auth.tokens import TokenVerifier, dev_claims, sign
+from app.cli.doctor_file import examine_file
+from app.cli.finding import Finding, wrong
 from app.cli.port import try_port
 from app.clock import SystemClock
 from app.main import check_store_url
 from app.misspellings import misspellings
 from app.ops.audit import STDOUT
 from app.ops.printable import printable
-from app.settings import MEMORY, SQLITE, Settings, SettingsError, read_settings, without_secrets
+from app.settings import FILE, MEMORY, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from schemas.errors import EventError
 from stores.base import StoreUnreachableError, User
 from stores.memory import MemoryStores
 from stores.redis.client import Client
 from stores.redis.snapshot import latest_id
-from stores.sqlite.file import StoreFileError, examined, place_of
 
 SPARE_FILES = 100
 CERTIFICATE_DAYS = 14
 PATIENCE_SECONDS = 3.0
 NO_EVICTION = "noeviction"
-MIB = 1 << 20
-LEAST_FREE = 100 * MIB
 DOTENV = Path(".env")
-
-
-class Finding(Struct, frozen=True):
-    """What one check found; if it `is_wrong`, the text also says what to do."""
-
-    subject: str
-    text: str
-    is_wrong: bool = False
-
-    def __str__(self) -> str:
-        """Return one line."""
-        return f"{'wrong' if self.is_wrong else 'ok':<6} {self.subject:<9} {self.text}"
 
 
 def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Finding]:
@@ -63,7 +48,7 @@ def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Findi
     try:
         settings = read_settings(environ, dotenv)
     except SettingsError as error:
-        yield _wrong("settings", f"{error}; set it in the environment or in {dotenv.absolute()}")
+        yield wrong("settings", f"{error}; set it in the environment or in {dotenv.absolute()}")
         return
     yield from _settings(settings)
     for each in misspellings(environ, dotenv):
@@ -78,16 +63,16 @@ def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Findi
 def _settings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", f"{settings.app_env}, on {settings.bind_address}{settings.ws_path}")
     if settings.hands_out_dev_tokens and not settings.is_loopback:
-        yield _wrong("settings", "DEV_TOKENS is on where others can connect: anybody gets any token; set it to auto")
+        yield wrong("settings", "DEV_TOKENS is on where others can connect: anybody gets any token; set it to auto")
     if settings.app_env == "development" and not settings.is_loopback:
-        yield _wrong("settings", f"APP_ENV is development on HOST {settings.bind_host}; set APP_ENV=production")
+        yield wrong("settings", f"APP_ENV is development on HOST {settings.bind_host}; set APP_ENV=production")
 
 
 def _plugins(settings: Settings) -> Iterator[Finding]:
     try:
         routes = load_routes(settings.plugins)
     except SettingsError as error:
-        yield _wrong("plugins", f"{error}; mend it, or take it out of PLUGINS")
+        yield wrong("plugins", f"{error}; mend it, or take it out of PLUGINS")
         return
     yield Finding("plugins", f"{', '.join(settings.plugins) or 'none'}; {len(routes)} events")
 
@@ -96,7 +81,7 @@ def _public_key(settings: Settings) -> Iterator[Finding]:
     try:
         keys = public_keys(settings)
     except SettingsError as error:
-        yield _wrong("keys", str(error))
+        yield wrong("keys", str(error))
         return
     names = [f"the {_kind(key)} key {key.thumbprint()[:12]}" for key in keys]
     if settings.jwt_jwks_url:
@@ -114,16 +99,16 @@ def _private_key(settings: Settings) -> Iterator[Finding]:
     path = settings.jwt_private_key_path
     if not (settings.jwt_private_key or path.exists()):
         if settings.hands_out_dev_tokens:
-            yield _wrong(
+            yield wrong(
                 "keys", f"no private key {path} to sign development tokens with; bin/genkeys, or DEV_TOKENS=off"
             )
         return
     try:
         _verify_own_token(settings)
     except SettingsError as error:
-        yield _wrong("keys", str(error))
+        yield wrong("keys", str(error))
     except EventError as error:
-        yield _wrong("keys", f"a token of our own is refused ({error}); is the public key that of the private one?")
+        yield wrong("keys", f"a token of our own is refused ({error}); is the public key that of the private one?")
     else:
         yield Finding("keys", "a token signed with the private key is good")
     if not settings.jwt_private_key:
@@ -162,7 +147,7 @@ def _verify_own_token(settings: Settings) -> None:
 def _secret(subject: str, path: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(path.stat().st_mode)
     if sys.platform != "win32" and mode & 0o077:
-        yield _wrong(subject, f"{path} can be read by others (mode {mode:o}); chmod 600 {path}")
+        yield wrong(subject, f"{path} can be read by others (mode {mode:o}); chmod 600 {path}")
 
 
 def _tls(settings: Settings) -> Iterator[Finding]:
@@ -170,16 +155,16 @@ def _tls(settings: Settings) -> Iterator[Finding]:
     try:
         own = certificate(settings)
     except SettingsError as error:
-        yield _wrong("tls", f"{error}; mend it, or unset TLS_CERT_PATH and TLS_KEY_PATH")
+        yield wrong("tls", f"{error}; mend it, or unset TLS_CERT_PATH and TLS_KEY_PATH")
         return
     if own is None or settings.tls_key_path is None:
         return
     days = (own.expires_at.timestamp() - time.time()) / 86_400
     when = f"{own.expires_at:%Y-%m-%d %H:%M} UTC"
     if days < 0:
-        yield _wrong("tls", f"the certificate expired at {when}; get a new one, and restart")
+        yield wrong("tls", f"the certificate expired at {when}; get a new one, and restart")
     elif days < CERTIFICATE_DAYS:
-        yield _wrong("tls", f"the certificate expires in {int(days)} days, at {when}; get a new one, and restart")
+        yield wrong("tls", f"the certificate expires in {int(days)} days, at {when}; get a new one, and restart")
     else:
         yield Finding("tls", f"certificate and key belong together; it expires in {int(days)} days, at {when}")
     yield from _secret("tls", settings.tls_key_path)
@@ -190,35 +175,22 @@ def _store(settings: Settings) -> Iterator[Finding]:
     if settings.store_url == MEMORY:
         yield Finding("store", f"{url} answers; one process only, and what it holds ends with it")
         return
-    if settings.store_url.startswith(SQLITE):
-        yield from _store_file(settings.store_url)
-        return
     try:
         check_store_url(settings.store_url)
+        if settings.store_url.startswith(FILE):
+            yield from examine_file(settings.store_url)
+            return
         policy = anyio.run(_eviction_policy, settings.store_url)
     except SettingsError as error:
-        yield _wrong("store", str(error))
+        yield wrong("store", str(error))
     except StoreUnreachableError as error:
-        yield _wrong("store", f"{url} cannot be reached ({error}); is it started, and the URL right?")
+        yield wrong("store", f"{url} cannot be reached ({error}); is it started, and the URL right?")
     else:
         yield Finding("store", f"{url} answers; all nodes with this URL serve as one")
         if policy != NO_EVICTION:
-            yield _wrong(
+            yield wrong(
                 "store", f"when full it forgets what is needed; set maxmemory-policy {NO_EVICTION}, not {policy}"
             )
-
-
-def _store_file(url: str) -> Iterator[Finding]:
-    """Look at the file of a store; one that a server uses is only read."""
-    try:
-        place = place_of(url)
-        found = examined(place)
-    except (ValueError, StoreFileError) as error:
-        yield _wrong("store", f"STORE_URL is {url!r}: {error}")
-        return
-    free = shutil.disk_usage(place.path.absolute().parent if place.path.parent.exists() else Path.cwd()).free
-    text = f"{place.path} {found}; {free // MIB:,} MiB are free there; one process only"
-    yield _wrong("store", text) if free < LEAST_FREE else Finding("store", text)
 
 
 async def _eviction_policy(url: str) -> str:
@@ -247,7 +219,7 @@ def _port(settings: Settings) -> Iterator[Finding]:
         if _is_alive(settings):
             yield Finding("port", f"a server answers on {where} already")
         else:
-            yield _wrong(
+            yield wrong(
                 "port", f"{where} cannot be listened on ({error.strerror}); stop what does, or set PORT or HOST"
             )
         return
@@ -287,7 +259,7 @@ def _audit(settings: Settings) -> Iterator[Finding]:
     if os.access(path if path.exists() else path.parent, os.W_OK) and not path.is_dir():
         yield Finding("audit", f"{path} can be written to")
     else:
-        yield _wrong("audit", f"{path} cannot be written to; make its folder, or set AUDIT_LOG to another file or -")
+        yield wrong("audit", f"{path} cannot be written to; make its folder, or set AUDIT_LOG to another file or -")
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
@@ -295,7 +267,7 @@ def _clock(settings: Settings) -> Iterator[Finding]:
     now, leeway = time.time(), settings.token_leeway_seconds
     written = max(path.stat().st_mtime for path in (Path(__file__), settings.jwt_public_key_path) if path.exists())
     if written > now + leeway:
-        yield _wrong("clock", f"it is {written - now:.0f} s behind the newest of our files; set it (NTP)")
+        yield wrong("clock", f"it is {written - now:.0f} s behind the newest of our files; set it (NTP)")
         return
     url = settings.jwt_jwks_url
     if not url:
@@ -308,11 +280,11 @@ def _issuers_clock(url: str, leeway: float, clock: Callable[[], float]) -> Itera
     try:
         ahead = clock() - parsedate_to_datetime(_ask(url)["date"]).timestamp()
     except (OSError, ValueError, TypeError, KeyError) as error:
-        yield _wrong("clock", f"the issuer at {url} does not tell the time ({error}); is JWT_JWKS_URL right?")
+        yield wrong("clock", f"the issuer at {url} does not tell the time ({error}); is JWT_JWKS_URL right?")
         return
     if abs(ahead) > leeway + 1:
         what = "set it (NTP), or raise TOKEN_LEEWAY_SECONDS"
-        yield _wrong("clock", f"it is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the issuer's; {what}")
+        yield wrong("clock", f"it is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the issuer's; {what}")
     else:
         yield Finding("clock", "it agrees with the issuer's")
 
@@ -329,10 +301,6 @@ def _ask(url: str, tls: SSLContext | None = None) -> Mapping[str, str]:
     except URLError as error:
         raise OSError(str(error.reason)) from None
     return {name.lower(): value for name, value in headers.items()}
-
-
-def _wrong(subject: str, text: str) -> Finding:
-    return Finding(subject, text, is_wrong=True)
 
 
 def run() -> bool:

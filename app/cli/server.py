@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from app.auth.certificate import certificate
 from app.cli.port import ALL_IPV6, bind, try_port
-from app.main import check_store_file, create_app
+from app.main import create_app, open_file
 from app.misspellings import misspellings
 from app.ops.logs import make_logger, route_standard_logging
 from app.settings import Settings, SettingsError
@@ -73,7 +73,6 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     _check_port(settings)
     app = create_app(settings)
     certificate(settings)
-    check_store_file(settings.store_url)
     route_standard_logging(settings)
     _warn_of_misspellings(settings)
     for library in ("uvicorn", "httpx2"):
@@ -85,6 +84,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
         click.echo(greeting(settings, settings.port), err=True)
         uvicorn.run("app.main:create_app", factory=True, reload=True, reload_dirs=[str(ROOT)], **_options(settings))
         return
+    open_file(app)
     server = Server(app, settings)
     server.run()
     if not server.started:

@@ -1,1 +1,1 @@
-"""One node on a SQLite file: the memory engine, and a journal of what a restart has to find."""
+"""The stores of a single process that keeps what it knows in a file."""

@@ -1,161 +1,208 @@
-"""The journal of one process in a SQLite file."""
+"""The journal that writes to a file. Noting costs next to nothing; a thread does the rest."""
 
 import asyncio
+import sqlite3
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 from stores.base import StoreUnreachableError, User
 from stores.journal import Kind, LogHeader, Record
-from stores.log import RECENT_SECONDS, MessageKey
-from stores.sqlite.changes import Changes
-from stores.sqlite.file import File
+from stores.log import MessageKey
+from stores.sqlite.batch import Batch, Change, LogChange
 from stores.sqlite.writer import Writer
 
-PATIENCE_SECONDS = 2.0
+MOST_WAITING = 16_777_216
+NOTE_BYTES = 256
+COMMIT_SECONDS = 2.0
 TRIM_SECONDS = 1.0
-WAITING_BYTES = 33_554_432
-SLOW = "SQLite: the disk does not keep up"
 
 
 class SqliteJournal:
-    """See `Journal`. `why_stuck` says why nothing can be written; empty if it can."""
+    """See `Journal`. What is noted while the writer is busy goes into its next commit."""
 
     is_instant = False
 
-    def __init__(self, file: File) -> None:
-        self.why_stuck = ""
-        self._file = file
-        self._loop: asyncio.AbstractEventLoop
-        self._writer: Writer | None = None
-        self._changes = Changes()
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.commits = 0
+        self.waiting = 0
+        self._path = path
+        self._writer = Writer(connection, self._committed, self._failed)
+        self._gathered = Batch()
+        self._written: Batch | None = None
+        self._written_since = 0.0
         self._trims: dict[User, int] = {}
-        self._number = 1
-        self._written = 0
-        self.waiting_bytes = 0
-        self._sizes: deque[tuple[int, int]] = deque()
-        self._calls: deque[tuple[int, Callable[[], None]]] = deque()
-        self._is_due = False
-
-    @property
-    def waiting(self) -> int:
-        """How many changes of as many turns are not committed."""
-        return self._number - 1 - self._written
-
-    def start(self) -> None:
-        """Begin to write, told by the running event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._writer = Writer(
-            self._file.db, self._loop.call_soon_threadsafe, self._committed, self._failed, _keys_since
-        )
-        self._writer.start()
-
-    def close(self) -> None:
-        """Write what waits, and close the file."""
-        self._flush_trims()
-        self._flush()
-        if self._writer is not None:
-            self._writer.close(PATIENCE_SECONDS)
-        self._file.close()
+        self._fault = ""
+        self._is_calling = False
+        self._is_scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def check(self) -> None:
         """See `Journal`."""
-        if self.why_stuck:
-            raise StoreUnreachableError(self.why_stuck)
-        if self.waiting_bytes > WAITING_BYTES:
-            raise StoreUnreachableError(SLOW)
+        if self._fault:
+            raise StoreUnreachableError(self._fault)
+        if self.waiting > MOST_WAITING:
+            raise StoreUnreachableError(f"too much waits to be written to {self._path}")
 
-    def put(self, kind: Kind, key: str, record: Record) -> None:
+    def ping(self) -> None:
+        """Raise `StoreUnreachableError` if nothing can be written, or it takes too long."""
+        self.check()
+        if self._written is not None and time.monotonic() - self._written_since > COMMIT_SECONDS:
+            raise StoreUnreachableError(f"{self._path} takes more than {COMMIT_SECONDS:g} s to be written to")
+
+    def put(self, kind: Kind, key: str, record: Record, place: int = 0) -> None:
         """See `Journal`."""
-        self._noted().records[kind, key] = record
+        records = self._gathered.records
+        before = records.get((kind, key))
+        records[kind, key] = Change(record, place, was_deleted=before is not None and before.was_deleted)
+        self._note(NOTE_BYTES)
 
     def delete(self, kind: Kind, key: str) -> None:
         """See `Journal`."""
-        self._noted().records[kind, key] = None
+        self._gathered.records.pop((kind, key), None)
+        self._gathered.records[kind, key] = Change(None, was_deleted=True)
+        self._note(NOTE_BYTES)
 
     def open(self, user: User, header: LogHeader) -> None:
         """See `Journal`."""
-        self._noted().log(user).header = header
+        self._change(user).header = header
+        self._note(NOTE_BYTES)
 
     def append(self, user: User, offset: int, payload: bytes) -> None:
         """See `Journal`."""
-        changes = self._noted()
-        log = changes.log(user)
-        log.last = offset
-        log.payloads.append(payload)
-        changes.size += len(payload)
+        change = self._change(user)
+        change.last = offset
+        change.payloads.append(payload)
+        self._note(NOTE_BYTES + len(payload))
 
     def trim(self, user: User, offset: int) -> None:
-        """See `Journal`. Of several trims of a user within `TRIM_SECONDS` only the last is written."""
+        """See `Journal`. Written about once a second."""
         if not self._trims:
-            self._loop.call_later(TRIM_SECONDS, self._flush_trims)
+            self._running_loop().call_later(TRIM_SECONDS, self._trim)
         self._trims[user] = offset
 
     def forget(self, user: User) -> None:
         """See `Journal`."""
         self._trims.pop(user, None)
-        changes = self._noted()
-        changes.logs.pop(user, None)
-        changes.trims.pop(user, None)
-        changes.log(user).is_new = True
+        self._gathered.trims.pop(user, None)
+        self._gathered.logs[user] = LogChange(was_forgotten=True)
+        self._note(NOTE_BYTES)
 
-    def remember(self, key: MessageKey) -> None:
+    def remember(self, key: MessageKey, missed: Collection[User]) -> None:
         """See `Journal`."""
-        self._noted().keys.append(key)
+        self._gathered.keys.append((key, list(missed)))
+        self._note(NOTE_BYTES)
 
     def then(self, call: Callable[[], None]) -> None:
         """See `Journal`."""
-        if self._changes:
-            self._calls.append((self._number, call))
-        elif self._written < self._number - 1:
-            self._calls.append((self._number - 1, call))
-        else:
+        if self._is_idle:
             call()
+        else:
+            self._gathered.calls.append(call)
+            self._schedule()
 
     async def committed(self) -> None:
         """See `Journal`."""
         done = anyio.Event()
         self.then(done.set)
-        with anyio.move_on_after(PATIENCE_SECONDS):
+        with anyio.move_on_after(COMMIT_SECONDS):
             await done.wait()
+        if not done.is_set():
+            raise StoreUnreachableError(self._fault or f"{self._path} takes long to be written to")
+
+    async def close(self) -> None:
+        """Write what waits, for a little while, and close the file."""
+        with anyio.move_on_after(COMMIT_SECONDS, shield=True):
+            self._trim()
+            with suppress(StoreUnreachableError):
+                await self.committed()
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self.end)
+
+    def end(self) -> None:
+        """Close the file."""
+        self._writer.end()
+
+    @property
+    def _is_idle(self) -> bool:
+        gathered = self._gathered
+        return not (self._written or self._is_calling or gathered.calls or gathered.is_noted)
+
+    def _change(self, user: User) -> LogChange:
+        change = self._gathered.logs.get(user)
+        if change is None:
+            change = self._gathered.logs[user] = LogChange()
+        return change
+
+    def _note(self, size: int) -> None:
+        self._gathered.size += size
+        self.waiting += size
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._written is None and not self._is_scheduled:
+            self._is_scheduled = True
+            self._running_loop().call_soon(self._write)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def _write(self) -> None:
+        """Give the writer what was gathered, unless it is busy."""
+        self._is_scheduled = False
+        if self._written is not None:
             return
-        raise StoreUnreachableError(self.why_stuck or SLOW)
+        batch, self._gathered = self._gathered, Batch()
+        if batch.is_noted:
+            self._written, self._written_since = batch, time.monotonic()
+            self._writer.write(batch)
+        else:
+            self._call(batch)
 
-    def _noted(self) -> Changes:
-        """Return what this turn of the event loop changes, to be written at its end."""
-        if not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._flush)
-        return self._changes
+    def _trim(self) -> None:
+        if self._trims:
+            self._gathered.trims.update(self._trims)
+            self._trims.clear()
+            self._note(NOTE_BYTES)
 
-    def _flush(self) -> None:
-        self._is_due = False
-        if not self._changes or self._writer is None:
-            return
-        changes, self._changes = self._changes, Changes()
-        self._sizes.append((self._number, changes.size))
-        self.waiting_bytes += changes.size
-        self._writer.put(self._number, changes)
-        self._number += 1
+    def _committed(self, batch: Batch) -> None:
+        self._tell(partial(self._finish, batch))
 
-    def _flush_trims(self) -> None:
-        trims, self._trims = self._trims, {}
-        if trims:
-            self._noted().trims |= trims
+    def _failed(self, reason: str) -> None:
+        self._tell(partial(self._fail, f"{self._path} cannot be written to ({reason})"))
 
-    def _committed(self, number: int) -> None:
-        self.why_stuck = ""
-        self._written = number
-        while self._sizes and self._sizes[0][0] <= number:
-            self.waiting_bytes -= self._sizes.popleft()[1]
-        while self._calls and self._calls[0][0] <= number:
-            self._calls.popleft()[1]()
+    def _tell(self, call: Callable[[], None]) -> None:
+        """Have the loop do something; this runs in the writer's thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._running_loop().call_soon_threadsafe(call)
 
-    def _failed(self, why: str) -> None:
-        self.why_stuck = f"SQLite: {why}"
+    def _fail(self, reason: str) -> None:
+        self._fault = reason
 
+    def _finish(self, batch: Batch) -> None:
+        self._fault = ""
+        self._written = None
+        self.waiting -= batch.size
+        self.commits += 1
+        if self._gathered.is_noted:
+            self._write()
+        self._call(batch)
 
-def _keys_since() -> int:
-    return int((time.time() - RECENT_SECONDS) * 1000)
+    def _call(self, batch: Batch) -> None:
+        self._is_calling = True
+        for call in batch.calls:
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001 - it is that call's alone
+                context = {"message": "a call after a commit failed", "exception": error}
+                self._running_loop().call_exception_handler(context)
+        self._is_calling = False
+        if self._gathered.calls or self._gathered.is_noted:
+            self._schedule()

@@ -1,130 +1,130 @@
-"""The stores of one process that a restart finds again."""
+"""The stores of a single process that keeps what it knows in a file: the memory stores, written down."""
 
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
-from schemas.fields import Role
 
 from stores.base import Peer, Request, Revocation, Session, User
 from stores.journal import LogHeader
-from stores.log import RECENT_SECONDS, Bounds, MessageKey
-from stores.memory import MemoryStores
-from stores.sqlite.file import RESTORE, File, Place, StoreFileError
+from stores.log import Bounds
+from stores.memory import SALT_BYTES, MemoryStores
+from stores.sqlite.batch import SetOfKeys
 from stores.sqlite.journal import SqliteJournal
+from stores.sqlite.schema import Place, damaged, lock, opened
 
-SESSION_GRACE = 30.0
-RESUME_GRACE = 120.0
-_session_of = msgspec.msgpack.Decoder(tuple[str, User, list[tuple[User, Role]]]).decode
-_header_of = msgspec.msgpack.Decoder(LogHeader).decode
-_payloads_of = msgspec.msgpack.Decoder(list[bytes]).decode
-_user_of = msgspec.json.Decoder(User).decode
 _peer_of = msgspec.msgpack.Decoder(Peer).decode
 _request_of = msgspec.msgpack.Decoder(Request).decode
+_session_of = msgspec.msgpack.Decoder(Session).decode
 _revocation_of = msgspec.msgpack.Decoder(Revocation).decode
+_header_of = msgspec.msgpack.Decoder(LogHeader).decode
+_payloads_of = msgspec.msgpack.Decoder(list[bytes]).decode
+_keys_of = msgspec.msgpack.Decoder(SetOfKeys).decode
+_user_of = msgspec.json.Decoder(User).decode
+
+
+class Graces(Struct, frozen=True):
+    """For how many seconds those who were there are waited for: who can resume, and who cannot."""
+
+    resume: float = 120
+    session: float = 30
 
 
 class SqliteStores(MemoryStores):
-    """See `Stores`. Raises `StoreFileError` for a file that cannot be used.
+    """See `Stores`. Raises `UnusableFileError` if the file cannot be used.
 
-    Whoever was there when the file was last written has lost its connection: its grace begins with the start, since
-    nobody could come back before.
+    Nobody could come back before the start, so everybody has a whole grace from then on.
     """
 
     def __init__(
         self,
         place: Place,
         bounds: Bounds | None = None,
-        *,
         node: str = "node",
-        session_grace: float = SESSION_GRACE,
-        resume_grace: float = RESUME_GRACE,
+        graces: Graces | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        file = File(place)
-        self._journal = SqliteJournal(file)
-        super().__init__(bounds, self._journal, node)
-        self._graces = session_grace, resume_grace
-        self._now = now
+        self._lock = lock(place.path)
         try:
-            self._load(file.db)
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
-            file.close()
-            raise StoreFileError(f"{place.path} cannot be read ({error}); {RESTORE}") from None
-        except StoreFileError:
-            file.close()
+            connection = opened(place)
+        except BaseException:
+            self._lock.close()
             raise
-
-    async def run(self, started: Callable[[], None]) -> None:
-        """See `Stores`; the work is done by a thread."""
-        self._journal.start()
-        started()
+        self._journal = SqliteJournal(connection, place.path)
+        super().__init__(bounds, self._journal, node)
+        try:
+            self._load(connection, graces or Graces(), now())
+        except (sqlite3.DatabaseError, msgspec.MsgspecError, KeyError, TypeError) as error:
+            self._journal.end()
+            self._lock.close()
+            raise damaged(place.path, error) from None
 
     async def ping(self) -> None:
         """See `Stores`."""
-        self._journal.check()
+        self._journal.ping()
 
     async def close(self) -> None:
         """See `Stores`."""
-        self._journal.close()
+        await self._journal.close()
+        self._lock.close()
 
     def stats(self) -> dict[str, float]:
         """See `Stores`."""
-        return {"commits_waiting": self._journal.waiting, "commit_bytes_waiting": self._journal.waiting_bytes}
+        return {"commits": self._journal.commits, "waiting_bytes": self._journal.waiting}
 
-    def _load(self, db: sqlite3.Connection) -> None:
-        self._load_salt(db)
-        records = db.execute("SELECT kind, row FROM records ORDER BY rowid").fetchall()
-        for kind, row in records:
-            self._load_record(kind, row)
-        logs = db.execute("SELECT user, header, trimmed FROM logs").fetchall()
-        headers = {name: replace(_header_of(header), trimmed=trimmed) for name, header, trimmed in logs}
-        self._load_logs(headers, _events(db))
-        oldest = int((self._now() - RECENT_SECONDS) * 1000)
-        for sent_at, stream, digest in db.execute("SELECT * FROM keys WHERE sent_at > ? ORDER BY sent_at", (oldest,)):
-            self.log.restore_key(MessageKey(stream, digest, sent_at))
+    def _load(self, connection: sqlite3.Connection, graces: Graces, now: float) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (secrets.token_bytes(SALT_BYTES),))
+        self.salt = connection.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()[0]
+        put: dict[str, Callable[[bytes, int], object]] = {
+            "peer": lambda value, place: self.directory.put_peer(_dropped(_peer_of(value), graces, now), place),
+            "request": lambda value, _: self.directory.put_request(_request_of(value)),
+            "session": lambda value, _: self.directory.put_session(_session_of(value)),
+            "revocation": lambda value, _: self.revocations.restore(_revocation_of(value)),
+        }
+        for kind, place, value in connection.execute("SELECT kind, place, value FROM records ORDER BY place, id"):
+            put[kind](value, place)
+        self._load_logs(connection)
+        for (value,) in connection.execute("SELECT keys FROM keys ORDER BY id"):
+            for key, missed in _keys_of(value):
+                self.log.restore_key(key, missed)
+        connection.execute("COMMIT")
 
-    def _load_salt(self, db: sqlite3.Connection) -> None:
-        db.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (self.salt,))
-        (self.salt,) = db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()
-
-    def _load_record(self, kind: str, row: bytes) -> None:
-        match kind:
-            case "peer":
-                peer = self._dropped(_peer_of(row))
-                self.directory.put_peer(peer, self.directory.next_place(peer.user.org))
-            case "request":
-                self.directory.put_request(_request_of(row))
-            case "session":
-                session_id, host, participants = _session_of(row)
-                self.directory.put_session(Session(session_id, host, dict(participants)))
-            case _:
-                self.revocations.restore(_revocation_of(row))
-
-    def _dropped(self, peer: Peer) -> Peer:
-        session_grace, resume_grace = self._graces
-        if "resume" in peer.spoken and (peer.lapses_at is None or peer.is_resumable):
-            return replace(peer, lapses_at=self._now() + resume_grace, is_resumable=True)
-        return replace(peer, lapses_at=self._now() + session_grace, status="offline", is_resumable=False)
-
-    def _load_logs(self, headers: dict[str, LogHeader], events: dict[str, list[tuple[int, list[bytes]]]]) -> None:
-        for name in headers.keys() | events.keys():
-            rows = events.get(name, [])
-            payloads = [payload for _, some in rows for payload in some]
-            header = headers.get(name, LogHeader())
-            if rows:
-                first = rows[-1][0] - len(payloads)
-                payloads = payloads[max(0, header.trimmed - first) :]
-                header = replace(header, trimmed=max(first, header.trimmed))
-            self.log.restore(_user_of(name), header, payloads)
+    def _load_logs(self, connection: sqlite3.Connection) -> None:
+        """Read the logs of those who may come back; the others go."""
+        headers = {name: row for name, *row in connection.execute("SELECT user, trimmed, header FROM logs")}
+        names = {*headers, *(name for (name,) in connection.execute("SELECT DISTINCT user FROM events"))}
+        for name in names:
+            user = _user_of(name)
+            if self.directory.peer(user) is None:
+                connection.execute("DELETE FROM logs WHERE user = ?", (name,))
+                connection.execute("DELETE FROM events WHERE user = ?", (name,))
+                continue
+            trimmed, header = headers.get(name, (0, None))
+            known = LogHeader() if header is None else _header_of(header)
+            self.log.restore(user, replace(known, trimmed=trimmed), _kept(connection, name, trimmed))
 
 
-def _events(db: sqlite3.Connection) -> dict[str, list[tuple[int, list[bytes]]]]:
-    events: dict[str, list[tuple[int, list[bytes]]]] = {}
-    rows: Any = db.execute("SELECT user, last, payloads FROM events ORDER BY user, last")
-    for name, last, payloads in rows:
-        events.setdefault(name, []).append((last, _payloads_of(payloads)))
-    return events
+def _kept(connection: sqlite3.Connection, name: str, trimmed: int) -> list[bytes]:
+    """Return the user's events beyond an offset; raises `ValueError` if one is missing."""
+    kept: list[bytes] = []
+    rows = connection.execute(
+        "SELECT last, payloads FROM events WHERE user = ? AND last > ? ORDER BY last", (name, trimmed)
+    )
+    for last, value in rows:
+        payloads = _payloads_of(value)
+        kept += payloads[max(0, trimmed - (last - len(payloads))) :]
+        if trimmed + len(kept) != last:
+            raise sqlite3.DatabaseError(f"the log of {name} has a gap before {last}")
+    return kept
+
+
+def _dropped(peer: Peer, graces: Graces, now: float) -> Peer:
+    """Return a peer as one that lost its connection just now."""
+    if "resume" in peer.spoken and (peer.lapses_at is None or peer.is_resumable):
+        return replace(peer, lapses_at=now + graces.resume, is_resumable=True)
+    return replace(peer, status="offline", lapses_at=now + graces.session)

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from app.main import create_app
-from app.settings import Settings, SettingsError
+from app.settings import MEMORY, Settings, SettingsError
 from schemas.prices import LATEST_SECONDS, STRANGER_SOCKETS
 from stores.base import StoreUnreachableError
 from stores.memory import MemoryStores
@@ -30,7 +30,7 @@ class UnreachableStores(MemoryStores):
 def settings(keys: Keys) -> Settings:
     """Return settings that use these keys."""
     return Settings(
-        store_url="memory://",
+        store_url=MEMORY,
         jwt_public_key_path=keys.public_path,
         jwt_private_key_path=keys.private_path,
         log_level="error",
@@ -80,7 +80,7 @@ def test_an_address_of_strangers_is_let_in_late(keys: Keys, monkeypatch: pytest.
 def test_what_memory_does_not_need(keys: Keys) -> None:
     """With `memory://` the client for Redis is not even imported."""
     program = "import sys; from app.main import create_app; create_app(); sys.exit('redis' in sys.modules)"
-    environment = {**os.environ, **keys.environment(), "PYTHONPATH": PATH}
+    environment = {**os.environ, **keys.environment(), "STORE_URL": MEMORY, "PYTHONPATH": PATH}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
@@ -140,6 +140,6 @@ def test_no_key(tmp_path: Path) -> None:
 )
 def test_a_store_url_that_cannot_be_understood(keys: Keys, url: str) -> None:
     """It stops the start, and the password in it is not shown."""
-    with pytest.raises(SettingsError, match=r"STORE_URL is .*it must be sqlite:///PATH, memory://") as refused:
+    with pytest.raises(SettingsError, match=r"STORE_URL is .*it must be sqlite:///PATH, memory://, ") as refused:
         create_app(replace(settings(keys), store_url=url))
     assert "secret" not in str(refused.value)

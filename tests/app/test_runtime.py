@@ -10,7 +10,7 @@ from app import runtime as module
 from app.auth.keys import public_keys
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
-from app.settings import Settings
+from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from app.wire import gateway, waiting
 from app.wire.gateway import Farewell
@@ -55,7 +55,7 @@ class Frozen:
 
 @asynccontextmanager
 async def living(keys: Keys, stores: MemoryStores, **settings: int) -> AsyncIterator[Runtime]:
-    chosen = Settings(jwt_public_key_path=keys.public_path, log_level="critical", **settings)  # type: ignore[arg-type]
+    chosen = Settings(store_url=MEMORY, jwt_public_key_path=keys.public_path, log_level="critical", **settings)  # type: ignore[arg-type]
     plan = Plan(chosen, public_keys(chosen), load_routes(()), make_logger(chosen))
     async with running(plan, stores) as runtime:
         yield runtime

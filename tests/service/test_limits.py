@@ -98,10 +98,10 @@ async def _note_errors(websocket: ClientConnection, codes: list[str]) -> None:
 
 
 def test_workers_are_refused(keys: Keys, tmp_path: Path) -> None:
-    """Several workers over memory stores are refused, with the reason in one line."""
+    """Several workers  are refused, with the reason in one line."""
     done = subprocess.run(
         [sys.executable, "-m", "app", "serve", "--workers", "2"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "memory://" in done.stderr
+    assert "redis://" in done.stderr
     assert len(done.stderr.splitlines()) == 1

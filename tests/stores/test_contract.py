@@ -15,8 +15,10 @@ from msgspec.structs import replace
 from schemas.peers import PeerCard, Profile
 from stores.base import Holder, Peer, Request, Revocation, Session, Sizes, Stores, User
 from stores.memory import MemoryStores
+from stores.sqlite.schema import Place
+from stores.sqlite.stores import SqliteStores
 from tests.support.redis import RedisServer
-from tests.support.stores import on_file, running
+from tests.support.stores import running
 
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
 FAR_ANN = User("ann", "acme")
@@ -34,8 +36,9 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield MemoryStores()
         return
     if request.param == "sqlite":
-        async with on_file(tmp_path / "store.db") as kept:
-            yield kept
+        written = SqliteStores(Place(tmp_path / "peersync.db"))
+        yield written
+        await written.close()
         return
     redis: RedisServer = request.getfixturevalue("redis")
     async with running(redis.namespace(uuid4().hex), "node") as made:

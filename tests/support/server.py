@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 
+from app.settings import MEMORY
 from tests.support.tokens import Keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +98,7 @@ def started(keys: Keys, folder: Path, settings: Mapping[str, object], *, is_cove
     environment = {
         **os.environ,
         **keys.environment(),
+        "STORE_URL": MEMORY,
         "PORT": str(port),
         "HOST": "127.0.0.1",
         "LOG_FORMAT": "json",

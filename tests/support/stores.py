@@ -8,7 +8,7 @@ import anyio
 
 from stores.log import Bounds
 from stores.redis.stores import PATIENCE_SECONDS, RedisStores
-from stores.sqlite.file import Place
+from stores.sqlite.schema import Place
 from stores.sqlite.stores import SqliteStores
 
 

@@ -115,7 +115,7 @@ export class Server {
     const server = new Server();
     server.port = port ?? (await freePort());
     server.url = `ws://127.0.0.1:${server.port}/ws`;
-    const env = { ...process.env, ...settings, PORT: String(server.port) };
+    const env = { ...process.env, STORE_URL: "memory://", ...settings, PORT: String(server.port) };
     server.process = spawn(PYTHON, ["-m", "app", "serve"], { env, stdio: "ignore" });
     test.after(() => server.process.kill());
     const isReady = () => fetch(`http://127.0.0.1:${server.port}/health/ready`).then((answer) => answer.ok, () => false);

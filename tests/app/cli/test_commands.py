@@ -61,7 +61,7 @@ def test_devtoken_as_json(keys: Keys) -> None:
         (("serve",), {"PORT": "many"}, "PORT is 'many'; it may be a whole number from 0 to 65535"),
         (("serve",), {"PLUGINS": "no.such.module"}, "PLUGINS names 'no.such.module'"),
         (("serve",), {"APP_ENV": "production", "JWT_PUBLIC_KEY_PATH": "nowhere.pem"}, "bin/genkeys"),
-        (("serve", "--workers", "2"), {}, "STORE_URL=redis://"),
+        (("serve", "--workers", "2"), {}, "redis://"),
     ],
 )
 def test_mistakes(arguments: tuple[str, ...], environment: dict[str, str], says: str, keys: Keys) -> None:

@@ -18,7 +18,11 @@ from redis.asyncio import Redis
 
 from app.cli import doctor
 from app.cli.commands import main
-from app.cli.doctor import Finding, examine
+from app.cli.doctor import examine
+from app.cli.finding import Finding
+from app.settings import MEMORY
+from stores.sqlite.schema import parsed
+from stores.sqlite.stores import SqliteStores
 from tests.support.redis import RedisServer
 from tests.support.server import Server, free_port
 from tests.support.tokens import Keys
@@ -27,7 +31,7 @@ from tests.support.tokens import Keys
 @pytest.fixture
 def environ(keys: Keys, tmp_path: Path) -> dict[str, str]:
     """A set-up with which all is well."""
-    return {**keys.environment(), "PORT": str(free_port()), "TOKEN_LEEWAY_SECONDS": "60"}
+    return {**keys.environment(), "PORT": str(free_port()), "TOKEN_LEEWAY_SECONDS": "60", "STORE_URL": MEMORY}
 
 
 def wrong(environ: dict[str, str], dotenv: Path = Path("no such file")) -> list[Finding]:
@@ -84,6 +88,37 @@ def test_an_audit_log(environ: dict[str, str], tmp_path: Path) -> None:
 def _store(environ: dict[str, str], url: str) -> list[tuple[bool, str]]:
     found = examine({**environ, "STORE_URL": url}, Path("no such file"))
     return [(finding.is_wrong, finding.text) for finding in found if finding.subject == "store"]
+
+
+def test_a_file(environ: dict[str, str], tmp_path: Path) -> None:
+    """The doctor looks into the file of the stores, says what there is, and makes none."""
+    path = tmp_path / "data" / "peersync.db"
+    url = f"sqlite:///{path}"
+    (no_file, room) = _store(environ, url)
+    assert no_file == (False, f"{path} is not there yet; the first start makes it")
+    assert not path.parent.exists()
+    stores = SqliteStores(parsed(url))
+    found = _store(environ, url)
+    anyio.run(stores.close)
+    assert [text for is_wrong, text in found if is_wrong and text != room[1]] == []
+    said = [text for _, text in found]
+    assert said[0] == f"{path} is there and can be written to; one process only uses it"
+    assert said[1] == "version 1 of the file"
+    assert said[2].startswith("its size is 0.")
+    assert said[3:5] == ["quick_check finds it sound", "0 peers, 0 sessions, 0 logs of users"]
+    assert said[5].endswith("MiB of the disk are free") or "make room" in said[5]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"no database" * 100, "is damaged"), (b"", "version 0 of the file; the next start makes it 1")],
+)
+def test_files_of_other_kinds(environ: dict[str, str], tmp_path: Path, content: bytes, says: str) -> None:
+    """A file that is none is wrong; an empty one is well."""
+    path = tmp_path / "peersync.db"
+    path.write_bytes(content)
+    assert any(says in text for _, text in _store(environ, f"sqlite:///{path}"))
+    assert path.read_bytes() == content
 
 
 def test_redis(environ: dict[str, str], redis: RedisServer) -> None:

@@ -15,7 +15,7 @@ from app.main import create_app
 from app.ops.audit import AuditLog, NoAudit, opened
 from app.ops.logs import make_logger
 from app.runtime import Plan, running
-from app.settings import Settings, SettingsError
+from app.settings import MEMORY, Settings, SettingsError
 from app.tables import load_routes
 from stores.base import User
 from stores.memory import MemoryStores
@@ -133,7 +133,7 @@ async def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_end(keys: Keys) -> None:
     """What is noted last is written before the application has ended."""
-    settings, disk = Settings(jwt_public_key_path=keys.public_path, log_level="critical"), Disk()
+    settings, disk = Settings(store_url=MEMORY, jwt_public_key_path=keys.public_path, log_level="critical"), Disk()
     plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings), disk)
     async with running(plan, MemoryStores()) as runtime:
         runtime.audit.note("registered", ANN)
@@ -192,6 +192,8 @@ async def test_off() -> None:
 
 def test_a_place_that_cannot_be_written(keys: Keys, tmp_path: Path) -> None:
     """The start is refused in one line that says what is allowed."""
-    settings = Settings(jwt_public_key_path=keys.public_path, audit_log=str(tmp_path / "no" / "audit.log"))
+    settings = Settings(
+        store_url=MEMORY, jwt_public_key_path=keys.public_path, audit_log=str(tmp_path / "no" / "audit.log")
+    )
     with pytest.raises(SettingsError, match=r"^AUDIT_LOG is '.*'; it may be empty, - for .*\(No such file.*\)$"):
         create_app(settings)

@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 from app.auth.keys import public_keys
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
-from app.settings import Settings
+from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from app.wire.connection import Connection
 from handlers.heartbeat import table
@@ -29,7 +29,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 @asynccontextmanager
 async def application(keys: Keys, stores: Stores) -> AsyncIterator[Runtime]:
     """Run an application."""
-    settings = Settings(jwt_public_key_path=keys.public_path, log_level="critical")
+    settings = Settings(store_url=MEMORY, jwt_public_key_path=keys.public_path, log_level="critical")
     plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings))
     async with running(plan, stores) as runtime:
         yield runtime

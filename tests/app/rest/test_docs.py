@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from app.settings import Settings
+from app.settings import MEMORY, Settings
 from tests.support.tokens import Keys
 
 DOCUMENTS = ["/docs", "/asyncapi.json", "/openapi.json", "/schemas/AUTH.json", "/docs/static/docs.js"]
@@ -18,7 +18,7 @@ DOCUMENTS = ["/docs", "/asyncapi.json", "/openapi.json", "/schemas/AUTH.json", "
 def settings(keys: Keys) -> Settings:
     """Settings with a plugin."""
     return Settings(
-        store_url="memory://",
+        store_url=MEMORY,
         jwt_public_key_path=keys.public_path,
         jwt_private_key_path=keys.private_path,
         log_level="error",

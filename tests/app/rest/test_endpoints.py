@@ -16,7 +16,7 @@ from app.main import create_app
 from app.rest.admin import SCOPE
 from app.rest.endpoint import Endpoint
 from app.rest.endpoints import ENDPOINTS, endpoints
-from app.settings import Settings
+from app.settings import MEMORY, Settings
 from stores.base import StoreUnreachableError
 from stores.memory import MemoryStores
 from tests.support.tokens import Keys
@@ -40,7 +40,7 @@ class UnreachableStores(MemoryStores):
 def settings(keys: Keys) -> Settings:
     """Settings of a development server."""
     return Settings(
-        store_url="memory://",
+        store_url=MEMORY,
         jwt_public_key_path=keys.public_path,
         jwt_private_key_path=keys.private_path,
         log_level="error",

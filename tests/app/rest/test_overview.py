@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.rest.overview import SLICE
-from app.settings import Settings
+from app.settings import MEMORY, Settings
 from schemas.peers import Profile
 from stores.base import Peer, Session, User
 from stores.memory import MemoryStores
@@ -29,7 +29,7 @@ def stores() -> MemoryStores:
 @pytest.fixture
 def client(keys: Keys, stores: MemoryStores) -> Iterator[TestClient]:
     """A client of a development server with these stores."""
-    settings = Settings(jwt_public_key_path=keys.public_path, log_level="error", host="127.0.0.1")
+    settings = Settings(store_url=MEMORY, jwt_public_key_path=keys.public_path, log_level="error", host="127.0.0.1")
     with TestClient(create_app(settings, stores), headers={"Host": "localhost"}) as client:
         yield client
 

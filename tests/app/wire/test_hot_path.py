@@ -18,7 +18,7 @@ from websockets.utils import apply_mask
 from app.auth.keys import public_keys
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
-from app.settings import Settings
+from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from app.wire.connection import Connection
 from app.wire.protocol import WebSocketProtocol
@@ -109,7 +109,9 @@ def frame(event: str, **data: object) -> bytes:
 @pytest.fixture
 async def pair(keys: Keys) -> AsyncIterator[tuple[Runtime, Socket, Socket, str]]:
     """Connect ann and bob in a session."""
-    settings = Settings(jwt_public_key_path=keys.public_path, log_level="warning", rate_limit_burst=10**6)
+    settings = Settings(
+        store_url=MEMORY, jwt_public_key_path=keys.public_path, log_level="warning", rate_limit_burst=10**6
+    )
     plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings))
     async with running(plan, MemoryStores()) as runtime:
         ann, bob = Socket(runtime), Socket(runtime)

@@ -11,7 +11,7 @@ from app.auth.keys import public_keys
 from app.clock import iso
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
-from app.settings import Settings
+from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from app.wire.connection import Connection
 from handlers.ports import Identity, State
@@ -41,7 +41,9 @@ class Transport(RecordingTransport):
 @pytest.fixture
 async def runtime(keys: Keys) -> AsyncIterator[Runtime]:
     """Run an application whose sockets all are closed when their tokens run out."""
-    settings = Settings(jwt_public_key_path=keys.public_path, log_level="warning", token_expiry="close")
+    settings = Settings(
+        store_url=MEMORY, jwt_public_key_path=keys.public_path, log_level="warning", token_expiry="close"
+    )
     plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings))
     async with running(plan, MemoryStores()) as runtime:
         yield runtime

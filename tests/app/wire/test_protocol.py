@@ -10,7 +10,7 @@ from websockets.utils import apply_mask
 from app.auth.keys import public_keys
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
-from app.settings import Settings
+from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from app.wire.frames import FRAMES_AT_ONCE, FrameReader, Ping
 from app.wire.protocol import WebSocketProtocol
@@ -35,7 +35,7 @@ class Tap(Wire):
 @pytest.fixture
 async def runtime(keys: Keys) -> AsyncIterator[Runtime]:
     """Run an application."""
-    settings = Settings(jwt_public_key_path=keys.public_path, log_level="critical")
+    settings = Settings(store_url=MEMORY, jwt_public_key_path=keys.public_path, log_level="critical")
     plan = Plan(settings, public_keys(settings), load_routes(()), make_logger(settings))
     async with running(plan, MemoryStores()) as runtime:
         yield runtime

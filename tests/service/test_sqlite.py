@@ -1,0 +1,122 @@
+"""A server that keeps what it knows in a file: killed, cut off from power, and started anew (docs/deploy.md)."""
+
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.cluster.talker import Talker, talking
+from tests.support.server import Server, free_port, started
+from tests.support.tokens import Keys
+
+BACK_SECONDS = 5.0
+TALKING_SECONDS = 20.0
+SOME = 50
+CUTS = 10
+
+
+class Home:
+    """A server that is started again and again, on one port and one file."""
+
+    def __init__(self, keys: Keys, folder: Path, running: ExitStack, query: str = "") -> None:
+        self.file = folder / "data" / "peersync.db"
+        self._keys = keys
+        self._folder = folder
+        self._running = running
+        self._query = query
+        self._port = free_port()
+        self.server = self.start()
+
+    def start(self) -> Server:
+        """Start it."""
+        url = f"sqlite:///{self.file}{self._query}"
+        settings = {
+            "port": self._port,
+            "store_url": url,
+            "rate_limit_events_per_second": 10**6,
+            "rate_limit_burst": 10**6,
+        }
+        self.server = self._running.enter_context(started(self._keys, self._folder, settings))
+        self.server.await_start()
+        return self.server
+
+    def kill(self) -> None:
+        """End it by `kill -9`."""
+        self.server.process.kill()
+        self.server.process.wait()
+
+    def cut_power(self) -> None:
+        """End it, with that on the disk which is there while it stands still in the middle of something."""
+        self.server.process.send_signal(signal.SIGSTOP)
+        names = [name for name in (self.file, Path(f"{self.file}-wal")) if name.exists()]
+        for name in names:
+            shutil.copy(name, f"{name}.copy")
+        self.kill()
+        for name in self.file.parent.iterdir():
+            if not name.name.endswith(".copy"):
+                name.unlink()
+        for name in names:
+            Path(f"{name}.copy").rename(name)
+
+
+@pytest.fixture
+def running() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+async def _break(home: Home, breaking: str, times: int) -> None:
+    """Have ann and bob talk both ways while the server goes again and again; then nothing is lost, and all in order."""
+    ann, bob = Talker("ann", [home.server]), Talker("bob", [home.server])
+    async with talking(ann, bob):
+        said = {"ann": 0, "bob": 0}
+        is_over = anyio.Event()
+
+        async def talk(who: Talker, name: str) -> None:
+            while not is_over.is_set():
+                await who.say([said[name]])
+                said[name] += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(talk, ann, "ann")
+            tasks.start_soon(talk, bob, "bob")
+            for _ in range(times):
+                before = dict(said)
+                with anyio.fail_after(TALKING_SECONDS):
+                    while any(said[name] < before[name] + SOME for name in said):  # noqa: ASYNC110 - they talk meanwhile
+                        await anyio.sleep(0.01)
+                await anyio.sleep(random.uniform(0, 0.5))
+                getattr(home, breaking)()
+                with anyio.fail_after(BACK_SECONDS):
+                    await anyio.to_thread.run_sync(home.start)
+            is_over.set()
+        for who, other in ((ann, "bob"), (bob, "ann")):
+            assert await who.has_heard(said[other]) == list(range(said[other]))
+            assert (who.starts, who.over) == (1, [])
+
+
+async def test_killed(keys: Keys, tmp_path: Path, running: ExitStack) -> None:
+    """By `kill -9` under load nothing is lost, nothing comes twice or out of order, and nobody starts over."""
+    await _break(Home(keys, tmp_path, running), "kill", 1)
+
+
+@pytest.mark.long
+async def test_killed_again_and_again(keys: Keys, tmp_path: Path, running: ExitStack) -> None:
+    """Nor by 30 of them."""
+    await _break(Home(keys, tmp_path, running), "kill", 30)
+
+
+async def test_power_cut(keys: Keys, tmp_path: Path, running: ExitStack) -> None:
+    """With sync=full what is on the disk at any moment is enough."""
+    await _break(Home(keys, tmp_path, running, "?sync=full"), "cut_power", 1)
+
+
+@pytest.mark.long
+async def test_power_cut_again_and_again(keys: Keys, tmp_path: Path, running: ExitStack) -> None:
+    """At any of ten moments."""
+    await _break(Home(keys, tmp_path, running, "?sync=full"), "cut_power", CUTS)
