@@ -129,6 +129,8 @@ class Conversation:
         if event.code in {ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT} and self.last_sent_to:
             over = f" (the session with {self.last_sent_to.peer} is over)"
             self.forget(self.last_sent_to.id)
+        if event.code is ErrorCode.LOG_FULL:
+            return f"not kept: {event.message}"
         later = f" (again in {event.details.retry_after_ms} ms)" if event.details else ""
         return f"error {event.code}: {event.message}{over}{later}"
 
@@ -220,7 +222,8 @@ class Conversation:
     def _(self, event: MessageAck) -> str:
         delivered = [f"delivered to {', '.join(event.delivered)}"] if event.delivered else []
         queued = [f"kept for {', '.join(event.queued)}"] if event.queued else []
-        return "; ".join([*delivered, *queued]) or "nobody got that"
+        full = [f"not kept for {each}, who is away and has no room for more" for each in event.full or ()]
+        return "; ".join([*delivered, *queued, *full]) or "nobody got that"
 
     @tell.register
     def _(self, _event: Ok) -> str:

@@ -6,10 +6,11 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from handlers import auth, departures
+from handlers import auth, connections, departures
 from handlers.peers import register
 from handlers.ports import Identity, State
 from schemas.auth import AuthFailed, AuthSuccess, Resume, Resumption, Server, SocketLimits
+from schemas.connections import ConnectionRequest, ConnectionRequestReceived
 from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
 from schemas.peers import PeerRegister
 from stores.base import Holder, Peer, Revocation, StoreUnreachableError, User
@@ -275,6 +276,18 @@ async def test_recovery(world: World, *, is_dropped: bool) -> None:
     names = [call[0] for call in world.delivery.calls]
     assert names[-3:] == ["recover", "answer", "attach"]
     assert ("supersede" in names) == (not is_dropped)
+
+
+async def test_requests_wait_for_a_recovery(world: World) -> None:
+    """Who is recovered is told of the requests that wait for it, after what was kept."""
+    await departures.drop(await world.join("ann", capabilities=["resume"]))
+    await connections.request(ConnectionRequest(target_id="ann"), await world.join("bob"))
+    world.delivery.calls.clear()
+    await resuming(world)
+    assert [call[0] for call in world.delivery.calls][-2:] == ["attach", "send"]
+    (received,) = world.delivery.to(ANN)
+    assert isinstance(received, ConnectionRequestReceived)
+    assert received.sender.id == "bob"
 
 
 async def test_recovery_from_elsewhere(world: World) -> None:

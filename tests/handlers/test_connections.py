@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from handlers import connections, departures
+from handlers import connections, departures, peers
 from schemas.connections import (
     ConnectionAccepted,
     ConnectionCancel,
@@ -19,7 +19,7 @@ from schemas.fields import RejectReason
 from schemas.peers import PeerRegister
 from schemas.sessions import SessionCreated
 from stores.base import Request, Session, StoreUnreachableError, User
-from tests.support.doubles import ANN, BOB, START, Seat, World, failing, refused
+from tests.support.doubles import ANN, BOB, CAT, LIMITS, START, Seat, World, failing, refused
 
 
 @pytest.fixture
@@ -78,6 +78,38 @@ async def test_request_refused(world: World, target_id: str, code: ErrorCode) ->
         await request(ann, target_id)
     assert world.delivery.calls == []
     assert list(world.directory.requests_of(ANN)) == []
+
+
+async def test_too_many_for_one_who_is_away() -> None:
+    """Of one who is away and may resume no more is asked than it can be told of; of one who is there, it is."""
+    world = World(requests_per_user=2 * connections.REQUESTS_TO_ONE_AWAY)
+    ann, cat = await world.join("ann"), await world.join("cat")
+    bob = await world.join("bob", capabilities=["resume"])
+    await departures.drop(bob)
+    for _ in range(connections.REQUESTS_TO_ONE_AWAY):
+        await request(ann, "bob")
+    with refused(ErrorCode.LOG_FULL):
+        await request(cat, "bob")
+    assert list(world.directory.requests_of(CAT)) == []
+    await world.join("bob", capabilities=["resume"])
+    await request(cat, "bob")
+
+
+@pytest.mark.parametrize("capabilities", [["resume"], []])
+async def test_requests_wait_for_a_return(world: World, capabilities: list[str]) -> None:
+    """Who is back and has a log is told of each request that still waits for it, and of no other."""
+    ann, cat = await world.join("ann"), await world.join("cat")
+    bob = await world.join("bob", capabilities=["resume"])
+    await departures.drop(bob)
+    await request(ann, "bob")
+    world.clock.advance(LIMITS.request_life)
+    await request(cat, "bob")
+    world.delivery.calls.clear()
+    seat = await world.enter("bob", capabilities=capabilities)
+    for _ in range(2):
+        await peers.register(PeerRegister(), seat)
+    waiting = [event.sender.id for event in world.delivery.to(BOB) if isinstance(event, ConnectionRequestReceived)]
+    assert waiting == (["cat"] if capabilities else [])
 
 
 async def test_acceptance(world: World) -> None:

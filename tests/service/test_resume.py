@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -208,6 +208,38 @@ async def test_a_duplicate(brief: Server) -> None:
         received = await ann.expect("MESSAGE_RECEIVED")
         assert (received["content"], received["messageId"]) == (1, "m")
         await ann.expect_quiet()
+
+
+async def test_ids_that_look_alike(brief: Server) -> None:
+    """Where a user's id ends and that of its message begins makes a difference."""
+    async with resumer(brief) as bob, resumer(brief) as ann, resumer(brief) as smith:
+        await bob.join("bob")
+        for asker, user, message_id in ((ann, "ann", "smith m-1"), (smith, "ann smith", "m-1")):
+            await asker.join(user)
+            await asker.send("CONNECTION_REQUEST", targetId="bob")
+            request = await bob.until("CONNECTION_REQUEST_RECEIVED")
+            await bob.send("CONNECTION_RESPONSE", requestId=request["requestId"], accepted=True)
+            session_id = (await asker.until("CONNECTION_ACCEPTED"))["sessionId"]
+            await asker.send("SEND_MESSAGE", sessionId=session_id, content=user, messageId=message_id)
+            assert "duplicate" not in await asker.until("MESSAGE_ACK")
+            assert (await bob.until("MESSAGE_RECEIVED"))["content"] == user
+
+
+async def test_too_many_requests(brief: Server) -> None:
+    """Of those who ask one who is away 50 are kept waiting and told of later, and no more."""
+    async with resumer(brief) as bob, resumer(brief) as again, AsyncExitStack() as stack:
+        await bob.join("bob")
+        bob.cut()
+        askers = [await stack.enter_async_context(client(brief)) for _ in range(51)]
+        for number, asker in enumerate(askers):
+            await asker.join(f"asker {number}")
+            await asker.raw('{"event":"CONNECTION_REQUEST","data":{"targetId":"bob"},"ref":1}')
+            if number < len(askers) - 1:
+                await asker.until("CONNECTION_PENDING")
+        assert (await askers[-1].until("ERROR"))["code"] == "ERR_4004"
+        assert (await again.back(bob))["recovered"]
+        told = [(await again.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] for _ in askers[:-1]]
+        assert told == [f"asker {number}" for number in range(50)]
 
 
 async def test_presence_after_a_resume(brief: Server) -> None:

@@ -68,6 +68,7 @@ def with_bob(conversation: Conversation) -> Conversation:
         ("PEERS_LIST", {"peers": []}, "online: nobody else"),
         ("PONG", {"timestamp": 1}, "pong, server time 1"),
         ("ERROR", {"code": "ERR_2001", "message": "No such peer"}, "error ERR_2001: No such peer"),
+        ("ERROR", {"code": "ERR_4004", "message": "No more is kept"}, "not kept: No more is kept"),
         (
             "ERROR",
             {"code": "ERR_5004", "message": "Too fast", "details": {"retryAfterMs": 300}},
@@ -272,6 +273,8 @@ def test_a_message_that_is_acknowledged(modern: Conversation) -> None:
     ack = {"messageId": "id_1", "sessionId": "ses_1", "timestamp": "then"}
     assert told(modern, "MESSAGE_ACK", **ack, delivered=["bob"], queued=["cat"]) == "delivered to bob; kept for cat"
     assert told(modern, "MESSAGE_ACK", **ack, delivered=[], queued=[]) == "nobody got that"
+    line = told(modern, "MESSAGE_ACK", **ack, delivered=["bob"], queued=[], full=["cat"])
+    assert line == "delivered to bob; not kept for cat, who is away and has no room for more"
 
 
 def test_a_message_to_some(modern: Conversation) -> None:
