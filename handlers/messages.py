@@ -17,7 +17,13 @@ table = HandlerTable()
 
 @table.on(
     "SEND_MESSAGE",
-    errors=(ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT, ErrorCode.NOT_ALLOWED, ErrorCode.LOG_FULL),
+    errors=(
+        ErrorCode.SESSION_NOT_FOUND,
+        ErrorCode.NOT_A_PARTICIPANT,
+        ErrorCode.NOT_ALLOWED,
+        ErrorCode.LOG_FULL,
+        ErrorCode.STORE_UNREACHABLE,
+    ),
 )
 def send_message(message: SendMessage, ctx: Context) -> MessageAck | None:
     """Pass the content on to every other participant, as it came."""

@@ -29,7 +29,7 @@ TURNED_INTO_ANOTHER = {
 }
 RAISED_ELSEWHERE = {
     "AUTH": {ErrorCode.TOKEN_MISSING, ErrorCode.TOKEN_EXPIRED},  # by the port that verifies tokens
-    "SEND_MESSAGE": {ErrorCode.LOG_FULL},  # it is not raised but sent, for it may come later
+    "SEND_MESSAGE": {ErrorCode.LOG_FULL, ErrorCode.STORE_UNREACHABLE},  # by the log, the first not raised but sent
 }
 
 
