@@ -19,7 +19,7 @@ from tests.support.server import free_port
 
 PATIENCE = 10.0
 OFTEN = 0.02
-NOT_COPIED = {"bin", "keys", "site", ".env", ".venv", ".git"}
+NOT_COPIED = {"bin", "keys", "data", "site", ".env", ".venv", ".git"}
 PROMPT = "$ "
 
 
