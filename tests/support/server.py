@@ -105,7 +105,6 @@ def started(keys: Keys, folder: Path, settings: Mapping[str, object], *, is_cove
         "LOG_LEVEL": "warning",
         "AUTH_FAILURES_PER_MINUTE": "0",
         "HTTP_REQUESTS_PER_SECOND": "0",
-        "STORE_URL": "memory://",
         "PYTHONPATH": PATH,
         **{name.upper(): str(value) for name, value in settings.items()},
     }
