@@ -72,7 +72,7 @@ class RedisLog:
         self._batches = Batches(client, follower, bounds)
         self._cursors: dict[User, Cursor] = {}
         self._epochs: dict[User, str] = {}
-        self._handed: dict[User, int] = {}
+        self._handed: dict[User, tuple[int, int]] = {}
         self._tokens: dict[User, str] = {}
         self._trims: dict[User, tuple[str, int]] = {}
         self._latest: dict[User, Latest] = {}
@@ -103,15 +103,16 @@ class RedisLog:
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`."""
         cursor = self._end(user)
-        handed = self._handed.pop(user, "")
+        handed = self._handed.get(user, ("", ""))
         prefix, message = self._keys.node(""), channel.superseded(user)
         found: Any = None
         try:
-            found = await self._run("claim", user, holder.node, holder.socket, self._lifetime, prefix, message, handed)
+            found = await self._run("claim", user, holder.node, holder.socket, self._lifetime, prefix, message, *handed)
         finally:
             if found is None and cursor is not None and cursor.has_begun and user not in self._cursors:
                 self._cursors[user] = cursor
                 self._check(cursor, is_due=True)
+        self._handed.pop(user, None)
         node, socket = found
         return Holder(node.decode(), int(socket)) if node else None
 
@@ -121,7 +122,8 @@ class RedisLog:
         cursor = self._cursors.get(user)
         if holder.node == self._client.node and (cursor is None or cursor.holder == holder):
             self._end(user)
-            handed = self._handed.get(user, 0)
+            socket, offset = self._handed.get(user, (0, 0))
+            handed = offset if socket == holder.socket else 0
         call = secrets.token_hex(EPOCH_BYTES)
         done = await self._run("release", user, holder.node, holder.socket, self._lifetime, handed, call)
         if done and holder.node == self._client.node:
@@ -151,6 +153,7 @@ class RedisLog:
         epoch = self._epochs.pop(user, "") or ("" if before is None else before.epoch)
         cursor = self._cursors[user] = Cursor(user, holder, epoch, reader)
         reader.pending += 1
+        self._await_earlier(reader)
         try:
             found = await self._read_all(cursor, ALL_KEPT if offset is None else offset)
         except BaseException:
@@ -242,11 +245,18 @@ class RedisLog:
             self._epochs[user] = epoch.decode()
         return bool(epoch)
 
+    def _await_earlier(self, reader: Reader) -> None:
+        """Have what was appended before the reader came count as on its way to it, whoever it is for."""
+        self._flush()
+        if len(self.pipeline):
+            reader.pending += 1
+            self.pipeline.put(Call(("PING",), TRIM_BYTES, lambda _: _settle(reader)))
+
     def _end(self, user: User) -> Cursor | None:
         """End the cursor of a user, and note what its reader was handed."""
         cursor = self._cursors.pop(user, None)
         if cursor is not None:
-            self._handed[user] = cursor.handed
+            self._handed[user] = cursor.holder.socket, cursor.handed
         return cursor
 
     def _let_go(self, user: User) -> None:
@@ -406,7 +416,7 @@ class RedisLog:
             )
 
     def _lose(self, cursor: Cursor) -> None:
-        self._cursors.pop(cursor.user, None)
+        self._end(cursor.user)
         self._lost.append(cursor)
 
     async def _close_lost(self) -> None:
@@ -424,6 +434,10 @@ class RedisLog:
             for user in list(self._cursors):
                 for key in (self._keys.state(user), self._keys.log(user)):
                     self.pipeline.put(Call(("EXPIRE", key, self._lifetime), TRIM_BYTES, lambda _: None))
+
+
+def _settle(reader: Reader) -> None:
+    reader.pending -= 1
 
 
 def _appended(sent_at: int, what: int, number: Any, *, is_live: bool) -> Appended:  # noqa: ANN401 - as scripts answer

@@ -1,6 +1,6 @@
 -- Makes a socket the holder of a user's claim, and tells the node of the one before.
--- KEYS: state, log. ARGV: node, socket, lifetime in seconds, channel prefix, message for the other node, and the last
--- offset that a socket of this node was handed ('' if unknown).
+-- KEYS: state, log. ARGV: node, socket, lifetime in seconds, channel prefix, message for the other node, and a socket of
+-- this node with the last offset that it was handed ('' if unknown).
 -- Answers the node and the socket that held the claim before; nothing if there was none.
 local state, log = KEYS[1], KEYS[2]
 local node, socket, tokens, unheard, top = unpack(redis.call('HMGET', state, 'node', 'socket', 'tokens', 'unheard', 'top'))
@@ -16,7 +16,7 @@ if top and tokens == '' then
   if not is_free then
     -- A socket of version 1 may have got all that reached its node: none of it is handed out again.
     local first = unheard or string.format('%d', top + 1)
-    if node == ARGV[1] and ARGV[6] ~= '' then first = string.format('%d', ARGV[6] + 1) end
+    if node == ARGV[1] and socket == ARGV[6] then first = string.format('%d', ARGV[7] + 1) end
     redis.call('XTRIM', log, 'MINID', first .. '-0')
   end
   -- The rest has not reached the new holder's node either, until that reads it.

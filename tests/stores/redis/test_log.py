@@ -204,3 +204,56 @@ async def test_a_socket_that_leaves_is_not_the_next_one(pair: Pair) -> None:
     assert followed == [True]
     await tell(pair.two, BOB, "a")
     await until(lambda: second.payloads == [b"a"])
+
+
+async def test_what_was_appended_before_its_reader_came(pair: Pair) -> None:
+    """... is on its way to the reader, around which nothing may go meanwhile."""
+    await (await Socket(pair.one, BOB).come()).go()
+    socket = Socket(pair.one, BOB, is_version_1=True)
+    await socket.claim()
+    assert await pair.one.log.start(BOB, socket.holder, None)
+    pair.network.hold(b"appended")
+    pair.one.log.append([event(BOB, "appended")])
+    assert await pair.one.log.follow(BOB, socket.holder, None, socket)
+    assert (socket.payloads, socket.pending) == ([], 1)
+    pair.network.release()
+    await until(lambda: not socket.pending)
+    assert socket.payloads == [b"appended"]
+
+
+async def test_version_1_whose_next_claim_fails(pair: Pair) -> None:
+    """What its socket was handed is not handed out again, though the claim that was to say so failed."""
+    socket = await Socket(pair.one, BOB).come()
+    await tell(pair.two, BOB, "a")
+    await until(lambda: socket.payloads == [b"a"])
+    pair.one.log._trims.clear()
+    pair.one.log.unfollow(BOB)
+    await pair.network.cut()
+    with pytest.raises(StoreUnreachableError):
+        await Socket(pair.one, BOB).claim()
+    pair.network.mend()
+    await socket.go()
+    assert (await Socket(pair.two, BOB).come()).payloads == []
+
+
+async def test_version_1_whose_reader_is_lost(pair: Pair) -> None:
+    """So it is where the node has the socket start over."""
+    socket = await Socket(pair.one, BOB).come()
+    await tell(pair.two, BOB, "a")
+    await until(lambda: socket.payloads == [b"a"])
+    pair.one.log._trims.clear()
+    pair.one.log._lose(pair.one.log._cursors[BOB])
+    await until(lambda: socket.is_lost)
+    await socket.go()
+    assert (await Socket(pair.two, BOB).come()).payloads == []
+
+
+async def test_a_late_claim_of_version_1(pair: Pair) -> None:
+    """A claim that comes late says what another socket was handed: that takes nothing back."""
+    socket = await Socket(pair.one, BOB).come()
+    await tell(pair.two, BOB, "a")
+    await until(lambda: socket.payloads == [b"a"])
+    pair.one.log._trims.clear()
+    arguments = pair.one.client.node, 10**6, 60, pair.one.client.keys.node(""), "S", 10**6, 0
+    await pair.one.log._run("claim", BOB, *arguments)
+    assert (await Socket(pair.two, BOB).come()).payloads == []
