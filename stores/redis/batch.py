@@ -25,12 +25,13 @@ class Item(Struct, eq=False, gc=False):
 
 
 class Batch:
-    """The events for one user, and the command that appends them."""
+    """The events for one user, and the command that appends them, which has a serial."""
 
-    __slots__ = ("command", "items", "size", "user")
+    __slots__ = ("command", "items", "serial", "size", "user")
 
-    def __init__(self, user: User, command: list[Argument]) -> None:
+    def __init__(self, user: User, serial: int, command: list[Argument]) -> None:
         self.user = user
+        self.serial = serial
         self.command = command
         self.items: list[Item] = []
         self.size = 0
@@ -77,6 +78,5 @@ class Batches:
         shard = shard_of(user.org)
         header = channel.header(user, shard, self._follower.position(shard))
         keys = self._keys.state(user), self._keys.log(user), self._keys.recent(user)
-        return Batch(
-            user, ["EVALSHA", self._sha, 3, *keys, self._node, self._serial, self._prefix, header, *self._bounds]
-        )
+        command = ["EVALSHA", self._sha, 3, *keys, self._node, self._serial, self._prefix, header, *self._bounds]
+        return Batch(user, self._serial, command)

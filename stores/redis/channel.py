@@ -10,6 +10,8 @@ from msgspec import Struct
 from stores.base import StoreUnreachableError, User
 from stores.log import Event
 from stores.redis.client import Client
+from stores.redis.keyspace import shard_of
+from stores.redis.snapshot import START
 
 RETRY_SECONDS = 0.2
 LENGTHS = 8
@@ -65,6 +67,11 @@ def meta(event: Event) -> bytes:
         return NO_META
     about = None if event.about is None else event.about.id
     return _encode(Meta(about, tuple(user.id for user in event.names)))
+
+
+def broken(user: User) -> bytes:
+    """Return a message by which the node of the user's socket reads the log again: no log has this epoch."""
+    return header(user, shard_of(user.org), START) + b" 0\n"
 
 
 def superseded(user: User) -> bytes:

@@ -1,6 +1,7 @@
 """The logs of all users: every node appends to them, and the node of a user's socket follows that user's log."""
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from stores.log import Appended, Bounds, Done, Event, MessageKey, Outcome, Reade
 from stores.redis import channel
 from stores.redis.batch import Batch, Batches
 from stores.redis.channel import Channel
-from stores.redis.client import Argument, Client
+from stores.redis.client import Argument, Client, Wire
 from stores.redis.cursor import Cursor
 from stores.redis.follower import Follower
 from stores.redis.keyspace import shard_of
@@ -36,6 +37,7 @@ TRIM_BYTES = 200
 FULL = "Redis: too much waits for it"
 NOT_SUBSCRIBED = "Redis: this node does not hear from others"
 NOBODY = Holder("", 0)
+_HISTORY = re.compile(rb"\b(?:run_id|master_replid):(\w+)")  # another one after a restart or a failover
 _OUTCOMES = {2: Outcome.FULL, 3: Outcome.OVERFLOWED, 4: Outcome.DROPPED, 5: Outcome.QUEUED}
 
 
@@ -51,10 +53,10 @@ class Found(NamedTuple):
 
 
 class Latest(NamedTuple):
-    """The last offset that an append of this node was answered, in which epoch of the log, and when."""
+    """The last of this node's calls to append that was answered, in which epoch of the log, and when."""
 
     epoch: str
-    offset: int
+    serial: int
     at: float
 
 
@@ -67,7 +69,7 @@ class RedisLog:
         self._keys = client.keys
         self._follower = follower
         self._lifetime = int(lifetime)
-        self.pipeline = Pipeline(client, "append", "trim", "confirm", "forget")
+        self.pipeline = Pipeline(client, "append", "trim", "confirm", "forget", "break", connected=self._verify)
         self._channel = Channel(client, self._take, self._connected)
         self._batches = Batches(client, follower, bounds)
         self._cursors: dict[User, Cursor] = {}
@@ -76,6 +78,7 @@ class RedisLog:
         self._tokens: dict[User, str] = {}
         self._trims: dict[User, tuple[str, int]] = {}
         self._latest: dict[User, Latest] = {}
+        self._history = b""
         self._monotonic: Callable[[], float] = time.monotonic
         self._behind: list[Cursor] = []
         self._lost: list[Cursor] = []
@@ -292,10 +295,10 @@ class RedisLog:
         user, node, epoch = batch.user, answer[0].decode(), answer[1].decode()
         cursor = self._cursors.get(user)
         is_here = cursor is not None and node == self._client.node and cursor.epoch == epoch
+        if epoch:
+            self._note_latest(user, epoch, batch.serial)
         for item, what, number in zip(batch.items, answer[2::2], answer[3::2], strict=True):
             is_own = is_here and cursor is not None and cursor.reader is item.reader
-            if what == 0:
-                self._note_latest(user, epoch, number)
             if what == 0 and is_here and cursor is not None:
                 cursor.put(number, item.event, is_own=is_own)
             elif item.reader is not None:
@@ -305,9 +308,9 @@ class RedisLog:
         if cursor is not None and (not is_here or cursor.has_gap or any(what in {1, 6} for what in answer[2::2])):
             self._check(cursor, is_due=True)
 
-    def _note_latest(self, user: User, epoch: str, offset: int) -> None:
+    def _note_latest(self, user: User, epoch: str, serial: int) -> None:
         self._latest.pop(user, None)
-        self._latest[user] = Latest(epoch, offset, self._monotonic())
+        self._latest[user] = Latest(epoch, serial, self._monotonic())
 
     def _take(self, message: channel.Appended | channel.Superseded) -> None:
         if isinstance(message, channel.Appended):
@@ -322,7 +325,10 @@ class RedisLog:
 
     def _deliver(self, message: channel.Appended) -> None:
         cursor = self._cursors.get(message.header.user)
-        if cursor is None or cursor.epoch != message.epoch:
+        if cursor is None:
+            return
+        if cursor.epoch != message.epoch:
+            self._check(cursor, is_due=True)
             return
         for offset, event in enumerate(message.events, message.first):
             cursor.put(offset, event)
@@ -397,23 +403,26 @@ class RedisLog:
         return Found(Holder(node.decode(), int(socket or 0)), epoch.decode(), top, bool(is_short), first, payloads)
 
     async def _connected(self) -> None:
-        """Find out what was missed while nothing was heard, and what a store that failed over may have lost."""
-        await self._break_short()
+        """Find out what was missed while nothing was heard."""
         for cursor in list(self._cursors.values()):
             self._check(cursor, is_due=True)
 
-    async def _break_short(self) -> None:
-        """Break the logs that lack what was appended: they must not be resumed as if they were whole."""
-        sha = self._client.scripts["break"].sha
-        await self._client.ask(("SCRIPT", "LOAD", self._client.scripts["break"].text))
-        known = list(self._latest.items())
-        for at in range(0, len(known), CHECKED_AT_ONCE):
-            await self._client.ask(
-                *(
-                    ("EVALSHA", sha, 2, self._keys.state(user), self._keys.log(user), latest.epoch, latest.offset)
-                    for user, latest in known[at : at + CHECKED_AT_ONCE]
-                )
-            )
+    async def _verify(self, wire: Wire) -> None:
+        """Break the logs that lack what was appended, if the store may have lost it: they must not be resumed as whole.
+
+        This comes before anything is sent, for what is appended next takes the offsets of what was lost.
+        """
+        history = b" ".join(_HISTORY.findall(b"".join(await wire.ask([("INFO", "server"), ("INFO", "replication")]))))
+        if history != self._history:
+            known = list(self._latest.items())
+            for at in range(0, len(known), CHECKED_AT_ONCE):
+                await wire.ask([self._break(user, latest) for user, latest in known[at : at + CHECKED_AT_ONCE]])
+        self._history = history
+
+    def _break(self, user: User, latest: Latest) -> Sequence[Argument]:
+        sha, keys = self._client.scripts["break"].sha, (self._keys.state(user), self._keys.log(user))
+        told = self._keys.node(""), channel.broken(user)
+        return "EVALSHA", sha, 2, *keys, latest.epoch, self._client.node, latest.serial, *told
 
     def _lose(self, cursor: Cursor) -> None:
         self._end(cursor.user)

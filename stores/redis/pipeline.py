@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
@@ -29,11 +29,15 @@ class Pipeline:
     """Sends calls in order over one connection, and hands out their answers in order.
 
     Calls without an answer are sent again over the next connection, so a call must be safe to repeat. What is sent at
-    once is bounded, the rest waits. `is_away` says whether Redis does not answer, as far as is known.
+    once is bounded, the rest waits. `connected` is awaited over each new connection before anything is sent. `is_away`
+    says whether Redis does not answer, as far as is known.
     """
 
-    def __init__(self, client: Client, *scripts: str) -> None:
+    def __init__(
+        self, client: Client, *scripts: str, connected: Callable[[Wire], Awaitable[None]] | None = None
+    ) -> None:
         self._client = client
+        self._connected = connected
         self._scripts = scripts
         self._waiting: deque[Call] = deque()
         self._sent: deque[Call] = deque()
@@ -59,6 +63,8 @@ class Pipeline:
         while True:
             try:
                 async with self._client.wired(*self._scripts) as wire, anyio.create_task_group() as tasks:
+                    if self._connected is not None:
+                        await self._connected(wire)
                     self._waiting.extendleft(reversed(self._sent))
                     self._sent.clear()
                     self._sent_bytes = 0

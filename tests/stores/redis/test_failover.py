@@ -48,8 +48,9 @@ class Pair:
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    kept = [*NOTHING_KEPT, "repl-diskless-sync-delay 0"]
     with ExitStack() as servers:
-        master = servers.enter_context(redis_server(free_port(), tmp_path, [*NOTHING_KEPT, "repl-diskless-sync-delay 0"]))
+        master = servers.enter_context(redis_server(free_port(), tmp_path, kept))
         follows = [*NOTHING_KEPT, f"replicaof 127.0.0.1 {master.port}"]
         replica = servers.enter_context(redis_server(free_port(), tmp_path, follows))
         name = uuid4().hex

@@ -141,7 +141,7 @@ async def test_a_broken_log_of_version_1(pair: Pair) -> None:
     await tell(pair.one, BOB, "a")
     log = pair.one.log
     found = await log._read(BOB, Socket(pair.one, BOB).holder, 0)
-    assert await log._run("break", BOB, found.epoch, 5)
+    assert await log._run("break", BOB, found.epoch, "gone", 5, "", "")
     socket = await Socket(pair.one, BOB).come()
     assert await tell(pair.two, BOB, "b") == [DELIVERED]
     await until(lambda: socket.payloads == [b"b"])
