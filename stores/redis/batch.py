@@ -78,5 +78,5 @@ class Batches:
         shard = shard_of(user.org)
         header = channel.header(user, shard, self._follower.position(shard))
         keys = self._keys.state(user), self._keys.log(user), self._keys.recent(user)
-        command = ["EVALSHA", self._sha, 3, *keys, self._node, self._serial, self._prefix, header, *self._bounds]
-        return Batch(user, self._serial, command)
+        head = self._node, self._serial, self._prefix, header, *self._bounds
+        return Batch(user, self._serial, ["EVALSHA", self._sha, 3, *keys, *head])

@@ -173,3 +173,30 @@ async def test_whoever_started_over_meanwhile(pair: Pair) -> None:
     await tell(pair.one, BOB, "c")
     await until(lambda: live.payloads == [b"c"])
     assert not live.is_lost
+
+
+async def test_a_crash_that_loses_the_last_second(tmp_path: Path) -> None:
+    """A server that comes back on its port with what was on its disk is as a replica that took over."""
+    with redis_server(free_port(), tmp_path) as server:
+        async with running(server.url, "one") as one:
+            await away(one)
+            await tell(one, BOB, "a")
+            server.save()
+            await tell(one, BOB, "b")
+            server.restart()
+            assert await tell(one, BOB, "c") == [Outcome.DROPPED]
+            assert await resumes(one, 0) is None
+
+
+async def test_emptied(tmp_path: Path) -> None:
+    """Whoever is there starts over, and whoever is away cannot resume."""
+    with redis_server(free_port(), tmp_path) as server:
+        async with running(server.url, "one") as one:
+            await away(one)
+            await tell(one, BOB, "a")
+            live = await Socket(one, EVE).come("t1")
+            with Redis(port=server.port) as redis:
+                redis.flushall()
+            await until(lambda: live.is_lost)
+            assert await tell(one, BOB, "b") == [Outcome.DROPPED]
+            assert await resumes(one, 0) is None
