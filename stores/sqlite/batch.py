@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from stores.base import User
 from stores.journal import Kind, LogHeader, Record
 from stores.log import RECENT_SECONDS, MessageKey
+from stores.sqlite.rows import Rows
 
 ROWS = 100
 SetOfKeys = list[tuple[MessageKey, list[User]]]
@@ -26,11 +27,8 @@ _TRIM = (
     "INSERT INTO logs (user, trimmed) SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)"
     " WHERE true ON CONFLICT (user) DO UPDATE SET trimmed = max(trimmed, excluded.trimmed)"
 )
-_LET_GO = (
-    "DELETE FROM events WHERE (user, last) IN (SELECT events.user, events.last FROM json_each(?) AS trims JOIN events"
-    " ON events.user = json_extract(trims.value, '$[0]') AND events.last <= json_extract(trims.value, '$[1]'))"
-)
-_EVENTS = [", ".join(["REPLACE INTO events VALUES (?, ?, ?)", *["(?, ?, ?)"] * more]) for more in range(ROWS)]
+_LET_GO = "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?))"
+_EVENTS = [", ".join(["REPLACE INTO events VALUES (?, ?, ?, ?)", *["(?, ?, ?, ?)"] * more]) for more in range(ROWS)]
 _KEYS = "INSERT INTO keys SELECT max(?, ifnull(max(id), 0) + 1), ? FROM keys"
 _OLD_KEYS = "DELETE FROM keys WHERE id <= (SELECT max(id) FROM keys) - ?"
 _encode = msgspec.msgpack.encode
@@ -68,34 +66,35 @@ class Batch(Struct):
         """Whether there is anything to write."""
         return bool(self.logs or self.records or self.keys or self.trims)
 
-    def write(self, connection: sqlite3.Connection) -> None:
+    def write(self, connection: sqlite3.Connection, rows: Rows) -> None:
         """Commit all of it, or nothing; may be done again if that is not known to have been committed."""
-        statements = list(self._statements())
-        if len(statements) == 1:
-            connection.execute(*statements[0])
-            return
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in statements:
-                connection.execute(*statement)
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        gone = {user: rows.until(user) for user, log in self.logs.items() if log.was_forgotten}
+        for user, offset in self.trims.items():
+            gone.setdefault(user, rows.until(user, offset))
+        added = {user: rows.latest + n for n, user in enumerate(self._appended(), 1)}
+        _commit(connection, list(self._statements(added, [number for numbers in gone.values() for number in numbers])))
+        for user, numbers in gone.items():
+            rows.drop(user, len(numbers))
+        for user, number in added.items():
+            rows.add(user, self.logs[user].last, number)
 
-    def _statements(self) -> Iterator[Statement]:
+    def _appended(self) -> Iterator[User]:
+        return (user for user, log in self.logs.items() if log.payloads)
+
+    def _statements(self, added: dict[User, int], gone: list[int]) -> Iterator[Statement]:
         yield from self._of_records()
         yield from self._of_logs()
-        rows = [part for user, log in self.logs.items() if log.payloads for part in _row(user, log)]
-        for start in range(0, len(rows), 3 * ROWS):
-            some = rows[start : start + 3 * ROWS]
-            yield _EVENTS[len(some) // 3 - 1], some
+        values = [part for user, number in added.items() for part in (number, *_row(user, self.logs[user]))]
+        for start in range(0, len(values), 4 * ROWS):
+            some = values[start : start + 4 * ROWS]
+            yield _EVENTS[len(some) // 4 - 1], some
         if self.keys:
             yield _KEYS, (max(key.sent_at for key, _ in self.keys), _encode(self.keys))
+        if gone:
+            yield _LET_GO, (msgspec.json.encode(gone).decode(),)
         if self.trims:
-            trims = msgspec.json.encode([(name_of(user), offset) for user, offset in self.trims.items()]).decode()
-            yield _TRIM, (trims,)
-            yield _LET_GO, (trims,)
+            trims = [(name_of(user), offset) for user, offset in self.trims.items()]
+            yield _TRIM, (msgspec.json.encode(trims).decode(),)
             yield _OLD_KEYS, (int(RECENT_SECONDS * 1000),)
 
     def _of_records(self) -> Iterator[Statement]:
@@ -108,10 +107,23 @@ class Batch(Struct):
     def _of_logs(self) -> Iterator[Statement]:
         for user, log in self.logs.items():
             if log.was_forgotten:
-                yield "DELETE FROM events WHERE user = ?", (name_of(user),)
                 yield "DELETE FROM logs WHERE user = ?", (name_of(user),)
             if log.header is not None:
                 yield _HEADER, (name_of(user), log.header.trimmed, _encode(log.header))
+
+
+def _commit(connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:
+    if len(statements) == 1:
+        connection.execute(*statements[0])
+        return
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            connection.execute(*statement)
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _row(user: User, log: LogChange) -> tuple[str, int, bytes]:

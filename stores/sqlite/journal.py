@@ -33,6 +33,7 @@ class SqliteJournal:
         self.waiting = 0
         self._path = path
         self._writer = Writer(connection, self._committed, self._failed)
+        self.rows = self._writer.rows
         self._gathered = Batch()
         self._written: Batch | None = None
         self._written_since = 0.0

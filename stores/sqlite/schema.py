@@ -21,11 +21,12 @@ MIGRATIONS = (
         UNIQUE (kind, key)
     );
     CREATE TABLE logs (user TEXT PRIMARY KEY, trimmed INTEGER NOT NULL, header BLOB) WITHOUT ROWID;
-    CREATE TABLE events (user TEXT, last INTEGER, payloads BLOB NOT NULL, PRIMARY KEY (user, last)) WITHOUT ROWID;
+    CREATE TABLE events (id INTEGER PRIMARY KEY, user TEXT NOT NULL, last INTEGER NOT NULL, payloads BLOB NOT NULL);
     CREATE TABLE keys (id INTEGER PRIMARY KEY, keys BLOB NOT NULL);
     """,
 )
 WAL_BYTES = 67_108_864
+CHECKPOINT_PAGES = 4000
 STATEMENTS = 256
 
 
@@ -92,6 +93,7 @@ def opened(place: Place) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if place.is_full else 'NORMAL'}")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             _migrate(connection, path)
             _check(connection)
         except BaseException:

@@ -3,6 +3,7 @@
 import secrets
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 import msgspec
@@ -97,30 +98,25 @@ class SqliteStores(MemoryStores):
     def _load_logs(self, connection: sqlite3.Connection) -> None:
         """Read the logs of those who may come back; the others go."""
         headers = {name: row for name, *row in connection.execute("SELECT user, trimmed, header FROM logs")}
-        names = {*headers, *(name for (name,) in connection.execute("SELECT DISTINCT user FROM events"))}
-        for name in names:
+        kept: defaultdict[str, list[bytes]] = defaultdict(list)
+        for number, name, last, value in connection.execute("SELECT id, user, last, payloads FROM events ORDER BY id"):
+            self._journal.rows.add(_user_of(name), last, number)
+            trimmed = headers.get(name, (0, None))[0]
+            payloads = _payloads_of(value)
+            kept[name] += payloads[max(0, trimmed - (last - len(payloads))) :]
+            if last > trimmed and trimmed + len(kept[name]) != last:
+                raise sqlite3.DatabaseError(f"the log of {name} has a gap before {last}")
+        for name in {*headers, *kept}:
             user = _user_of(name)
             if self.directory.peer(user) is None:
+                numbers = self._journal.rows.until(user)
+                self._journal.rows.drop(user, len(numbers))
                 connection.execute("DELETE FROM logs WHERE user = ?", (name,))
-                connection.execute("DELETE FROM events WHERE user = ?", (name,))
+                connection.executemany("DELETE FROM events WHERE id = ?", [(number,) for number in numbers])
                 continue
             trimmed, header = headers.get(name, (0, None))
             known = LogHeader() if header is None else _header_of(header)
-            self.log.restore(user, replace(known, trimmed=trimmed), _kept(connection, name, trimmed))
-
-
-def _kept(connection: sqlite3.Connection, name: str, trimmed: int) -> list[bytes]:
-    """Return the user's events beyond an offset; raises `ValueError` if one is missing."""
-    kept: list[bytes] = []
-    rows = connection.execute(
-        "SELECT last, payloads FROM events WHERE user = ? AND last > ? ORDER BY last", (name, trimmed)
-    )
-    for last, value in rows:
-        payloads = _payloads_of(value)
-        kept += payloads[max(0, trimmed - (last - len(payloads))) :]
-        if trimmed + len(kept) != last:
-            raise sqlite3.DatabaseError(f"the log of {name} has a gap before {last}")
-    return kept
+            self.log.restore(user, replace(known, trimmed=trimmed), kept[name])
 
 
 def _dropped(peer: Peer, graces: Graces, now: float) -> Peer:

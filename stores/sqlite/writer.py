@@ -6,6 +6,7 @@ from queue import SimpleQueue
 from threading import Event, Thread
 
 from stores.sqlite.batch import Batch
+from stores.sqlite.rows import Rows
 
 AGAIN_SECONDS = 0.5
 
@@ -19,6 +20,7 @@ class Writer:
     def __init__(
         self, connection: sqlite3.Connection, committed: Callable[[Batch], None], failed: Callable[[str], None]
     ) -> None:
+        self.rows = Rows()
         self._connection = connection
         self._committed = committed
         self._failed = failed
@@ -46,7 +48,7 @@ class Writer:
 
     def _write(self, batch: Batch) -> bool:
         try:
-            batch.write(self._connection)
+            batch.write(self._connection, self.rows)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing of the batch may be lost
             self._failed(str(error) or type(error).__name__)
             return False
