@@ -1,17 +1,22 @@
 """A server that keeps what it knows in a file: killed, cut off from power, and started anew (docs/deploy.md)."""
 
+import os
 import random
+import resource
 import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import anyio
 import pytest
 
 from tests.cluster.talker import Talker, talking
-from tests.support.server import Server, free_port, started
+from tests.support.server import PATH, Server, free_port, started
 from tests.support.tokens import Keys
 
 BACK_SECONDS = 5.0
@@ -120,3 +125,60 @@ async def test_power_cut(keys: Keys, tmp_path: Path, running: ExitStack) -> None
 async def test_power_cut_again_and_again(keys: Keys, tmp_path: Path, running: ExitStack) -> None:
     """At any of ten moments."""
     await _break(Home(keys, tmp_path, running, "?sync=full"), "cut_power", CUTS)
+
+
+async def test_a_full_disk(keys: Keys, tmp_path: Path, running: ExitStack) -> None:
+    """Meanwhile the server is unready and acknowledges nothing; then it goes on, and nothing is lost."""
+    home = Home(keys, tmp_path, running)
+    process = home.server.process.pid
+    ann, bob = Talker("ann", [home.server]), Talker("bob", [home.server])
+    async with talking(ann, bob):
+        await ann.say(range(10))
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ann.say, range(10, 20))
+            await _answers(home.server, 503)
+            assert "cannot be written to" in home.server.get("/health/ready").text
+            assert len(bob.heard) == 10
+            assert home.server.is_alive()
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            await _answers(home.server, 200)
+        assert await bob.has_heard(20) == list(range(20))
+        assert (ann.starts, bob.starts, ann.over) == (1, 1, [])
+
+
+async def _answers(server: Server, status: int) -> None:
+    with anyio.fail_after(10):
+        while server.get("/health/ready").status_code != status:  # noqa: ASYNC110 - a process brings it about
+            await anyio.sleep(0.1)
+
+
+def test_one_line_for_each_trouble(keys: Keys, tmp_path: Path, running: ExitStack) -> None:
+    """A second process, and a damaged file, stop with one line and the exit code 1."""
+    home = Home(keys, tmp_path, running)
+    assert "is used by another process" in _refused(home, keys)
+    home.kill()
+    Path(f"{home.file}-wal").unlink(missing_ok=True)
+    home.file.write_bytes(b"damaged" * 1000)
+    assert "is damaged" in _refused(home, keys)
+    home.file.unlink()
+    with closing(sqlite3.connect(home.file)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    assert "newer server" in _refused(home, keys)
+
+
+def _refused(home: Home, keys: Keys) -> str:
+    """Return the one line that a server with the same file ends with."""
+    own = {"STORE_URL": f"sqlite:///{home.file}", "PORT": str(free_port()), "HOST": "127.0.0.1", "PYTHONPATH": PATH}
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        env={**os.environ, **keys.environment(), **own},
+        cwd=home.file.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    return line
