@@ -1,7 +1,7 @@
 """The connections of one node to Redis, Valkey, or what Sentinels say is their master."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -120,9 +120,10 @@ class Client:
                 await pool.release(connection)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; those that break meanwhile are closed as well."""
         for redis in (self.redis, self._listening, self._wiring):
-            await redis.aclose(close_connection_pool=True)
+            with suppress(StoreUnreachableError), reaching():
+                await redis.aclose(close_connection_pool=True)
 
 
 class Wire:

@@ -65,8 +65,7 @@ class Node(Listener):
         await self._ended.wait()
         if self.proxy is not None and isinstance(self.stores, RedisStores):
             self.proxy.thaw()
-            with suppress(TimeoutError, OSError):
-                await self.stores.client.close()
+            await self.stores.client.close()
 
     def superseded(self, user: User, holder: Holder) -> None:
         socket = self.sockets.get(holder.socket)
