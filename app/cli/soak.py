@@ -24,6 +24,7 @@ from app.settings import Settings, read_settings
 from stores.base import User
 
 SETTINGS = {
+    "STORE_URL": "memory://",  # with a file an acknowledgement may come after the PONG to a later PING
     "SESSION_GRACE_SECONDS": "5",
     "RESUME_GRACE_SECONDS": "10",
     "WS_HEARTBEAT_INTERVAL": "5000",

@@ -106,7 +106,8 @@ class ServiceCollector(Collector):
     def _engine(self) -> Iterable[Metric]:
         """Yield what the engine of the stores has to say, which is different for each."""
         for name, value in self._from.engine.stats().items():
-            yield GaugeMetricFamily(f"peersync_{name}", "Said by the store; docs/scaling.md explains it.", value)
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield family(f"peersync_{name}", "Said by the store; docs/scaling.md explains it.", value)
 
     def _stores(self) -> Iterable[Metric]:
         watch = self._from.stores

@@ -97,7 +97,7 @@ class RedisStores:
             "nodes": len(self.lease.nodes),
             "lease_held": self.lease.is_held,
             "directory_current": self.follower.is_current,
-            "directory_resyncs": self.follower.resyncs,
+            "directory_resyncs_total": self.follower.resyncs,
             "clock_ahead_seconds": self.lease.ahead - (time.time() - time.monotonic()),
             "appends_waiting": len(self.log.pipeline),
         }

@@ -75,7 +75,7 @@ class SqliteStores(MemoryStores):
 
     def stats(self) -> dict[str, float]:
         """See `Stores`."""
-        return {"commits": self._journal.commits, "waiting_bytes": self._journal.waiting}
+        return {"commits_total": self._journal.commits, "waiting_bytes": self._journal.waiting}
 
     def _load(self, connection: sqlite3.Connection, graces: Graces, now: float) -> None:
         connection.execute("BEGIN IMMEDIATE")
