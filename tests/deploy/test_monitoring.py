@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
+import anyio
+import anyio.to_thread
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -42,7 +43,7 @@ async def samples(sharing: Server) -> dict[str, list[dict[str, str]]]:
     """What a server has after some talk: the labels of the samples, by name."""
     async with client(sharing) as ann, client(sharing) as bob:
         await pair(ann, bob)
-        text = httpx2.get(f"{sharing.http}/metrics").text
+        text = await anyio.to_thread.run_sync(sharing.metrics)
     found: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
