@@ -131,6 +131,8 @@ class RedisLog:
         done = await self._run("release", user, holder.node, holder.socket, self._lifetime, handed, call)
         if done and holder.node == self._client.node:
             self._let_go(user)
+        elif holder.node == self._client.node and self._handed.get(user, (0, 0))[0] == holder.socket:
+            del self._handed[user]  # another socket holds the claim, perhaps of another node
         return bool(done)
 
     async def holder(self, user: User) -> Holder | None:
