@@ -1,6 +1,6 @@
 """The journal: what the engine of a single process writes down, so that a restart finds it."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -60,8 +60,11 @@ class Journal(Protocol):
         """Note that a user's log is gone."""
         ...
 
-    def remember(self, key: MessageKey, missed: Collection[User]) -> None:
-        """Note a message key, for as long as it is recognised, and whose logs had no room for the message."""
+    def remember(self, key: MessageKey, users: list[User]) -> None:
+        """Note a message key for as long as it is recognised, and the users who have the message.
+
+        `users` is complete by the end of this turn of the event loop.
+        """
         ...
 
     def then(self, call: Callable[[], None]) -> None:
@@ -102,7 +105,7 @@ class NoJournal:
     def forget(self, user: User) -> None:
         """See `Journal`."""
 
-    def remember(self, key: MessageKey, missed: Collection[User]) -> None:
+    def remember(self, key: MessageKey, users: list[User]) -> None:
         """See `Journal`."""
 
     def then(self, call: Callable[[], None]) -> None:

@@ -1,7 +1,7 @@
 """The logs of a single process, in memory; what they write down goes to a journal."""
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -14,6 +14,7 @@ from stores.recent import RecentMessages
 MOST_TOLD = 100
 TOKEN_BYTES = 16
 DROPPED = Appended(Outcome.DROPPED)
+HAD = frozenset((Outcome.DELIVERED, Outcome.QUEUED))
 
 
 class UserLog:
@@ -74,14 +75,21 @@ class MemoryLog:
     def append(self, events: Sequence[Event], key: MessageKey | None = None, done: Done | None = None) -> None:
         """See `Log`."""
         self._journal.check()
-        first_sent_at = 0 if key is None else self._recent.find(key)
-        if key is not None and first_sent_at:
-            self._repeat(events, key, first_sent_at, done)
+        if key is None:
+            for event in events:
+                self._append(event, done)
             return
-        full = [event.user for event in events if self._append(event, done).outcome is Outcome.FULL]
-        if key is not None and len(full) < len(events):
-            self._recent.add(key, full)
-            self._journal.remember(key, full)
+        had: list[User] = []
+        first_sent_at = {event.user: self._recent.find(key, event.user) for event in events}
+        if not all(first_sent_at.values()):
+            self._journal.remember(key, had)
+        for event in events:
+            if first_sent_at[event.user] and self._is_known(event.user):
+                self._repeat(event.user, first_sent_at[event.user], done)
+            elif self._append(event, done).outcome in HAD:
+                had.append(event.user)
+        if had:
+            self._recent.add(key, had)
 
     async def start(self, user: User, holder: Holder, token: str | None) -> bool:
         """See `Log`."""
@@ -123,13 +131,14 @@ class MemoryLog:
         if start < first:
             return False
         self._readers[user] = reader
-        if log is None:
-            reader.catch_up(start, ())
+        if log is None or not log.tokens:
+            self._hand_out(log, reader)
+            await self._journal.committed()
             return True
         uncommitted = log.top - log.committed
         reader.pending += uncommitted
         log.sent = log.committed
-        kept = len(log.events) - uncommitted
+        kept = max(0, len(log.events) - uncommitted)
         reader.catch_up(start, list(islice(log.events, start - first, kept)))
         return True
 
@@ -183,24 +192,18 @@ class MemoryLog:
         log.committed = log.sent = log.top
         self.size += log.size
 
-    def restore_key(self, key: MessageKey, missed: Collection[User]) -> None:
-        """Put back a message key that a journal has."""
-        self._recent.add(key, missed)
+    def restore_key(self, key: MessageKey, users: Sequence[User]) -> None:
+        """Put back a message key that a journal has, and who has the message; there may be nobody."""
+        if users:
+            self._recent.add(key, users)
 
-    def _repeat(self, events: Sequence[Event], key: MessageKey, first_sent_at: int, done: Done | None) -> None:
-        """Answer for a message that was sent again; those who had no room for it the first time may have now."""
-        missed = self._recent.missed(key)
-        full = []
-        for event in events:
-            if event.user in missed:
-                if self._append(event, done).outcome is Outcome.FULL:
-                    full.append(event.user)
-            elif done is not None:
-                outcome = Outcome.DELIVERED if event.user in self._readers else Outcome.QUEUED
-                self._journal.then(partial(done, event.user, Appended(outcome, first_sent_at)))
-        if missed:
-            self._recent.add(key, full)
-            self._journal.remember(key, full)
+    def _is_known(self, user: User) -> bool:
+        return user in self._readers or user in self._logs or self._directory.peer(user) is not None
+
+    def _repeat(self, user: User, first_sent_at: int, done: Done | None) -> None:
+        """Answer for a message that was sent again to a user who has it."""
+        outcome = Outcome.DELIVERED if user in self._readers else Outcome.QUEUED
+        self._finish(user, Appended(outcome, first_sent_at), done)
 
     def _append(self, event: Event, done: Done | None) -> Appended:
         user = event.user
@@ -209,7 +212,7 @@ class MemoryLog:
             reader = self._readers.get(user)
             if reader is not None:
                 return self._hand(event, reader, done)
-            if self._directory.peer(user) is None:
+            if not self._is_known(user):
                 return self._finish(user, DROPPED, done)
             log = self._logs[user] = UserLog(user, LogHeader())
         return self._keep(log, event, done)
@@ -260,9 +263,24 @@ class MemoryLog:
 
     def _hand_over(self, event: Event, reader: Reader, appended: Appended, done: Done | None) -> None:
         reader.pending -= 1
-        reader.take(0, event)
+        if self._readers.get(event.user) is reader:
+            reader.take(0, event)
         if done is not None:
             done(event.user, appended)
+
+    def _hand_out(self, log: UserLog | None, reader: Reader) -> None:
+        """Hand all that was kept to a socket of version 1, as soon as it is certain that nobody gets it again."""
+        if log is None:
+            reader.catch_up(1, ())
+            return
+        self._remove(log)
+        reader.pending += 1
+        self._journal.then(partial(self._handed_out, log, reader))
+
+    def _handed_out(self, log: UserLog, reader: Reader) -> None:
+        reader.pending -= 1
+        if self._readers.get(log.user) is reader:
+            reader.catch_up(log.trimmed + 1, log.events)
 
     def _finish(self, user: User, appended: Appended, done: Done | None) -> Appended:
         if done is not None:
@@ -302,7 +320,8 @@ class MemoryLog:
             return Appended(Outcome.OVERFLOWED)
         if event.kept == "if_room":
             return Appended(Outcome.FULL)
-        if count <= bounds.events + RESERVED_EVENTS and held <= 2 * bounds.user_bytes:
+        has_reserve = count <= bounds.events + RESERVED_EVENTS and held <= 2 * bounds.user_bytes
+        if has_reserve and self.size + size <= 2 * bounds.total_bytes:
             return None
         self._break(log)
         return DROPPED

@@ -1,48 +1,44 @@
 """Recent messages: by what a message is recognised that is sent again."""
 
-from collections import deque
 from collections.abc import Collection
+from functools import reduce
+from operator import or_
 
 from stores.base import User
 from stores.log import RECENT_MESSAGES, RECENT_SECONDS, MessageKey
 
 MOST_KEYS = 500_000
 TIME_BITS = 48
-TIME = (1 << TIME_BITS) - 1
+DIGEST_BITS = 60
 
 
 class _Stream:
-    """The messages that one sender sent lately to one session, oldest first: digests, and a mark of each.
+    """The messages that one sender sent lately to one session, oldest first.
 
-    A mark is one number, since that is small: when the message was sent, and above that a bit for each of `users` whose
-    log had no room for it.
+    `known` has of each, by its digest, when it was sent first and above these `TIME_BITS` who has it: a bit for each
+    receiver, which `bits` tells. Half as large as with objects, of which there would be many.
     """
 
-    __slots__ = ("marks", "order", "users")
+    __slots__ = ("bits", "known")
 
     def __init__(self) -> None:
-        self.order: deque[int] = deque()
-        self.marks: dict[int, int] = {}
-        self.users: list[User] = []
+        self.bits: dict[User, int] = {}
+        self.known: dict[int, int] = {}
 
-    def sent_at(self, digest: int) -> int:
-        """Return when a message was sent first; 0 if it is not known."""
-        return self.marks.get(digest, 0) & TIME
-
-    def missed(self, digest: int) -> list[User]:
-        """Return those who missed it."""
-        bits = self.marks.get(digest, 0) >> TIME_BITS
-        return [user for at, user in enumerate(self.users) if bits >> at & 1] if bits else []
-
-    def mark(self, digest: int, sent_at: int, missed: Collection[User]) -> None:
-        """Set the mark of a message."""
-        self.users += [user for user in missed if user not in self.users]
-        bits = sum(1 << self.users.index(user) for user in missed)
-        self.marks[digest] = bits << TIME_BITS | sent_at
+    def mask(self, users: Collection[User]) -> int:
+        """Return the bits of these users. Those of others that no message has any more are given anew."""
+        if not all(user in self.bits for user in users):
+            used = reduce(or_, self.known.values(), 0) >> TIME_BITS
+            self.bits = {user: bit for user, bit in self.bits.items() if bit & used}
+            for user in users:
+                if user not in self.bits:
+                    bit = self.bits[user] = ~used & (used + 1)
+                    used |= bit
+        return reduce(or_, (self.bits[user] for user in users), 0)
 
 
 class RecentMessages:
-    """The last `RECENT_MESSAGES` of each stream, for `RECENT_SECONDS`, and at most `MOST_KEYS` in all."""
+    """The last `RECENT_MESSAGES` of each stream, for `RECENT_SECONDS`, and at most `most` in all."""
 
     def __init__(self, most: int = MOST_KEYS) -> None:
         self._most = most
@@ -53,55 +49,53 @@ class RecentMessages:
         """Return how many messages are known."""
         return self._count
 
-    def find(self, key: MessageKey) -> int:
-        """Return when a message was sent first, in milliseconds since 1970; 0 if it is not known, or no more."""
+    def find(self, key: MessageKey, user: User) -> int:
+        """Return when a message that a user has was sent first, in milliseconds since 1970; 0 if that is not known."""
         stream = self._streams.get(key.stream)
-        sent_at = 0 if stream is None else stream.sent_at(_number(key))
-        return sent_at if sent_at > key.sent_at - RECENT_SECONDS * 1000 else 0
+        known = 0 if stream is None else stream.known.get(_digest(key), 0)
+        if stream is None or _is_old(known, key.sent_at) or not known >> TIME_BITS & stream.bits.get(user, 0):
+            return 0
+        return _time(known)
 
-    def missed(self, key: MessageKey) -> Collection[User]:
-        """Return the receivers whose logs had no room for a message."""
-        stream = self._streams.get(key.stream)
-        return () if stream is None else stream.missed(_number(key))
-
-    def add(self, key: MessageKey, missed: Collection[User]) -> None:
-        """Remember a message, and for whom there was no room; one that is known keeps its time."""
-        stream = self._streams.get(key.stream)
-        if stream is None:
-            stream = self._streams[key.stream] = _Stream()
-        sent_at = self.find(key)
-        if not sent_at:
-            self._put(stream, _number(key))
-        stream.mark(_number(key), sent_at or key.sent_at, missed)
-        if len(stream.order) > RECENT_MESSAGES:
-            self._pop(stream)
+    def add(self, key: MessageKey, users: Collection[User]) -> None:
+        """Remember that these users have a message; one that is known keeps its time."""
+        stream = self._streams.pop(key.stream, None) or _Stream()
+        self._streams[key.stream] = stream
+        digest = _digest(key)
+        known = stream.known.get(digest, 0)
+        if known and _is_old(known, key.sent_at):
+            del stream.known[digest]
+            self._count -= 1
+            known = 0
+        self._count += not known
+        stream.known[digest] = (known or key.sent_at) | stream.mask(users) << TIME_BITS
+        if len(stream.known) > RECENT_MESSAGES:
+            self._drop_first(key.stream)
         if self._count > self._most:
             self._drop_first(next(iter(self._streams)))
 
     def forget_old(self, now: float) -> None:
         """Forget what is older than `RECENT_SECONDS`; `now` is in seconds since 1970."""
-        oldest = (now - RECENT_SECONDS) * 1000
         for name, stream in list(self._streams.items()):
-            while stream.order and stream.sent_at(stream.order[0]) <= oldest:
+            while stream.known and _is_old(next(iter(stream.known.values())), now * 1000):
                 self._drop_first(name)
-
-    def _put(self, stream: _Stream, digest: int) -> None:
-        if digest in stream.marks:
-            stream.order.remove(digest)
-            self._count -= 1
-        stream.order.append(digest)
-        self._count += 1
 
     def _drop_first(self, name: bytes) -> None:
         stream = self._streams[name]
-        self._pop(stream)
-        if not stream.order:
+        del stream.known[next(iter(stream.known))]
+        self._count -= 1
+        if not stream.known:
             del self._streams[name]
 
-    def _pop(self, stream: _Stream) -> None:
-        del stream.marks[stream.order.popleft()]
-        self._count -= 1
+
+def _digest(key: MessageKey) -> int:
+    """Return so much of the digest as takes the least room."""
+    return int.from_bytes(key.digest, "big") & (1 << DIGEST_BITS) - 1
 
 
-def _number(key: MessageKey) -> int:
-    return int.from_bytes(key.digest, "big")
+def _time(known: int) -> int:
+    return known & (1 << TIME_BITS) - 1
+
+
+def _is_old(known: int, now: float) -> bool:
+    return _time(known) <= now - RECENT_SECONDS * 1000

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -94,9 +94,9 @@ class SqliteJournal:
         self._gathered.logs[user] = LogChange(was_forgotten=True)
         self._note(NOTE_BYTES)
 
-    def remember(self, key: MessageKey, missed: Collection[User]) -> None:
+    def remember(self, key: MessageKey, users: list[User]) -> None:
         """See `Journal`."""
-        self._gathered.keys.append((key, list(missed)))
+        self._gathered.keys.append((key, users))
         self._note(NOTE_BYTES)
 
     def then(self, call: Callable[[], None]) -> None:

@@ -91,8 +91,8 @@ class SqliteStores(MemoryStores):
             put[kind](value, place)
         self._load_logs(connection)
         for (value,) in connection.execute("SELECT keys FROM keys ORDER BY id"):
-            for key, missed in _keys_of(value):
-                self.log.restore_key(key, missed)
+            for key, users in _keys_of(value):
+                self.log.restore_key(key, users)
         connection.execute("COMMIT")
 
     def _load_logs(self, connection: sqlite3.Connection) -> None:

@@ -192,6 +192,53 @@ async def test_follow_is_refused(stores: Stores) -> None:
     assert other.first is None
 
 
+async def test_following_again_while_events_are_on_their_way(stores: Stores) -> None:
+    """Each event reaches one of two readers, or both if the second asks for it again; none is left pending."""
+    first = await Socket(stores, BOB).come("t1")
+    stores.log.append([event(BOB, "a"), event(BOB, "b")])
+    second = Socket(stores, BOB)
+    assert await stores.log.follow(BOB, first.holder, 0, second)
+    stores.log.append([event(BOB, "c")])
+    await tell(stores, BOB, "d")
+    assert second.taken == [(1, b"a"), (2, b"b"), (3, b"c"), (4, b"d")]
+    assert first.payloads in ([], [b"a", b"b"])
+    assert second.pending == 0
+
+
+async def test_returning_while_events_are_on_their_way(stores: Stores) -> None:
+    """They come after what was kept, once each."""
+    await (await Socket(stores, BOB).come("t1")).go()
+    stores.log.append([event(BOB, "a"), event(BOB, "b")])
+    bob = Socket(stores, BOB)
+    await bob.claim()
+    stores.log.append([event(BOB, "c")])
+    assert await stores.log.resume(BOB, bob.holder, "t1", 0, "t2")
+    stores.log.append([event(BOB, "d")])
+    assert await stores.log.follow(BOB, bob.holder, 0, bob)
+    stores.log.append([event(BOB, "e")])
+    await tell(stores, BOB, "f")
+    assert bob.taken == list(enumerate([b"a", b"b", b"c", b"d", b"e", b"f"], 1))
+    assert bob.pending == 0
+
+
+async def test_version_1_returns_while_more_is_on_its_way_than_is_kept(stores: Stores) -> None:
+    """What there is room for comes once and in order, and then what is new."""
+    await (await Socket(stores, BOB).come()).go()
+    bob = Socket(stores, BOB, is_version_1=True)
+    await bob.claim()
+    assert await stores.log.start(BOB, bob.holder, None)
+    stores.log.append([event(BOB, "first")])
+    assert await stores.log.follow(BOB, bob.holder, None, bob)
+    stores.log.append([event(BOB, f"{number:02}") for number in range(BOUNDS.events + 5)])
+    again = Socket(stores, BOB, is_version_1=True)
+    assert await stores.log.follow(BOB, bob.holder, None, again)
+    await tell(stores, BOB, "last")
+    heard = [payload for payload in bob.payloads + again.payloads if payload not in {b"first", b"last"}]
+    assert heard == sorted(set(heard))
+    assert again.payloads[-1] == b"last"
+    assert again.pending == 0
+
+
 async def test_following_again(stores: Stores) -> None:
     """Another reader takes over; the first gets nothing any more."""
     first = await Socket(stores, BOB).come("t1")
@@ -354,6 +401,94 @@ async def test_a_message_for_which_there_was_no_room(stores: Stores) -> None:
     assert (bob.payloads, ann.payloads) == ([b"a"], [b"a"])
 
 
+async def test_a_message_that_is_full_again(stores: Stores) -> None:
+    """It stays to be sent, as often as there is no room, and is kept once as soon as there is."""
+    await (await Socket(stores, BOB).come("t1")).go()
+    await tell(stores, BOB, *["x"] * BOUNDS.events)
+    for _ in range(3):
+        assert await append(stores, event(BOB, "a"), key=key("m")) == [Appended(FULL)]
+    bob = Socket(stores, BOB)
+    assert await bob.resume("t1", 0, "t2")
+    bob.taken.clear()
+    first = key("m", ago=1)
+    assert await append(stores, event(BOB, "a"), key=first) == [Appended(DELIVERED)]
+    assert await append(stores, event(BOB, "a"), key=key("m")) == [Appended(DELIVERED, first.sent_at)]
+    assert bob.payloads == [b"a"]
+
+
+async def test_a_message_that_is_sent_again_to_others(stores: Stores) -> None:
+    """Whoever was not among its receivers the first time gets it now."""
+    bob, ann = await Socket(stores, BOB).come("t1"), await Socket(stores, ANN).come()
+    first = key("m", sender=CAT, ago=1)
+    assert await append(stores, event(BOB, "a"), key=first) == [Appended(DELIVERED)]
+    answers = await append(stores, event(BOB, "a"), event(ANN, "a"), key=key("m", sender=CAT))
+    assert answers == [Appended(DELIVERED, first.sent_at), Appended(DELIVERED)]
+    assert (bob.payloads, ann.payloads) == ([b"a"], [b"a"])
+
+
+async def test_a_message_that_was_dropped(stores: Stores) -> None:
+    """It does not count as sent to a user of whom nothing is kept, until there is one."""
+    for _ in range(2):
+        assert await append(stores, event(BOB, "a"), key=key("m")) == [Appended(DROPPED)]
+    bob = await Socket(stores, BOB).come("t1")
+    assert await append(stores, event(BOB, "a"), key=key("m")) == [Appended(DELIVERED)]
+    assert bob.payloads == [b"a"]
+
+
+async def test_a_message_to_a_broken_log(stores: Stores) -> None:
+    """It reaches the user who has started over, if it is sent again."""
+    await (await Socket(stores, BOB).come("t1")).go()
+    await tell(stores, BOB, *["x"] * (BOUNDS.events + RESERVED_EVENTS + 1), kept="always")
+    assert await append(stores, event(BOB, "a"), key=key("m")) == [Appended(DROPPED)]
+    bob = await Socket(stores, BOB).come("t2")
+    assert await append(stores, event(BOB, "a"), key=key("m")) == [Appended(DELIVERED)]
+    assert bob.payloads == [b"a"]
+
+
+async def test_a_message_that_overflowed(stores: Stores) -> None:
+    """It does not count as sent."""
+    await (await Socket(stores, BOB).come()).go()
+    await tell(stores, BOB, *["x"] * BOUNDS.events)
+    (overflowed,) = await append(stores, event(BOB, "a"), key=key("m"))
+    assert overflowed == Appended(OVERFLOWED)
+    await stores.peers.remove(BOB)
+    stores.log.forget(BOB)
+    bob = await Socket(stores, BOB).come()
+    assert await append(stores, event(BOB, "a"), key=key("m")) == [Appended(DELIVERED)]
+    assert bob.payloads == [b"a"]
+
+
+async def test_a_message_before_starting_over(stores: Stores) -> None:
+    """It is recognised by a log that started over, and by one whose user was forgotten and is back."""
+    first = key("m", ago=1)
+    bob = await Socket(stores, BOB).come("t1")
+    assert await append(stores, event(BOB, "a"), key=first) == [Appended(DELIVERED)]
+    again = await Socket(stores, BOB).come("t2")
+    assert await append(stores, event(BOB, "a"), key=key("m")) == [Appended(DELIVERED, first.sent_at)]
+    await again.go()
+    await stores.peers.remove(BOB)
+    stores.log.forget(BOB)
+    (forgotten,) = await append(stores, event(BOB, "a"), key=key("m"))
+    assert forgotten.outcome is DROPPED
+    last = await Socket(stores, BOB).come()
+    assert await append(stores, event(BOB, "a"), key=key("m")) == [Appended(DELIVERED, first.sent_at)]
+    assert [each.payloads for each in (bob, again, last)] == [[b"a"], [], []]
+
+
+async def test_a_message_of_which_each_gets_its_own(stores: Stores) -> None:
+    """One message to several users in one call is one message to each of them; not two to one of them."""
+    bob, ann = await Socket(stores, BOB).come("t1"), await Socket(stores, ANN).come("t1")
+    await append(stores, event(BOB, "for bob"), event(ANN, "for ann"), key=key("m", sender=CAT))
+    assert (bob.payloads, ann.payloads) == ([b"for bob"], [b"for ann"])
+
+
+async def test_no_key_is_no_repetition(stores: Stores) -> None:
+    """Equal events without a key are several events."""
+    bob = await Socket(stores, BOB).come("t1")
+    assert await tell(stores, BOB, "a", "a", "a") == [DELIVERED] * 3
+    assert bob.payloads == [b"a"] * 3
+
+
 async def test_other_messages(stores: Stores) -> None:
     """Ids of other senders and sessions are other ids, however they are put together."""
     socket = await Socket(stores, BOB).come("t1")
@@ -366,6 +501,12 @@ async def test_other_messages(stores: Stores) -> None:
         key("", sender=User("bc"), session_id="a"),
         key("\ud800", sender=User("b"), session_id="a"),
         key("c\x00", sender=User("b"), session_id="a"),
+        key("smith m-1", session_id="s"),
+        key("m-1", sender=User("ann smith"), session_id="s"),
+        key("m-1", sender=User("ann", "smith"), session_id="s"),
+        key("ann m-1", sender=User("smith"), session_id="s"),
+        key("m-1", sender=User("smith"), session_id="s ann"),
+        key("m-1", sender=User("ann\x00\x00\x00\x03smith"), session_id="s"),
     ]
     for number, each in enumerate(keys):
         assert await append(stores, event(BOB, f"{number}"), key=each) == [Appended(DELIVERED)]

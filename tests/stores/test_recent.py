@@ -1,102 +1,139 @@
-"""Which messages are recognised that are sent again, and how much memory that takes."""
+"""By what messages are recognised that are sent again, and how much of it is remembered."""
 
+import gc
+import random
 import tracemalloc
-from collections.abc import Iterable
-
-import pytest
+from hashlib import blake2b
 
 from stores.base import User
-from stores.log import RECENT_MESSAGES, RECENT_SECONDS, MessageKey
+from stores.log import DIGEST_BYTES, RECENT_MESSAGES, RECENT_SECONDS, MessageKey
 from stores.recent import RecentMessages
 
-ANN = User("ann")
-START = 1_700_000_000_000
-SESSIONS, PER_SECOND, PARTICIPANTS = 50, 200, 30
-MOST_BYTES = 8_388_608
+ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
+NOW = 1_700_000_000_000
+SPAN = int(RECENT_SECONDS * 1000)
+MIB = 1_048_576
+SESSIONS = 50
+PARTICIPANTS = 50
+EVENTS_PER_SECOND = 200
 
 
-def key(message: int, sent_at: int = START, session: int = 0) -> MessageKey:
-    return MessageKey.of(f"ses_{session}", ANN, f"m{message}", sent_at)
+def key(message_id: object, *, session: object = "ses_1", sent_at: int = NOW) -> MessageKey:
+    return MessageKey.of(f"{session}", ANN, f"{message_id}", sent_at)
 
 
-def known(recent: RecentMessages, keys: Iterable[MessageKey]) -> list[bool]:
-    return [bool(recent.find(each)) for each in keys]
-
-
-def test_the_last_of_each_stream() -> None:
-    """More of one stream push its oldest out, and none of another."""
+def test_find() -> None:
+    """Each receiver is known by itself, with the time of the first message."""
     recent = RecentMessages()
-    recent.add(key(0, session=1), ())
-    for number in range(RECENT_MESSAGES + 2):
-        recent.add(key(number), ())
-    assert known(recent, map(key, range(4))) == [False, False, True, True]
-    assert recent.find(key(0, session=1)) == START
-    assert len(recent) == RECENT_MESSAGES + 1
+    recent.add(key("m"), [BOB])
+    assert (recent.find(key("m"), BOB), recent.find(key("m"), CAT)) == (NOW, 0)
+    later = key("m", sent_at=NOW + 1)
+    recent.add(later, [CAT])
+    assert (recent.find(later, BOB), recent.find(later, CAT)) == (NOW, NOW)
+    for other in (key("n"), key("m", session="ses_2"), MessageKey.of("ses_1", BOB, "m", NOW)):
+        assert recent.find(other, BOB) == 0
+    assert len(recent) == 1
 
 
-def test_most_in_all() -> None:
-    """Beyond that the stream that is known longest loses its oldest, and goes once it has none."""
-    recent = RecentMessages(most=3)
-    for session in range(5):
-        recent.add(key(session, session=session), ())
-    assert len(recent) == 3
-    assert known(recent, (key(each, session=each) for each in range(5))) == [False, False, True, True, True]
-
-
-def test_time() -> None:
-    """A message is recognised for a while, from its first time on; then it is another one, and the latest."""
+def test_for_how_long() -> None:
+    """A message of `RECENT_SECONDS` ago is another one, and whoever had that one has not had it."""
     recent = RecentMessages()
-    late = START + int(RECENT_SECONDS * 1000)
-    recent.add(key(1), ())
-    recent.add(key(1, START + 5), ())
-    recent.add(key(2, START + 5), ())
-    assert recent.find(key(1, late - 1)) == START
-    assert recent.find(key(1, late)) == 0
-    recent.add(key(1, late), ())
-    assert recent.find(key(1, late + 1)) == late
-    assert len(recent) == 2
-    recent.forget_old((START + 5) / 1000 + RECENT_SECONDS)
-    assert known(recent, [key(1, late), key(2, START + 5)]) == [True, False]
-    recent.forget_old(late / 1000 + RECENT_SECONDS)
+    recent.add(key("m"), [BOB, CAT])
+    assert recent.find(key("m", sent_at=NOW + SPAN - 1), BOB) == NOW
+    late = key("m", sent_at=NOW + SPAN)
+    assert recent.find(late, BOB) == 0
+    recent.add(late, [BOB])
+    assert (recent.find(late, BOB), recent.find(late, CAT)) == (late.sent_at, 0)
+    assert len(recent) == 1
+
+
+def test_forgetting_by_time() -> None:
+    """Nothing is left of what is too old, whatever stream it was in."""
+    recent = RecentMessages()
+    for number in range(100):
+        recent.add(key(number, session=number % 3, sent_at=NOW + number), [BOB])
+    recent.forget_old((NOW + SPAN + 49) / 1000)
+    assert len(recent) == 50
+    assert recent.find(key(50, session=2), BOB)
+    recent.forget_old((NOW + SPAN + 100) / 1000)
     assert len(recent) == 0
-    recent.forget_old(late / 1000 + RECENT_SECONDS)
+    assert not recent._streams
 
 
-def test_who_missed_it() -> None:
-    """Those for whom there was no room are known until there is, or the message is forgotten."""
+def test_forgetting_after_a_repetition() -> None:
+    """A message that came anew after its time stands among the later ones; the others go before it."""
     recent = RecentMessages()
-    bob, cat = User("bob"), User("cat", "acme")
-    assert recent.missed(key(1)) == ()
-    recent.add(key(1), [bob])
-    recent.add(key(2), [cat, bob])
-    recent.add(key(3), ())
-    assert [set(recent.missed(key(each))) for each in range(4)] == [set(), {bob}, {bob, cat}, set()]
-    recent.add(key(2, START + 7), [cat])
-    assert (recent.missed(key(2)), recent.find(key(2))) == ([cat], START)
-    recent.add(key(2), ())
-    assert recent.missed(key(2)) == []
-    recent.forget_old(START / 1000 + RECENT_SECONDS)
-    assert recent.missed(key(1)) == ()
+    recent.add(key("m"), [BOB])
+    recent.add(key("n", sent_at=NOW + 1), [BOB])
+    recent.add(key("m", sent_at=NOW + SPAN), [BOB])
+    recent.forget_old((NOW + SPAN + 1) / 1000)
+    assert len(recent) == 1
+    assert recent.find(key("m", sent_at=NOW + SPAN), BOB)
 
 
-@pytest.mark.parametrize("is_missed", [False, True])
-def test_memory_of_one_token(*, is_missed: bool) -> None:
-    """A token that sends as much as it may, in as many sessions as it may, cannot have more remembered than this.
-
-    The receivers whose logs are full are others each time.
-    """
+def test_how_many_of_a_stream() -> None:
+    """The last `RECENT_MESSAGES` are known, whatever comes in another stream."""
     recent = RecentMessages()
+    for number in range(RECENT_MESSAGES + 1):
+        recent.add(key(number), [BOB])
+    for number in range(2 * RECENT_MESSAGES):
+        recent.add(key(number, session="ses_2"), [BOB])
+    assert [bool(recent.find(key(number), BOB)) for number in (0, 1, RECENT_MESSAGES)] == [False, True, True]
+    assert len(recent) == 2 * RECENT_MESSAGES
+
+
+def test_how_many_in_all() -> None:
+    """Beyond the bound those go whose stream has had no message for longest."""
+    recent = RecentMessages(most=30)
+    recent.add(key("first", session="idle"), [BOB])
+    recent.add(key("first", session="busy"), [BOB])
+    for number in range(100):
+        recent.add(key(number, session=number), [BOB])
+        recent.add(key(number, session="busy"), [BOB])
+        assert len(recent) <= 30
+    assert not recent.find(key("first", session="idle"), BOB)
+    assert recent.find(key(99, session="busy"), BOB)
+
+
+def test_receivers_that_come_and_go() -> None:
+    """Each is known for as long as the message that it had, however many there were."""
+    recent = RecentMessages()
+    dice = random.Random(1)
+    had: dict[int, set[User]] = {}
+    for number in range(3 * RECENT_MESSAGES):
+        users = {User(f"user {number // 7 + dice.randrange(20)}") for _ in range(dice.randrange(1, 9))}
+        had[number] = users
+        recent.add(key(number), users)
+        if number % 3 == 0:
+            again = dice.randrange(max(0, number - RECENT_MESSAGES + 1), number + 1)
+            late = User(f"late {dice.randrange(50)}")
+            had[again].add(late)
+            recent.add(key(again), [late])
+    everybody = set().union(*had.values())
+    for number in range(2 * RECENT_MESSAGES, 3 * RECENT_MESSAGES, 50):
+        assert {user for user in everybody if recent.find(key(number), user)} == had[number]
+
+
+def remembered(recent: RecentMessages, dice: random.Random) -> int:
+    """Return how many bytes it takes that one token sends as much as it may, to as many as it may, however chosen."""
     users = [User(f"user {number}") for number in range(PARTICIPANTS)]
-    seconds, made = int(RECENT_SECONDS), SESSIONS * RECENT_MESSAGES
+    gc.collect()
     tracemalloc.start()
     try:
-        before, _ = tracemalloc.get_traced_memory()
-        for number in range(seconds * PER_SECOND):
-            chosen = number * 2_654_435_761
-            missed = [user for at, user in enumerate(users) if is_missed and chosen >> at & 1]
-            recent.add(key(number, START + number * 1000 // PER_SECOND, number % SESSIONS), missed)
-        after, _ = tracemalloc.get_traced_memory()
+        for number in range(int(EVENTS_PER_SECOND * RECENT_SECONDS) * 2):
+            sent_at = NOW + number * 1000 // EVENTS_PER_SECOND
+            stream, digest = (
+                blake2b(b"%d" % each, digest_size=DIGEST_BYTES).digest() for each in (number % SESSIONS, number)
+            )
+            recent.add(MessageKey(stream, digest, sent_at), dice.sample(users, dice.randrange(1, PARTICIPANTS)))
+        return tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert len(recent) == made
-    assert after - before <= MOST_BYTES
+
+
+def test_what_one_token_can_have_remembered() -> None:
+    """However many sessions, messages and receivers it talks to: 8 MiB."""
+    recent = RecentMessages()
+    size = remembered(recent, random.Random(1))
+    assert len(recent) == SESSIONS * RECENT_MESSAGES
+    assert size <= 8 * MIB, f"{size / MIB:.1f} MiB"

@@ -175,6 +175,38 @@ async def test_messages_are_recognised(path: Path) -> None:
     await second.close()
 
 
+async def test_messages_are_recognised_for_each_receiver(path: Path) -> None:
+    """A message that is sent again after a restart reaches those who were not among its receivers before."""
+    key = MessageKey(b"s" * 8, b"1" * 8, 1000)
+    first = opened(path)
+    await come(first, ANN)
+    await come(first, BOB, "token")
+    assert (await say(first, ANN, b"x", key)).outcome is Outcome.DELIVERED
+    await first.close()
+    second = opened(path)
+    assert await say(second, ANN, b"x", key) == Appended(Outcome.QUEUED, 1000)
+    assert await say(second, BOB, b"x", key) == Appended(Outcome.QUEUED)
+    await second.close()
+    third = opened(path)
+    assert await say(third, BOB, b"x", key) == Appended(Outcome.QUEUED, 1000)
+    assert [await third.log.count(user) for user in (ANN, BOB)] == [0, 1]
+    await third.close()
+
+
+async def test_what_version_1_was_handed_is_not_handed_out_again(path: Path) -> None:
+    """... though the node is killed as soon as it was."""
+    first = opened(path)
+    await come(first, ANN)
+    await first.peers.release(ANN, HOLDER)
+    await say(first, ANN, b"x")
+    assert (await come(first, ANN)).taken == [b"x"]
+    first._journal.end()
+    first._lock.close()
+    second = opened(path)
+    assert (await come(second, ANN)).taken == []
+    await second.close()
+
+
 async def test_a_log_of_nobody_goes(path: Path) -> None:
     """Who never registered cannot be waited for; its log does not come back."""
     first = opened(path)
