@@ -187,7 +187,7 @@ class Client:
         if is_recovered:
             offset = self.offset
         else:
-            assert not self.token or self.life.may_refuse, f"{self.user.id} was refused at {self.offset}"
+            assert self.token == "" or self.life.may_refuse, f"{self.user.id} was refused at {self.offset}"
             if not await log.start(self.user, socket.holder, token):
                 node.drop(socket)
                 return None
@@ -195,7 +195,7 @@ class Client:
                 offset = 0
                 self.starts += 1
                 self.promised.clear()
-        if not socket.is_open or dice.random() < self.life.trouble / 4:
+        if socket.holder.socket not in node.sockets or dice.random() < self.life.trouble / 4:
             if not is_recovered and dice.random() < 0.5:
                 node.drop(socket)
             return offset

@@ -17,6 +17,7 @@ from stores.base import Stores
 from stores.log import Bounds
 from stores.memory import MemoryStores
 from stores.sqlite.batch import Batch
+from stores.sqlite.rows import Rows
 from stores.sqlite.schema import Place
 from stores.sqlite.stores import SqliteStores
 from tests.model.single_node import NOW, Engine, Life
@@ -36,6 +37,7 @@ class Disk:
     def __init__(
         self, connection: sqlite3.Connection, committed: Callable[[Batch], None], failed: Callable[[str], None]
     ) -> None:
+        self.rows = Rows()
         self._connection = connection
         self._committed = committed
         self._failed = failed
@@ -53,7 +55,7 @@ class Disk:
 
     def commit(self) -> None:
         if self._waiting is not None:
-            self._waiting.write(self._connection)
+            self._waiting.write(self._connection, self.rows)
             self._untold, self._waiting = self._waiting, None
 
     def tell(self) -> None:

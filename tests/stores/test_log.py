@@ -11,7 +11,7 @@ import pytest
 from stores.base import Stores, User
 from stores.log import RECENT_MESSAGES, RECENT_SECONDS, RESERVED_EVENTS, Appended, Bounds, MessageKey, Outcome
 from stores.memory import MemoryStores
-from tests.support.logs import Socket, append, counted, event, tell
+from tests.support.logs import Socket, append, counted, event, settled, tell
 from tests.support.redis import RedisServer
 from tests.support.stores import on_file, running
 
@@ -200,9 +200,9 @@ async def test_following_again_while_events_are_on_their_way(stores: Stores) -> 
     assert await stores.log.follow(BOB, first.holder, 0, second)
     stores.log.append([event(BOB, "c")])
     await tell(stores, BOB, "d")
+    await settled(second)
     assert second.taken == [(1, b"a"), (2, b"b"), (3, b"c"), (4, b"d")]
     assert first.payloads in ([], [b"a", b"b"])
-    assert second.pending == 0
 
 
 async def test_returning_while_events_are_on_their_way(stores: Stores) -> None:
@@ -217,8 +217,8 @@ async def test_returning_while_events_are_on_their_way(stores: Stores) -> None:
     assert await stores.log.follow(BOB, bob.holder, 0, bob)
     stores.log.append([event(BOB, "e")])
     await tell(stores, BOB, "f")
+    await settled(bob)
     assert bob.taken == list(enumerate([b"a", b"b", b"c", b"d", b"e", b"f"], 1))
-    assert bob.pending == 0
 
 
 async def test_version_1_returns_while_more_is_on_its_way_than_is_kept(stores: Stores) -> None:
@@ -233,10 +233,10 @@ async def test_version_1_returns_while_more_is_on_its_way_than_is_kept(stores: S
     again = Socket(stores, BOB, is_version_1=True)
     assert await stores.log.follow(BOB, bob.holder, None, again)
     await tell(stores, BOB, "last")
+    await settled(again)
     heard = [payload for payload in bob.payloads + again.payloads if payload not in {b"first", b"last"}]
     assert heard == sorted(set(heard))
     assert again.payloads[-1] == b"last"
-    assert again.pending == 0
 
 
 async def test_following_again(stores: Stores) -> None:

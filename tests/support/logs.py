@@ -106,3 +106,10 @@ async def counted(stores: Stores, user: User, wanted: int) -> None:
     with anyio.fail_after(PATIENCE):
         while await stores.log.count(user) != wanted:  # noqa: ASYNC110 - an engine brings it about
             await anyio.sleep(OFTEN)
+
+
+async def settled(socket: Socket) -> None:
+    """Return once nothing is on its way to a socket."""
+    with anyio.fail_after(PATIENCE):
+        while socket.pending:  # noqa: ASYNC110 - see there
+            await anyio.sleep(OFTEN)
