@@ -288,8 +288,13 @@ class MemoryLog:
         return appended
 
     def _told(self, log: UserLog, event: Event, *, is_live: bool) -> Appended | None:
-        """Note what the user is told of a request; return what becomes of an event that is not to be kept."""
+        """Note what the user is told of a request; return what becomes of an event that is not to be kept.
+
+        A user of version 1 can be asked only while it is there: what it is told is kept like all else.
+        """
         request_id = event.request_id
+        if not log.tokens:
+            return None
         if event.kept == "while_pending":
             if not is_live:
                 return Appended(Outcome.QUEUED)

@@ -30,6 +30,7 @@ class Kept:
     is_live: bool = False
     is_broken: bool = False
     socket: int = 0
+    told: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.epoch) - self.first + 1
@@ -103,9 +104,10 @@ class Reference:
         self.kept: dict[User, Kept] = {}
         self.requests: dict[str, Request] = {}
         self.sessions: dict[str, Session] = {}
-        self.sent: dict[tuple[str, User, str], tuple[float, tuple[str, ...], tuple[str, ...]]] = {}
+        self.sent: dict[tuple[str, User, str], tuple[float, frozenset[User]]] = {}
         self.answers: dict[tuple[int, int], Happening] = {}
         self._overflowing: list[User] = []
+        self._refused = False
 
     def arrived(self, number: int, frame: dict[str, Any]) -> None:
         """Handle a client's event."""
@@ -345,14 +347,25 @@ class Reference:
         message = "MESSAGE_RECEIVED", data["sessionId"], user.id, data["content"]
         if not self._can(user, "acks"):
             self._send(receivers, message)
+            if self._refused:
+                raise Refusal("ERR_4004")
             return None
         key = data["sessionId"], user, data["messageId"]
-        known = self.sent.get(key)
-        if known is not None and self._now() - known[0] < 300:
-            return "MESSAGE_ACK", data["messageId"], *known[1:], True
-        delivered, queued = self._send(receivers, message)
-        self.sent[key] = self._now(), tuple(delivered), tuple(queued)
-        return "MESSAGE_ACK", data["messageId"], *self.sent[key][1:], None
+        at, having = self.sent.get(key, (self._now(), frozenset()))
+        if self._now() - at >= 300:
+            at, having = self._now(), frozenset()
+        delivered, queued = list[str](), list[str]()
+        for receiver in receivers:
+            if receiver in having:
+                (delivered if receiver in self.links else queued).append(receiver.id)
+            else:
+                there, kept = self._send([receiver], message)
+                delivered += there
+                queued += kept
+        got = {receiver for receiver in receivers if receiver.id in (*delivered, *queued)}
+        self.sent[key] = at, having | got
+        is_repeated = bool(having.intersection(receivers)) or None
+        return "MESSAGE_ACK", data["messageId"], tuple(delivered), tuple(queued), is_repeated
 
     def _chosen(self, user: User, ids: list[str], session: Session) -> list[User]:
         users = [User(each, user.org) for each in dict.fromkeys(ids)]
@@ -417,8 +430,6 @@ class Reference:
         """Take a user out of a session; where one is left alone, it is over, for this reason."""
         session = self.sessions[session_id]
         del session.roles[user]
-        for key in [key for key in self.sent if key[:2] == (session_id, user)]:
-            del self.sent[key]
         if len(session.roles) == 1:
             self._close(session_id)
             first()
@@ -503,8 +514,11 @@ class Reference:
     def _send(self, users: Sequence[User], event: Happening) -> tuple[list[str], list[str]]:
         """Hand over or keep; return for whom it was which."""
         delivered, queued = [], []
+        self._refused = False
         for user in users:
             kept = self.kept.get(user)
+            if kept is not None and kept.is_numbered and self._is_left_out(kept, event, is_live=user in self.links):
+                continue
             if user in self.links:
                 if kept is None:
                     self.log[user][""].append(event)
@@ -515,6 +529,22 @@ class Reference:
                 queued.append(user.id)
         return delivered, queued
 
+    def _is_left_out(self, kept: Kept, event: Happening, *, is_live: bool) -> bool:
+        """Whether a request is told of later or not at all, or a message has no room."""
+        match event[0]:
+            case "CONNECTION_REQUEST_RECEIVED":
+                if not is_live or event[1] in kept.told:
+                    return True
+                kept.told.add(str(event[1]))
+            case "CONNECTION_CANCELLED":
+                if event[1] not in kept.told:
+                    return True
+                kept.told.discard(str(event[1]))
+            case "MESSAGE_RECEIVED" if not is_live and len(kept) >= REPLAY_EVENTS:
+                self._refused = True
+                return True
+        return False
+
     def _number(self, kept: Kept, event: Happening) -> None:
         kept.epoch.append(event)
         if len(kept) > REPLAY_EVENTS:
@@ -522,13 +552,10 @@ class Reference:
 
     def _keep(self, user: User, kept: Kept, event: Happening) -> bool:
         kept.epoch.append(event)
-        if len(kept) <= REPLAY_EVENTS:
+        if kept.is_numbered or len(kept) <= REPLAY_EVENTS:
             return True
         self._overflowing.append(user)
-        if kept.is_numbered:
-            kept.is_broken, kept.first = True, len(kept.epoch) + 1
-        else:
-            del self.kept[user]
+        del self.kept[user]
         return False
 
     def _attach(self, user: User, number: int) -> None:
@@ -537,6 +564,9 @@ class Reference:
         kept = self.kept.get(user)
         if kept is not None and kept.is_numbered:
             kept.is_live = True
+            for request_id, request in self.requests.items():
+                if request.target == user and request.requester in self.people:
+                    self._send([user], ("CONNECTION_REQUEST_RECEIVED", request_id, request.requester.id))
         elif kept is not None:
             self.log[user][""].extend(kept.epoch)
             del self.kept[user]

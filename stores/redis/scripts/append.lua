@@ -64,7 +64,9 @@ end
 
 for at = 10, #ARGV, 5 do
   local kept, key, sent_at, payload, meta = unpack(ARGV, at, at + 4)
-  if kept == 'while_pending' or kept == 'if_told' then key = epoch .. key end
+  if kept == 'while_pending' or kept == 'if_told' then
+    if tokens == '' then kept, key = 'always', '' else key = epoch .. key end
+  end
   local what, number = outcome(kept, key, payload)
   if what == 0 then
     if key ~= '' and kept ~= 'if_told' then redis.call('ZADD', recent, sent_at == '0' and string.format('%d', now) or sent_at, key) end
