@@ -15,6 +15,7 @@ from app.tables import load_routes
 from app.wire.connection import Connection, End
 from handlers.table import Context
 from stores.base import User
+from stores.log import Bounds
 from stores.memory import MemoryStores
 from tests.model.loop import LeapingLoop
 from tests.model.network import Link, Network
@@ -141,7 +142,7 @@ class House:
 
     async def _run(self, plan: Plan) -> None:
         self.loop.set_exception_handler(lambda _, problem: self.errors.append(problem))
-        async with running(plan, MemoryStores()) as runtime:
+        async with running(plan, MemoryStores(Bounds(REPLAY_EVENTS))) as runtime:
             self._listen(runtime)
             self._opened.set_result(runtime)
             await self._over.wait()

