@@ -76,6 +76,7 @@ class RedisLog:
         self._epochs: dict[User, str] = {}
         self._handed: dict[User, tuple[int, int]] = {}
         self._tokens: dict[User, str] = {}
+        self._forgotten: set[User] = set()
         self._trims: dict[User, tuple[str, int]] = {}
         self._latest: dict[User, Latest] = {}
         self._history = b""
@@ -105,6 +106,9 @@ class RedisLog:
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`."""
+        if user in self._forgotten:
+            with anyio.move_on_after(self._client.patience):
+                await self.pipeline.drained()
         cursor = self._end(user)
         handed = self._handed.get(user, ("", ""))
         prefix, message = self._keys.node(""), channel.superseded(user)
@@ -200,7 +204,10 @@ class RedisLog:
         """See `Log`."""
         if user not in self._cursors:
             self._let_go(user)
-            self._call("forget", user)
+            self._forgotten.add(user)
+            keys = self._keys.state(user), self._keys.log(user)
+            command = "EVALSHA", self._client.scripts["forget"].sha, len(keys), *keys
+            self.pipeline.put(Call(command, TRIM_BYTES, lambda _: self._forgotten.discard(user)))
 
     async def count(self, user: User) -> int:
         """See `Log`."""

@@ -35,6 +35,7 @@ class Pair:
 
     def lose_the_rest(self) -> None:
         """Have the replica get nothing of what is written from now on."""
+        self._master.set("written", 1)  # WAIT looks only at what its own connection wrote, and what came before that
         assert self._master.wait(1, 5000) == 1
         self._replica.replicaof("NO", "ONE")
 
