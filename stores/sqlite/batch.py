@@ -59,12 +59,13 @@ class Batch(Struct):
     trims: dict[User, int] = field(default_factory=dict)
     keys: SetOfKeys = field(default_factory=list)
     calls: list[Callable[[], None]] = field(default_factory=list)
+    is_tidying: bool = False
     size: int = 0
 
     @property
     def is_noted(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.logs or self.records or self.keys or self.trims)
+        return bool(self.logs or self.records or self.keys or self.is_tidying)
 
     def write(self, connection: sqlite3.Connection, rows: Rows) -> None:
         """Commit all of it, or nothing; may be done again if that is not known to have been committed."""
@@ -95,6 +96,7 @@ class Batch(Struct):
         if self.trims:
             trims = [(name_of(user), offset) for user, offset in self.trims.items()]
             yield _TRIM, (msgspec.json.encode(trims).decode(),)
+        if self.is_tidying:
             yield _OLD_KEYS, (int(RECENT_SECONDS * 1000),)
 
     def _of_records(self) -> Iterator[Statement]:

@@ -38,6 +38,7 @@ class SqliteJournal:
         self._written: Batch | None = None
         self._written_since = 0.0
         self._trims: dict[User, int] = {}
+        self._is_to_tidy = False
         self._fault = ""
         self._is_calling = False
         self._is_scheduled = False
@@ -83,9 +84,8 @@ class SqliteJournal:
 
     def trim(self, user: User, offset: int) -> None:
         """See `Journal`. Written about once a second."""
-        if not self._trims:
-            self._running_loop().call_later(TRIM_SECONDS, self._trim)
         self._trims[user] = offset
+        self._tidy_later()
 
     def forget(self, user: User) -> None:
         """See `Journal`."""
@@ -97,6 +97,7 @@ class SqliteJournal:
     def remember(self, key: MessageKey, users: list[User]) -> None:
         """See `Journal`."""
         self._gathered.keys.append((key, users))
+        self._tidy_later()
         self._note(NOTE_BYTES)
 
     def then(self, call: Callable[[], None]) -> None:
@@ -119,7 +120,8 @@ class SqliteJournal:
     async def close(self) -> None:
         """Write what waits, for a little while, and close the file."""
         with anyio.move_on_after(COMMIT_SECONDS, shield=True):
-            self._trim()
+            if self._is_to_tidy:
+                self._tidy()
             with suppress(StoreUnreachableError):
                 await self.committed()
         with anyio.CancelScope(shield=True):
@@ -167,11 +169,18 @@ class SqliteJournal:
         else:
             self._call(batch)
 
-    def _trim(self) -> None:
-        if self._trims:
-            self._gathered.trims.update(self._trims)
-            self._trims.clear()
-            self._note(NOTE_BYTES)
+    def _tidy_later(self) -> None:
+        if not self._is_to_tidy:
+            self._is_to_tidy = True
+            self._running_loop().call_later(TRIM_SECONDS, self._tidy)
+
+    def _tidy(self) -> None:
+        """Have the next commit let go of trimmed events and old message keys."""
+        self._is_to_tidy = False
+        self._gathered.is_tidying = True
+        self._gathered.trims.update(self._trims)
+        self._trims.clear()
+        self._note(NOTE_BYTES)
 
     def _committed(self, batch: Batch) -> None:
         self._tell(partial(self._finish, batch))
