@@ -56,7 +56,10 @@ def lock(path: Path) -> BinaryIO:
     """Make the folder, and see to it that one process uses the file; raises `UnusableFileError`."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        held = path.with_name(path.name + ".lock").open("ab")
+        real = path.resolve()
+        held_path = real.with_name(real.name + ".lock")
+        held_path.touch(0o600)
+        held = held_path.open("ab")
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from None
     try:

@@ -231,6 +231,16 @@ async def test_old_keys_and_trimmed_events_go(path: Path) -> None:
     assert _asked(path, "SELECT count(*) FROM events") == 1
 
 
+async def test_old_keys_go_where_nothing_is_trimmed(path: Path) -> None:
+    """... since all receivers are of version 1, for whom nothing is kept."""
+    stores = opened(path)
+    await come(stores, ANN)
+    for n in range(5):
+        await say(stores, ANN, b"x", MessageKey(b"s" * 8, bytes(7) + bytes([n]), 1000 + n * 200_000))
+    await stores.close()
+    assert _asked(path, "SELECT count(*) FROM keys") == 2
+
+
 def _asked(path: Path, question: str) -> object:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(question).fetchone()[0]
@@ -336,15 +346,19 @@ async def test_one_process(path: Path) -> None:
     stores = opened(path)
     with pytest.raises(UnusableFileError, match="is used by another process"):
         opened(path)
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    with pytest.raises(UnusableFileError, match="is used by another process"):
+        opened(link)
     await stores.close()
-    await opened(path).close()
+    await opened(link).close()
 
 
 async def test_others_cannot_read_it(path: Path) -> None:
     """The file, and what is beside it, are their owner's."""
     stores = opened(path)
     await come(stores, ANN, "token")
-    assert {each.stat().st_mode & 0o077 for each in path.parent.iterdir() if each.suffix != ".lock"} == {0}
+    assert {each.stat().st_mode & 0o077 for each in path.parent.iterdir()} == {0}
     await stores.close()
 
 
