@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 from msgspec import Struct
 
 SCHEME = "sqlite"
@@ -86,13 +87,14 @@ def _lock(held: BinaryIO) -> None:
 def opened(place: Place) -> sqlite3.Connection:
     """Open the file, or make it, with the tables of today; raises `UnusableFileError`."""
     path = place.path
-    with _explained(path):
+    with explained(path):
         path.touch(0o600)
         path.chmod(path.stat().st_mode & 0o700)
         connection = sqlite3.connect(
             path, timeout=1, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS
         )
         try:
+            connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if place.is_full else 'NORMAL'}")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
@@ -106,14 +108,15 @@ def opened(place: Place) -> sqlite3.Connection:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Raise `UnusableFileError` for what goes wrong with the file."""
     try:
         yield
     except OSError as error:
         raise _unwritable(path, error.strerror or str(error)) from None
     except sqlite3.OperationalError as error:
         raise _unwritable(path, str(error)) from None
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, msgspec.MsgspecError, KeyError, TypeError) as error:
         raise damaged(path, error) from None
 
 

@@ -16,7 +16,7 @@ from stores.log import Bounds
 from stores.memory import SALT_BYTES, MemoryStores
 from stores.sqlite.batch import SetOfKeys
 from stores.sqlite.journal import SqliteJournal
-from stores.sqlite.schema import Place, damaged, lock, opened
+from stores.sqlite.schema import Place, explained, lock, opened
 
 _peer_of = msgspec.msgpack.Decoder(Peer).decode
 _request_of = msgspec.msgpack.Decoder(Request).decode
@@ -58,11 +58,12 @@ class SqliteStores(MemoryStores):
         self._journal = SqliteJournal(connection, place.path)
         super().__init__(bounds, self._journal, node)
         try:
-            self._load(connection, graces or Graces(), now())
-        except (sqlite3.DatabaseError, msgspec.MsgspecError, KeyError, TypeError) as error:
+            with explained(place.path):
+                self._load(connection, graces or Graces(), now())
+        except BaseException:
             self._journal.end()
             self._lock.close()
-            raise damaged(place.path, error) from None
+            raise
 
     async def ping(self) -> None:
         """See `Stores`."""

@@ -341,6 +341,22 @@ async def test_files_that_cannot_be_used(path: Path, spoil: Callable[[Path], obj
         assert str(path) in str(refused.value)
 
 
+async def test_a_disk_that_fails_at_the_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for a damaged file, which somebody would move away."""
+    await opened(path).close()
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStores, "_load_logs", fail)
+        with pytest.raises(UnusableFileError, match=r"cannot be written to \(disk I/O error\)"):
+            opened(path)
+    stores = opened(path)
+    assert stores._journal._writer._connection.execute("PRAGMA temp_store").fetchone() == (2,)
+    await stores.close()
+
+
 async def test_one_process(path: Path) -> None:
     """A second one is refused."""
     stores = opened(path)
