@@ -117,7 +117,7 @@ async def test_killed_again_and_again(keys: Keys, tmp_path: Path, running: ExitS
 
 
 async def test_power_cut(keys: Keys, tmp_path: Path, running: ExitStack) -> None:
-    """With sync=full what is on the disk at any moment is enough."""
+    """What was written by any moment is enough. That `sync=full` has it on the disk by then is for SQLite to see to."""
     await _break(Home(keys, tmp_path, running, "?sync=full"), "cut_power", 1)
 
 

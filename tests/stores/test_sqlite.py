@@ -405,6 +405,14 @@ def test_urls(url: str, place: Place) -> None:
     assert parsed(url) == place
 
 
+@pytest.mark.parametrize(("query", "synchronous"), [("", 1), ("?sync=normal", 1), ("?sync=full", 2)])
+async def test_sync(path: Path, query: str, synchronous: int) -> None:
+    """With sync=full SQLite is told to wait for the disk at each commit, which a copy of the file does not show."""
+    stores = SqliteStores(parsed(f"sqlite:///{path}{query}"))
+    assert stores._journal._writer._connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+    await stores.close()
+
+
 @pytest.mark.parametrize("url", ["sqlite://x.db", "sqlite:///", "sqlite:///a/", "sqlite:///a?x=1", "sqlite:///a#b"])
 def test_bad_urls(url: str) -> None:
     """Whatever else it says is refused."""
