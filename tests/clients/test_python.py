@@ -271,6 +271,25 @@ async def test_a_message_that_was_given_up(alone: Server, network: Proxy) -> Non
         assert await contents(bob, 1) == ["kept"]
 
 
+async def test_one_who_has_no_room(keys: Keys, tmp_path: Path) -> None:
+    """The sender is told for whom a message is not kept, in the acknowledgement or by a refusal; the rest arrives."""
+    with serving(keys, tmp_path, replay_events=10) as server:
+        async with proxy(server.port) as network, pair(server, network) as (ann, bob, session_id):
+            await network.cut()
+            await the(ConnectionLost, ann)
+            acks = [await bob.send_message(sessionId=session_id, content=number) for number in range(12)]
+            assert [ack.get("full") for ack in acks[-2:]] == [["py-ann"]] * 2
+            assert (acks[-1]["delivered"], acks[-1]["queued"]) == ([], [])
+            with pytest.raises(RefusedError, match="ERR_4004"):
+                await bob.request("SEND_MESSAGE", {"sessionId": session_id, "content": "not acknowledged"})
+            kept = [number for number, ack in enumerate(acks) if "full" not in ack]
+            network.mend()
+            assert (await the(AuthSuccess, ann)).data["recovered"]
+            assert await contents(ann, len(kept)) == kept
+            assert "full" not in await bob.send_message(sessionId=session_id, content="again")
+            assert await contents(ann, 1) == ["again"]
+
+
 async def test_a_killed_server(keys: Keys, tmp_path: Path) -> None:
     """The peers come back to its successor and start over; what was not acknowledged is refused or delivered, once."""
     with serving(keys, tmp_path) as first, ExitStack() as later:

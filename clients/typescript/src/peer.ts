@@ -136,7 +136,8 @@ export class Peer {
    * Send a message to the others in a session; resolves when the server has acknowledged it.
    *
    * It outlives the connection: without an acknowledgement it is sent again over the next one, and reaches everybody
-   * once. Rejects with `RefusedError` if the server refuses it, with `DisconnectedError` when the peer is closed.
+   * once, except those in `full` of the acknowledgement: they are away, and have no room for more. Rejects with
+   * `RefusedError` if the server refuses it, with `DisconnectedError` when the peer is closed.
    */
   send(message: ClientEvents["SEND_MESSAGE"]): Promise<Answers["SEND_MESSAGE"]> {
     if (!this.#isRunning) return Promise.reject(new DisconnectedError(CloseCode.ABNORMAL, "Not connected"));

@@ -111,6 +111,26 @@ describe("against a server", { concurrency: 6 }, () => {
     assert.deepEqual(toBob, ["again"]);
   });
 
+  test("the sender is told for whom a message is not kept, and the rest arrives", async (t) => {
+    const server = await Server.start(t, undefined, { REPLAY_EVENTS: "10" });
+    const network = await Network.to(t, server.url);
+    const [ann, bob] = [await peer(t, user("ann"), network), await peer(t, user("bob"), server)];
+    const [sessionId, toAnn] = [await pair(ann, bob), heard(ann)];
+    network.cut();
+    await ann.once("dropped");
+    const acks = [];
+    for (let n = 0; n < 12; n += 1) acks.push(await bob.send({ sessionId, content: n }));
+    const { delivered, queued, full } = acks.at(-1);
+    assert.deepEqual([delivered, queued, full], [[], [], [ann.id]]);
+    await assert.rejects(bob.request("SEND_MESSAGE", { sessionId, content: "not acknowledged" }), { code: "ERR_4004" });
+    network.mend();
+    assert.equal((await ann.connect()).recovered, true);
+    assert.equal((await bob.send({ sessionId, content: "again" })).full, undefined);
+    const kept = acks.flatMap((ack, n) => (ack.full ? [] : [n]));
+    await until(() => toAnn.length > kept.length);
+    assert.deepEqual(toAnn, [...kept, "again"]);
+  });
+
   test("refusals are typed, and the connection goes on", async (t) => {
     const ann = await peer(t, user("ann"));
     const told = [];
