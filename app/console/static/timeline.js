@@ -146,7 +146,7 @@ function latency({ kind, ms, from }) {
   return make("span", { class: `chip time ${kind}`, title }, text);
 }
 
-const FIRST = ["content", "code", "message", "change", "delivered", "queued", "reason", "targetId"];
+const FIRST = ["content", "code", "message", "change", "delivered", "queued", "full", "reason", "targetId"];
 const SELF_TOLD = new Set(["content", "code", "message"]);
 
 /** Says in one line what a frame holds, the telling first and ids last; a token is left out. */
