@@ -194,7 +194,7 @@ def _check_room(target: Peer, ctx: Context) -> None:
     waiting = sum(request.target == target.user for request in ctx.directory.requests_of(target.user))
     if waiting >= REQUESTS_TO_ONE_AWAY:
         raise EventError(
-            ErrorCode.LOG_FULL, f"{waiting} requests wait for {target.user.id!r}, who is away; no more may"
+            ErrorCode.LOG_FULL, f"{target.user.id!r} is away, and {waiting} requests wait for it; ask once it is back"
         )
 
 

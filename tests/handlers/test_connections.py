@@ -1,10 +1,10 @@
 """CONNECTION_REQUEST and CONNECTION_RESPONSE (docs/protocol.md sections 3 and 4)."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 
-from handlers import connections, departures, peers
+from handlers import connections, departures, peers, sessions
 from schemas.connections import (
     ConnectionAccepted,
     ConnectionCancel,
@@ -17,7 +17,7 @@ from schemas.connections import (
 from schemas.errors import ErrorCode, Limit, RetryAfter
 from schemas.fields import RejectReason
 from schemas.peers import PeerRegister
-from schemas.sessions import SessionCreated
+from schemas.sessions import SessionCreated, SessionInvite
 from stores.base import Request, Session, StoreUnreachableError, User
 from tests.support.doubles import ANN, BOB, CAT, LIMITS, START, Seat, World, failing, refused
 
@@ -80,19 +80,42 @@ async def test_request_refused(world: World, target_id: str, code: ErrorCode) ->
     assert list(world.directory.requests_of(ANN)) == []
 
 
-async def test_too_many_for_one_who_is_away() -> None:
+async def invite(seat: Seat, target_id: str) -> None:
+    await sessions.invite(SessionInvite(session_id="ses_1", target_id=target_id), seat)
+
+
+@pytest.mark.parametrize("ask", [request, invite])
+async def test_too_many_for_one_who_is_away(ask: Callable[[Seat, str], Awaitable[None]]) -> None:
     """Of one who is away and may resume no more is asked than it can be told of; of one who is there, it is."""
     world = World(requests_per_user=2 * connections.REQUESTS_TO_ONE_AWAY)
-    ann, cat = await world.join("ann"), await world.join("cat")
+    ann, cat = await world.join("ann"), await world.join("cat", capabilities=["sessions"])
+    await world.stores.sessions.put(Session("ses_1", CAT, {CAT: "host", User("dan"): "guest"}))
     bob = await world.join("bob", capabilities=["resume"])
     await departures.drop(bob)
     for _ in range(connections.REQUESTS_TO_ONE_AWAY):
         await request(ann, "bob")
     with refused(ErrorCode.LOG_FULL):
-        await request(cat, "bob")
+        await ask(cat, "bob")
     assert list(world.directory.requests_of(CAT)) == []
     await world.join("bob", capabilities=["resume"])
-    await request(cat, "bob")
+    await ask(cat, "bob")
+
+
+async def test_room_again_for_one_who_is_away() -> None:
+    """What one who is away asked itself does not count, nor do requests that ended."""
+    world = World(requests_per_user=2 * connections.REQUESTS_TO_ONE_AWAY)
+    ann, bob = await world.join("ann"), await world.join("bob", capabilities=["resume"])
+    await world.join("cat")
+    for _ in range(connections.REQUESTS_TO_ONE_AWAY):
+        await request(bob, "cat")
+    await departures.drop(bob)
+    for _ in range(connections.REQUESTS_TO_ONE_AWAY):
+        await request(ann, "bob")
+    first = next(iter(world.directory.requests_of(ANN)))
+    await connections.withdraw(ConnectionCancel(request_id=first.id), ann)
+    await request(ann, "bob")
+    with refused(ErrorCode.LOG_FULL):
+        await request(ann, "bob")
 
 
 @pytest.mark.parametrize("capabilities", [["resume"], []])

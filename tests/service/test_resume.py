@@ -242,6 +242,32 @@ async def test_too_many_requests(brief: Server) -> None:
         assert told == [f"asker {number}" for number in range(50)]
 
 
+async def test_requests_and_a_fresh_start(brief: Server) -> None:
+    """Who starts over and registers is told of all requests that wait for it; once, however often it comes back."""
+    async with AsyncExitStack() as stack:
+        first, second, third = [await stack.enter_async_context(resumer(brief)) for _ in range(3)]
+        ann, cat = [await stack.enter_async_context(client(brief)) for _ in range(2)]
+        await first.join("bob")
+        for asker, user in ((ann, "ann"), (cat, "cat")):
+            await asker.join(user)
+            await asker.raw('{"event":"CONNECTION_REQUEST","data":{"targetId":"bob"},"ref":1}')
+            await asker.until("CONNECTION_PENDING")
+            if asker is ann:
+                assert (await first.until("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] == "ann"
+                first.cut()
+        assert not (await second.enter("bob"))["recovered"]
+        await second.expect_quiet()
+        await second.send("PEER_REGISTER")
+        await second.expect("PEER_REGISTERED")
+        assert [(await second.expect("CONNECTION_REQUEST_RECEIVED"))["from"]["id"] for _ in "12"] == ["ann", "cat"]
+        await second.send("PEER_REGISTER")
+        await second.expect("PEER_REGISTERED")
+        await second.expect_quiet()
+        second.cut()
+        assert (await third.back(second))["recovered"]
+        await third.expect_quiet()
+
+
 async def test_presence_after_a_resume(brief: Server) -> None:
     """Of each peer that changed meanwhile the latest is sent, after the events that were kept."""
     async with resumer(brief) as ann, resumer(brief) as bob, resumer(brief) as again, client(brief) as cat:
