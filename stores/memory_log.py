@@ -301,8 +301,7 @@ class MemoryLog:
             if request_id in log.told:
                 return Appended(Outcome.DELIVERED)
             log.told[request_id] = None
-            if len(log.told) > MOST_TOLD:
-                del log.told[next(iter(log.told))]
+            self._forget_ended(log)
         elif event.kept == "if_told":
             if request_id not in log.told:
                 return DROPPED
@@ -311,6 +310,12 @@ class MemoryLog:
             return None
         self._journal.open(event.user, log.header)
         return None
+
+    def _forget_ended(self, log: UserLog) -> None:
+        """Forget the oldest requests that the user was told of, but for those that still wait."""
+        for request_id in list(islice(log.told, max(0, len(log.told) - MOST_TOLD))):
+            if self._directory.request(request_id) is None:
+                del log.told[request_id]
 
     def _refusal(self, log: UserLog, event: Event) -> Appended | None:
         """Return what becomes of an event for a user who is away, if there is no room for it; else None."""

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from stores.base import Stores, User
+from stores.base import Request, Stores, User
 from stores.log import RECENT_MESSAGES, RECENT_SECONDS, RESERVED_EVENTS, Appended, Bounds, MessageKey, Outcome
 from stores.memory import MemoryStores
 from tests.support.logs import Socket, append, counted, event, settled, tell
@@ -349,6 +349,19 @@ async def test_users_do_not_share_their_room(stores: Stores) -> None:
     await Socket(stores, ANN).come("t1")
     answers = await append(stores, event(BOB, "y"), event(ANN, "y"))
     assert [each.outcome for each in answers] == [FULL, DELIVERED]
+
+
+async def test_many_that_are_pending(stores: Stores) -> None:
+    """However many requests wait for a user, it is told of each once, and when one ends."""
+    socket = await Socket(stores, BOB).come("t1")
+    names = [f"req_{number}" for number in range(150)]
+    for name in names:
+        await stores.requests.add(Request(name, CAT, BOB, now() / 1000 + 60))
+    for _ in range(2):
+        await append(stores, *(event(BOB, name, "while_pending", name) for name in names))
+    assert socket.payloads == [name.encode() for name in names]
+    await stores.requests.take(names[0])
+    assert await append(stores, event(BOB, "gone", "if_told", names[0])) == [Appended(DELIVERED)]
 
 
 async def test_what_is_pending(stores: Stores) -> None:

@@ -5,7 +5,8 @@ import pytest
 from stores.base import User
 from stores.log import Bounds, Outcome
 from stores.memory import MemoryStores
-from tests.support.logs import Socket, tell
+from stores.memory_log import MOST_TOLD
+from tests.support.logs import Socket, append, event, tell
 
 SIZE = 100
 TOTAL = 10 * SIZE
@@ -76,6 +77,15 @@ async def test_bytes_that_are_gone(stores: MemoryStores) -> None:
     assert stores.log.stats()["log_bytes"] == SIZE
     stores.log.trim(ann, 5)
     assert stores.log.stats() == {"logs": 2, "log_bytes": 0, "message_keys": 0}
+
+
+async def test_requests_that_ended(stores: MemoryStores) -> None:
+    """That a user was told of them is forgotten after some more, so that it takes no memory that grows."""
+    user = (await Socket(stores, User("ann")).come("t1")).user
+    for number in range(MOST_TOLD + 1):
+        await append(stores, event(user, "", "while_pending", f"req_{number}"))
+    ends = [event(user, "", "if_told", f"req_{number}") for number in range(2)]
+    assert [each.outcome for each in await append(stores, *ends)] == [DROPPED, Outcome.DELIVERED]
 
 
 async def test_an_offset_that_was_never_sent(stores: MemoryStores) -> None:
