@@ -220,7 +220,7 @@ def read_file(dotenv: Path) -> dict[str, str]:
         return _given(dotenv_values(dotenv))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"{dotenv} cannot be read ({error}); it may be text in UTF-8, a NAME=value a line"
+            f"{dotenv} cannot be read ({error}); it must be text in UTF-8, a NAME=value a line"
         ) from None
 
 
@@ -262,7 +262,7 @@ def _networks(name: str, value: str) -> tuple[str, ...]:
         return tuple(str(ip_network(part, strict=False)) for part in _parts(value))
     except ValueError:
         what = "addresses and networks such as 10.0.0.0/8, comma-separated"
-        raise SettingsError(f"{name} is {value!r}; it may be {what}") from None
+        raise SettingsError(f"{name} is {value!r}; it must be {what}") from None
 
 
 def parse_duration(name: str, value: str) -> int:
@@ -270,7 +270,7 @@ def parse_duration(name: str, value: str) -> int:
     match = _DURATION.fullmatch(value)
     unit = _UNITS.get(match[2].lower()) if match else None
     if match is None or unit is None or int(match[1]) == 0:
-        raise SettingsError(f"{name} is {value!r}; it may be a time such as 90s, 30m, 1h or 7d")
+        raise SettingsError(f"{name} is {value!r}; it must be a time such as 90s, 30m, 1h or 7d")
     return int(match[1]) * unit
 
 
@@ -299,11 +299,11 @@ def _allowed(name: str) -> str:
         return ""
     kind = msgspec.inspect.type_info(info.type)
     if isinstance(kind, msgspec.inspect.LiteralType):
-        return "it may be " + " or ".join(str(value) for value in kind.values)
+        return "it must be " + " or ".join(str(value) for value in kind.values)
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         what = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
-        return f"it may be {what}" + _bounds(kind.ge, kind.le)
-    return f"it may be {_WORDS[name]}" if name in _WORDS else "it may not be empty"
+        return f"it must be {what}" + _bounds(kind.ge, kind.le)
+    return f"it must be {_WORDS[name]}" if name in _WORDS else "it must not be empty"
 
 
 def _bounds(low: float | None, high: float | None) -> str:
@@ -316,21 +316,21 @@ def _check_together(settings: Settings) -> None:
     _check_tls(settings)
     for origin in origins.parsed(settings.cors_origin):
         if "*" in origin and not re.search(origins.PATTERN, origin):
-            raise SettingsError(f"CORS_ORIGIN is {settings.cors_origin!r}; it may be {origins.ALLOWED}")
+            raise SettingsError(f"CORS_ORIGIN is {settings.cors_origin!r}; it must be {origins.ALLOWED}")
     if settings.jwt_jwks_url and not _is_safe_url(settings.jwt_jwks_url):
         raise SettingsError(
-            f"JWT_JWKS_URL is {without_secrets(settings.jwt_jwks_url)!r}; it may be the URL of a JWK set,"
+            f"JWT_JWKS_URL is {without_secrets(settings.jwt_jwks_url)!r}; it must be the URL of a JWK set,"
             " https://... or on loopback http://..., without user and password"
         )
     for name in ("outbox_bytes", "replay_bytes"):
         value = getattr(settings, name)
         if value < 2 * settings.max_message_bytes:
             least = 2 * settings.max_message_bytes
-            raise SettingsError(f"{name.upper()} is {value}; it may be {least} (twice MAX_MESSAGE_BYTES) or more")
+            raise SettingsError(f"{name.upper()} is {value}; it must be {least} (twice MAX_MESSAGE_BYTES) or more")
         total = name.replace("_bytes", "_total_bytes")
         if getattr(settings, total) < value:
             raise SettingsError(
-                f"{total.upper()} is {getattr(settings, total)}; it may be {value} ({name.upper()}) or more"
+                f"{total.upper()} is {getattr(settings, total)}; it must be {value} ({name.upper()}) or more"
             )
 
 
@@ -338,7 +338,7 @@ def _check_tls(settings: Settings) -> None:
     missing = {"TLS_CERT_PATH": settings.tls_cert_path, "TLS_KEY_PATH": settings.tls_key_path}
     names = [name for name, path in missing.items() if path is None]
     if len(names) == 1:
-        raise SettingsError(f"{names[0]} is ''; it may be a file in PEM, since the other of the two is set")
+        raise SettingsError(f"{names[0]} is ''; it must be a file in PEM, since the other of the two is set")
 
 
 def _is_safe_url(url: str) -> bool:

@@ -44,7 +44,7 @@ def certificate(settings: Settings) -> Certificate | None:
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SettingsError(_cannot("TLS_KEY_PATH", key, "a private key without a password", error)) from None
     if private.public_key() != own.public_key():
-        raise SettingsError(f"TLS_KEY_PATH is {str(key)!r}; it may be the key of TLS_CERT_PATH {str(cert)!r} only")
+        raise SettingsError(f"TLS_KEY_PATH is {str(key)!r}; it must be the key of TLS_CERT_PATH {str(cert)!r} only")
     _check_use(cert, key)
     return Certificate(own.public_bytes(Encoding.PEM).decode(), own.not_valid_after_utc)
 
@@ -59,4 +59,4 @@ def _check_use(cert: Path, key: Path) -> None:
 
 def _cannot(name: str, path: Path, what: str, error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) else "it is none"
-    return f"{name} is {str(path)!r}; it may be the file of {what}, in PEM ({reason})"
+    return f"{name} is {str(path)!r}; it must be the file of {what}, in PEM ({reason})"

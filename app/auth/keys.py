@@ -120,11 +120,11 @@ def _import(pem: bytes, source: str, algorithms: Sequence[Algorithm], *, private
     kind = f"an {kinds(algorithms)} {'private' if private else 'public'} key in PEM"
     key = _load(pem)
     if key is None or algorithm_of(key) not in algorithms:
-        raise SettingsError(f"{source} is not a usable key; it may be {kind}{_advice(key)}")
+        raise SettingsError(f"{source} is not a usable key; it must be {kind}{_advice(key)}")
     if isinstance(key, RSAKey) and key.raw_value.key_size < KEY_BITS:
         raise SettingsError(f"{source} has {key.raw_value.key_size} bits; it may have {KEY_BITS} or more (RFC 7518)")
     if private and not key.is_private:
-        raise SettingsError(f"{source} is a public key; it may be {kind}")
+        raise SettingsError(f"{source} is a public key; it must be {kind}")
     return key if private else type(key).import_key(key.as_pem(private=False))
 
 

@@ -67,7 +67,7 @@ def host_of(url: str) -> str:
     except ValueError as error:
         raise click.ClickException(f"--url {url}: {error}") from None
     if parts.scheme not in {"ws", "wss"} or not host:
-        raise click.ClickException(f"--url {url}: it may be ws://HOST:PORT/PATH or wss://HOST:PORT/PATH")
+        raise click.ClickException(f"--url {url}: it must be ws://HOST:PORT/PATH or wss://HOST:PORT/PATH")
     return host
 
 

@@ -109,7 +109,7 @@ def opened(where: str) -> Append | None:
     try:
         append(b"")
     except OSError as error:
-        what = "it may be empty, - for standard output, or a file that can be written to"
+        what = "it must be empty, - for standard output, or a file that can be written to"
         raise SettingsError(f"AUDIT_LOG is {where!r}; {what} ({error.strerror})") from None
     return append
 

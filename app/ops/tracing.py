@@ -127,7 +127,7 @@ def opened_tracing(settings: Settings) -> Tracing | None:
     try:
         return Tracing(_provider())
     except ModuleNotFoundError as error:
-        what = "it may be off, or on once requirements/tracing.txt is installed"
+        what = "it must be off, or on once requirements/tracing.txt is installed"
         raise SettingsError(f"TRACING is 'on'; {what} ({error.name} is missing)") from None
 
 

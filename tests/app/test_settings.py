@@ -273,7 +273,7 @@ def test_bad_jwks_url(url: str) -> None:
     """Keys that somebody on the way could change are not fetched; a line says what the URL may be."""
     with pytest.raises(SettingsError) as info:
         read_settings({"JWT_JWKS_URL": url}, None)
-    assert str(info.value).startswith(f"JWT_JWKS_URL is {url!r}; it may be the URL of a JWK set, https://...")
+    assert str(info.value).startswith(f"JWT_JWKS_URL is {url!r}; it must be the URL of a JWK set, https://...")
 
 
 def documented() -> list[str]:

@@ -79,7 +79,7 @@ def test_a_password(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("given", "missing"), [("TLS_CERT_PATH", "TLS_KEY_PATH"), ("TLS_KEY_PATH", "TLS_CERT_PATH")])
 def test_one_alone(given: str, missing: str) -> None:
     """Either setting needs the other."""
-    with pytest.raises(SettingsError, match=f"^{missing} is ''; it may be a file in PEM, since the other"):
+    with pytest.raises(SettingsError, match=f"^{missing} is ''; it must be a file in PEM, since the other"):
         read_settings({given: "x.pem"}, None)
 
 

@@ -99,7 +99,7 @@ def test_unusable(tmp_path: Path, read: Callable[[Settings], Any], bad: str) -> 
     for settings, place in ((Settings(**inline), name), (Settings(**from_file), f"{name}_PATH {path}")):
         with pytest.raises(SettingsError) as info:
             read(settings)
-        assert str(info.value).startswith(f"{place} is not a usable key; it may be an RSA p")
+        assert str(info.value).startswith(f"{place} is not a usable key; it must be an RSA p")
         assert "\n" not in str(info.value)
 
 

@@ -54,11 +54,11 @@ def test_devtoken_as_json(keys: Keys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "says"),
     [
-        (("devtoken", "ann", "--ttl", "soon"), {}, "--ttl is 'soon'; it may be a time such as 90s, 30m, 1h or 7d"),
+        (("devtoken", "ann", "--ttl", "soon"), {}, "--ttl is 'soon'; it must be a time such as 90s, 30m, 1h or 7d"),
         (("devtoken", ""), {}, "USER has 0 characters; it may have 1 to 256"),
         (("devtoken", "\udcff"), {}, "is not text in UTF-8"),
         (("devtoken", "ann"), {"JWT_PRIVATE_KEY_PATH": "nowhere.pem"}, "bin/genkeys"),
-        (("serve",), {"PORT": "many"}, "PORT is 'many'; it may be a whole number from 0 to 65535"),
+        (("serve",), {"PORT": "many"}, "PORT is 'many'; it must be a whole number from 0 to 65535"),
         (("serve",), {"PLUGINS": "no.such.module"}, "PLUGINS names 'no.such.module'"),
         (("serve",), {"APP_ENV": "production", "JWT_PUBLIC_KEY_PATH": "nowhere.pem"}, "bin/genkeys"),
         (("serve", "--workers", "2"), {}, "redis://"),

@@ -59,14 +59,14 @@ def test_exit_code(environ: dict[str, str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "subject", "advice"),
     [
-        ("PORT", "x", "settings", "it may be a whole number"),
+        ("PORT", "x", "settings", "it must be a whole number"),
         ("HOST", "192.0.2.1", "settings", "set APP_ENV=production"),
         ("HOST", "192.0.2.1", "port", "set PORT or HOST"),
         ("TLS_CERT_PATH", "x", "settings", "TLS_KEY_PATH is ''"),
         ("AUDIT_LOG", "no such folder/audit.log", "audit", "set AUDIT_LOG"),
         ("PLUGINS", "no.such", "plugins", "take it out of PLUGINS"),
-        ("JWT_PUBLIC_KEY", "x", "keys", "it may be an RSA public key in PEM"),
-        ("JWT_PRIVATE_KEY", "x", "keys", "it may be an RSA private key in PEM"),
+        ("JWT_PUBLIC_KEY", "x", "keys", "it must be an RSA public key in PEM"),
+        ("JWT_PRIVATE_KEY", "x", "keys", "it must be an RSA private key in PEM"),
         ("JWT_PRIVATE_KEY_PATH", "no such file", "keys", "bin/genkeys"),
     ],
 )

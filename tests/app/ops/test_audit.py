@@ -195,5 +195,5 @@ def test_a_place_that_cannot_be_written(keys: Keys, tmp_path: Path) -> None:
     settings = Settings(
         store_url=MEMORY, jwt_public_key_path=keys.public_path, audit_log=str(tmp_path / "no" / "audit.log")
     )
-    with pytest.raises(SettingsError, match=r"^AUDIT_LOG is '.*'; it may be empty, - for .*\(No such file.*\)$"):
+    with pytest.raises(SettingsError, match=r"^AUDIT_LOG is '.*'; it must be empty, - for .*\(No such file.*\)$"):
         create_app(settings)

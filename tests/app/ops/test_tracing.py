@@ -166,5 +166,5 @@ sys.exit(any(name.startswith("opentelemetry.exporter") for name in sys.modules))
 def test_not_installed(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where OpenTelemetry is missing the start is refused, in one line."""
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(SettingsError, match=r"^TRACING is 'on'; it may be off, or on once requirements/tracing.txt"):
+    with pytest.raises(SettingsError, match=r"^TRACING is 'on'; it must be off, or on once requirements/tracing.txt"):
         create_app(Settings(jwt_public_key_path=keys.public_path, tracing="on"))
