@@ -1,178 +1,18 @@
 """The stores of a single process: dictionaries, forgotten when it ends."""
 
 import secrets
-from collections import defaultdict
-from collections.abc import Callable, Collection, Container, Iterable, Iterator
-from itertools import chain
-from typing import TypeVar
+from collections.abc import Callable
 
 import msgspec
 from msgspec.structs import replace
 
-from stores.base import Holder, Listener, Peer, Request, Revocation, Session, Sizes, User
+from stores.base import Holder, Listener, Peer, Request, Revocation, Session, User
 from stores.journal import Journal, NoJournal
 from stores.log import Bounds
+from stores.memory_directory import MemoryDirectory
 from stores.memory_log import MemoryLog
-from stores.roster import Roster
 
 SALT_BYTES = 32
-
-_Entry = TypeVar("_Entry", Request, Session)
-
-
-class MemoryDirectory:
-    """The dictionaries themselves: reading from them, as `Directory` has it, and writing."""
-
-    def __init__(self) -> None:
-        self.rosters: dict[str | None, Roster] = {}
-        self.away: dict[User, float] = {}
-        self._held: defaultdict[str, dict[User, Peer]] = defaultdict(dict)
-        self.requests: dict[str, Request] = {}
-        self.sessions: dict[str, Session] = {}
-        self._requests_by_user: dict[User, dict[str, Request]] = {}
-        self._sessions_by_user: dict[User, dict[str, Session]] = {}
-        self._may_stray: set[User] = set()
-
-    def peer(self, user: User) -> Peer | None:
-        """See `Directory`."""
-        roster = self.rosters.get(user.org)
-        return None if roster is None else roster.peers.get(user)
-
-    def peers(self, org: str | None) -> Collection[Peer]:
-        """See `Directory`."""
-        roster = self.rosters.get(org)
-        return () if roster is None else roster.peers.values()
-
-    def listed(self, org: str | None, *, after: int = 0, name: str = "") -> Iterator[Peer]:
-        """See `Directory`."""
-        roster = self.rosters.get(org)
-        return iter(()) if roster is None else roster.listed(after, name)
-
-    def everybody(self) -> Iterator[Peer]:
-        """See `Directory`."""
-        return chain.from_iterable(reversed(roster.peers.values()) for roster in self.rosters.values())
-
-    def place(self, user: User) -> int:
-        """See `Directory`."""
-        roster = self.rosters.get(user.org)
-        return 0 if roster is None else roster.place(user)
-
-    def request(self, request_id: str) -> Request | None:
-        """See `Directory`."""
-        return self.requests.get(request_id)
-
-    def requests_of(self, user: User) -> Collection[Request]:
-        """See `Directory`."""
-        return list(self._requests_by_user.get(user, {}).values())
-
-    def session(self, session_id: str) -> Session | None:
-        """See `Directory`."""
-        return self.sessions.get(session_id)
-
-    def sessions_of(self, user: User) -> Collection[Session]:
-        """See `Directory`."""
-        return list(self._sessions_by_user.get(user, {}).values())
-
-    def all_sessions(self) -> Iterator[Session]:
-        """See `Directory`."""
-        return reversed(self.sessions.values())
-
-    def strays(self) -> Collection[User]:
-        """See `Directory`. Looks only at those who may have become such since the last time, and the strays of then."""
-        self._may_stray = {user for user in self._may_stray if self._is_involved(user) and not self.peer(user)}
-        return self._may_stray
-
-    def sizes(self) -> Sizes:
-        """See `Directory`."""
-        return Sizes(sum(len(roster.peers) for roster in self.rosters.values()), len(self.requests), len(self.sessions))
-
-    def next_place(self, org: str | None) -> int:
-        """Return the place for the next peer to come. Each org counts its own: a place tells nothing of others."""
-        roster = self.rosters.get(org)
-        return 1 if roster is None else roster.latest + 1
-
-    def put_peer(self, peer: Peer, place: int) -> None:
-        """Add or replace a peer; a new one gets this place, higher than any before."""
-        self._unhold(peer.user)
-        self.rosters.setdefault(peer.user.org, Roster()).put(peer, place)
-        self.away.pop(peer.user, None)
-        if peer.lapses_at is not None:
-            self.away[peer.user] = peer.lapses_at
-        elif peer.holder is not None:
-            self._held[peer.holder.node][peer.user] = peer
-
-    def remove_peer(self, user: User) -> Peer | None:
-        """Forget a peer and return it; None if there was none."""
-        self._unhold(user)
-        self.away.pop(user, None)
-        if self._is_involved(user):
-            self._may_stray.add(user)
-        roster = self.rosters.get(user.org)
-        if roster is None:
-            return None
-        peer = roster.remove(user)
-        if not roster.peers:
-            del self.rosters[user.org]
-        return peer
-
-    def lapsed(self, now: float) -> list[User]:
-        """Return the users whose time to come back is up."""
-        return [user for user, lapses_at in self.away.items() if lapses_at <= now]
-
-    def put_request(self, request: Request) -> None:
-        """Add a request."""
-        self.requests[request.id] = request
-        for user in (request.requester, request.target):
-            self._may_stray.add(user)
-            self._requests_by_user.setdefault(user, {})[request.id] = request
-
-    def remove_request(self, request_id: str) -> Request | None:
-        """Remove a request and return it; None if it was not there."""
-        request = self.requests.pop(request_id, None)
-        if request is not None:
-            _unlist(self._requests_by_user, (request.requester, request.target), request_id)
-        return request
-
-    def expired(self, now: float) -> list[Request]:
-        """Return the requests whose time is up, oldest first."""
-        return [request for request in self.requests.values() if request.expires_at <= now]
-
-    def put_session(self, session: Session) -> list[User]:
-        """Add or replace a session; return who is out of it by that."""
-        gone = self._leave(session.id, session.participants)
-        self.sessions[session.id] = session
-        self._may_stray.update(session.participants)
-        for user in session.participants:
-            self._sessions_by_user.setdefault(user, {})[session.id] = session
-        return gone
-
-    def remove_session(self, session_id: str) -> list[User]:
-        """Remove a session; return who was in it."""
-        gone = self._leave(session_id, ())
-        self.sessions.pop(session_id, None)
-        return gone
-
-    def held_by(self, node: str) -> Collection[Peer]:
-        """See `Directory`."""
-        return self._held[node].values() if node in self._held else ()
-
-    def holding_nodes(self) -> Collection[str]:
-        """Return the nodes that peers are held by."""
-        return [node for node, held in self._held.items() if held]
-
-    def _unhold(self, user: User) -> None:
-        before = self.peer(user)
-        if before is not None and before.holder is not None:
-            self._held[before.holder.node].pop(user, None)
-
-    def _is_involved(self, user: User) -> bool:
-        return user in self._sessions_by_user or user in self._requests_by_user
-
-    def _leave(self, session_id: str, staying: Container[User]) -> list[User]:
-        before = self.sessions.get(session_id)
-        gone = [] if before is None else [user for user in before.participants if user not in staying]
-        _unlist(self._sessions_by_user, gone, session_id)
-        return gone
 
 
 class MemoryPeers:
@@ -401,11 +241,3 @@ def _subject(revocation: Revocation) -> str | User | None:
 
 def _revocation_key(revocation: Revocation) -> str:
     return msgspec.json.encode((revocation.token_id, revocation.user)).decode()
-
-
-def _unlist(index: dict[User, dict[str, _Entry]], users: Iterable[User], key: str) -> None:
-    for user in users:
-        entries = index.get(user, {})
-        entries.pop(key, None)
-        if not entries:
-            index.pop(user, None)

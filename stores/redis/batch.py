@@ -5,7 +5,17 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from stores.base import User
-from stores.log import RECENT_SECONDS, RESERVED_EVENTS, Bounds, Done, Event, MessageKey, Reader
+from stores.log import (
+    RECENT_SECONDS,
+    RESERVED_EVENTS,
+    Appended,
+    Bounds,
+    Done,
+    Event,
+    MessageKey,
+    Outcome,
+    Reader,
+)
 from stores.redis import channel
 from stores.redis.client import Argument, Client
 from stores.redis.follower import Follower
@@ -13,6 +23,8 @@ from stores.redis.keyspace import shard_of
 
 MOST_KEYS = 10_000
 EVENT_BYTES = 200
+SENT_BEFORE = 1
+OUTCOMES = {2: Outcome.FULL, 3: Outcome.OVERFLOWED, 4: Outcome.DROPPED, 5: Outcome.QUEUED}
 
 
 class Item(Struct, eq=False, gc=False):
@@ -22,6 +34,12 @@ class Item(Struct, eq=False, gc=False):
     reader: Reader | None
     done: Done | None
     sent_at: int
+
+    def appended(self, what: int, number: bytes | int, *, is_live: bool) -> Appended:
+        """Return what the script's answer means. What an earlier try of this call appended is no repetition."""
+        outcome = OUTCOMES.get(what) or (Outcome.DELIVERED if is_live else Outcome.QUEUED)
+        first_sent_at = int(float(number)) if what == SENT_BEFORE else 0
+        return Appended(outcome, 0 if first_sent_at == self.sent_at else first_sent_at)
 
 
 class Batch:

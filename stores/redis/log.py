@@ -1,32 +1,29 @@
 """The logs of all users: every node appends to them, and the node of a user's socket follows that user's log."""
 
 import asyncio
-import re
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 
 from stores.base import Holder, Listener, StoreUnreachableError, User
-from stores.log import Appended, Bounds, Done, Event, MessageKey, Outcome, Reader
+from stores.log import Bounds, Done, Event, MessageKey, Reader
 from stores.redis import channel
 from stores.redis.batch import Batch, Batches
 from stores.redis.channel import Channel
-from stores.redis.client import Argument, Client, Wire
+from stores.redis.client import Argument, Client
 from stores.redis.cursor import Cursor
 from stores.redis.follower import Follower
-from stores.redis.keyspace import shard_of
+from stores.redis.log_reader import Found, LogReader
 from stores.redis.pipeline import Call, Pipeline
+from stores.redis.recent_appends import RecentAppends
 
 TOKEN_BYTES = 16
 EPOCH_BYTES = 8
 ALL_KEPT = -1
-READ_AT_ONCE = 500
-CHECKED_AT_ONCE = 500
 CLOSED_AT_ONCE = 100
 CLOSE_PAUSE_SECONDS = 0.05
 WAITING_BYTES = 8_388_608
@@ -37,27 +34,6 @@ TRIM_BYTES = 200
 FULL = "Redis: too much waits for it"
 NOT_SUBSCRIBED = "Redis: this node does not hear from others"
 NOBODY = Holder("", 0)
-_HISTORY = re.compile(rb"\b(?:run_id|master_replid):(\w+)")  # another one after a restart or a failover
-_OUTCOMES = {2: Outcome.FULL, 3: Outcome.OVERFLOWED, 4: Outcome.DROPPED, 5: Outcome.QUEUED}
-
-
-class Found(NamedTuple):
-    """What was read of a log: who holds the claim, and the events after an offset, if all of these are there."""
-
-    holder: Holder
-    epoch: str
-    top: int
-    is_short: bool
-    first: int
-    payloads: list[bytes]
-
-
-class Latest(NamedTuple):
-    """The last of this node's calls to append that was answered, in which epoch of the log, and when."""
-
-    epoch: str
-    serial: int
-    at: float
 
 
 class RedisLog:
@@ -69,7 +45,9 @@ class RedisLog:
         self._keys = client.keys
         self._follower = follower
         self._lifetime = int(lifetime)
-        self.pipeline = Pipeline(client, "append", "trim", "confirm", "forget", "break", connected=self._verify)
+        self._reader = LogReader(client, follower)
+        self._recent = RecentAppends(client, lifetime)
+        self.pipeline = Pipeline(client, "append", "trim", "confirm", "forget", "break", connected=self._recent.verify)
         self._channel = Channel(client, self._take, self._connected)
         self._batches = Batches(client, follower, bounds)
         self._cursors: dict[User, Cursor] = {}
@@ -78,9 +56,6 @@ class RedisLog:
         self._tokens: dict[User, str] = {}
         self._forgotten: set[User] = set()
         self._trims: dict[User, tuple[str, int]] = {}
-        self._latest: dict[User, Latest] = {}
-        self._history = b""
-        self._monotonic: Callable[[], float] = time.monotonic
         self._behind: list[Cursor] = []
         self._lost: list[Cursor] = []
         self._woken = anyio.Event()
@@ -164,7 +139,7 @@ class RedisLog:
         reader.pending += 1
         self._await_earlier(reader)
         try:
-            found = await self._read_all(cursor, ALL_KEPT if offset is None else offset)
+            found = await self._reader.read_all(cursor, ALL_KEPT if offset is None else offset)
         except BaseException:
             self._drop(cursor)
             raise
@@ -216,11 +191,7 @@ class RedisLog:
 
     def forget_old(self, now: float) -> None:  # noqa: ARG002 - Redis forgets by itself
         """See `Log`; here it is for what this node appended lately."""
-        oldest = self._monotonic() - self._lifetime
-        for user, latest in list(self._latest.items()):
-            if latest.at > oldest:
-                return
-            del self._latest[user]
+        self._recent.forget_old()
 
     def stats(self) -> dict[str, float]:
         """See `Log`. Events and keys are in Redis, so here they are what waits to go there."""
@@ -228,7 +199,7 @@ class RedisLog:
 
     def dataset_lost(self) -> None:
         """Have those start over whose log this node follows: the store has lost its data."""
-        self._latest.clear()
+        self._recent.clear()
         for cursor in list(self._cursors.values()):
             self._lose(cursor)
 
@@ -305,7 +276,7 @@ class RedisLog:
         cursor = self._cursors.get(user)
         is_here = cursor is not None and node == self._client.node and cursor.epoch == epoch
         if epoch:
-            self._note_latest(user, epoch, batch.serial)
+            self._recent.note(user, epoch, batch.serial)
         for item, what, number in zip(batch.items, answer[2::2], answer[3::2], strict=True):
             is_own = is_here and cursor is not None and cursor.reader is item.reader
             if what == 0 and is_here and cursor is not None:
@@ -313,13 +284,9 @@ class RedisLog:
             elif item.reader is not None:
                 item.reader.pending -= 1
             if item.done is not None:
-                item.done(user, _appended(item.sent_at, what, number, is_live=bool(node)))
+                item.done(user, item.appended(what, number, is_live=bool(node)))
         if cursor is not None and (not is_here or cursor.has_gap or any(what in {1, 6} for what in answer[2::2])):
             self._check(cursor, is_due=True)
-
-    def _note_latest(self, user: User, epoch: str, serial: int) -> None:
-        self._latest.pop(user, None)
-        self._latest[user] = Latest(epoch, serial, self._monotonic())
 
     def _take(self, message: channel.Appended | channel.Superseded) -> None:
         if isinstance(message, channel.Appended):
@@ -373,7 +340,7 @@ class RedisLog:
     async def _read_patiently(self, cursor: Cursor) -> Found:
         while True:
             try:
-                return await self._read_all(cursor, cursor.offset)
+                return await self._reader.read_all(cursor, cursor.offset)
             except StoreUnreachableError:
                 await anyio.sleep(RETRY_SECONDS)
 
@@ -392,46 +359,10 @@ class RedisLog:
             self.listener.superseded(cursor.user, cursor.holder)
         return holder == cursor.holder
 
-    async def _read_all(self, cursor: Cursor, offset: int) -> Found:
-        """Read a log to its end. What an event is about is in the directory by then."""
-        found = await self._read(cursor.user, cursor.holder, offset)
-        cursor.epoch = cursor.epoch or found.epoch
-        payloads = found.payloads
-        while found.holder == cursor.holder and not found.is_short and found.first + len(found.payloads) <= found.top:
-            found = await self._read(cursor.user, cursor.holder, found.first + len(found.payloads) - 1)
-            payloads += found.payloads
-        await self._follower.catch_up(shard_of(cursor.user.org))
-        first = found.first + len(found.payloads) - len(payloads)
-        is_short = found.is_short or found.epoch != cursor.epoch
-        return found._replace(first=first, payloads=payloads, is_short=is_short)
-
-    async def _read(self, user: User, holder: Holder, offset: int) -> Found:
-        node, socket, epoch, top, is_short, entries = await self._run("read", user, offset, READ_AT_ONCE, *holder)
-        first = int(entries[0][0].partition(b"-")[0]) if entries else top + 1
-        payloads = [fields[1] for _, fields in entries]
-        return Found(Holder(node.decode(), int(socket or 0)), epoch.decode(), top, bool(is_short), first, payloads)
-
     async def _connected(self) -> None:
         """Find out what was missed while nothing was heard."""
         for cursor in list(self._cursors.values()):
             self._check(cursor, is_due=True)
-
-    async def _verify(self, wire: Wire) -> None:
-        """Break the logs that lack what was appended, if the store may have lost it: they must not be resumed as whole.
-
-        This comes before anything is sent, for what is appended next takes the offsets of what was lost.
-        """
-        history = b" ".join(_HISTORY.findall(b"".join(await wire.ask([("INFO", "server"), ("INFO", "replication")]))))
-        if history != self._history:
-            known = list(self._latest.items())
-            for at in range(0, len(known), CHECKED_AT_ONCE):
-                await wire.ask([self._break(user, latest) for user, latest in known[at : at + CHECKED_AT_ONCE]])
-        self._history = history
-
-    def _break(self, user: User, latest: Latest) -> Sequence[Argument]:
-        sha, keys = self._client.scripts["break"].sha, (self._keys.state(user), self._keys.log(user))
-        told = self._keys.node(""), channel.broken(user)
-        return "EVALSHA", sha, 2, *keys, latest.epoch, self._client.node, latest.serial, *told
 
     def _lose(self, cursor: Cursor) -> None:
         self._end(cursor.user)
@@ -456,13 +387,6 @@ class RedisLog:
 
 def _settle(reader: Reader) -> None:
     reader.pending -= 1
-
-
-def _appended(sent_at: int, what: int, number: Any, *, is_live: bool) -> Appended:  # noqa: ANN401 - as scripts answer
-    """Return what a script's answer means. An event that an earlier try of this call appended is no repetition."""
-    outcome = _OUTCOMES.get(what) or (Outcome.DELIVERED if is_live else Outcome.QUEUED)
-    first_sent_at = int(float(number)) if what == 1 else 0
-    return Appended(outcome, 0 if first_sent_at == sent_at else first_sent_at)
 
 
 def _digest(token: str) -> str:

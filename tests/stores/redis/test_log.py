@@ -140,7 +140,7 @@ async def test_a_broken_log_of_version_1(pair: Pair) -> None:
     await (await Socket(pair.one, BOB).come()).go()
     await tell(pair.one, BOB, "a")
     log = pair.one.log
-    found = await log._read(BOB, Socket(pair.one, BOB).holder, 0)
+    found = await log._reader.read(BOB, Socket(pair.one, BOB).holder, 0)
     assert await log._run("break", BOB, found.epoch, "gone", 5, "", "")
     socket = await Socket(pair.one, BOB).come()
     assert await tell(pair.two, BOB, "b") == [DELIVERED]
@@ -166,7 +166,7 @@ async def test_version_1_on_a_node_that_read_and_froze(pair: Pair) -> None:
     frozen = Socket(pair.one, BOB, is_version_1=True)
     await frozen.claim()
     assert await pair.one.log.start(BOB, frozen.holder, None)
-    assert (await pair.one.log._read(BOB, frozen.holder, -1)).payloads == [b"a"]
+    assert (await pair.one.log._reader.read(BOB, frozen.holder, -1)).payloads == [b"a"]
     assert (await Socket(pair.two, BOB).come()).payloads == []
 
 
