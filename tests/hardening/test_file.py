@@ -1,9 +1,8 @@
-"""One node on a SQLite file, killed again and again under load, and started on the file as it was at a power cut.
+"""One node on a SQLite file, killed or replaced again and again under load.
 
 Nothing acknowledged is lost, nothing comes twice or out of order, and nobody starts over.
 """
 
-import shutil
 from pathlib import Path
 
 import anyio
@@ -37,41 +36,3 @@ async def test_restarts(keys: Keys, tmp_path: Path, scale: Scale, report: Report
             if scale(10) == 10:  # beside other tests a start takes as long as it takes
                 assert max(crowd.tally.returns) < BACK_SECONDS
         await anyio.to_thread.run_sync(cluster.close)
-
-
-@pytest.mark.long
-async def test_power_cuts(keys: Keys, tmp_path: Path, scale: Scale, report: Report) -> None:
-    """The file goes back to what the disk had when the power went, which with `sync=full` is all that was committed.
-
-    What is on the disk is what a copy of the file and of its log has while the server stands still.
-    """
-    count, file = scale(10), tmp_path / "store.db"
-    with running(keys, tmp_path, [0], store_url=f"sqlite:///{file}?sync=full") as cluster:
-        await cluster.start(0)
-        async with talking(cluster, max(FEWEST, scale(PAIRS)), RATE) as crowd:
-            for number in range(count):
-                await anyio.sleep(PAUSE)
-                cluster.freeze(0)
-                saved = await anyio.to_thread.run_sync(_copied, file, tmp_path / f"disk-{number}")
-                await cluster.kill(0)
-                await anyio.to_thread.run_sync(_put_back, saved, file)
-                await cluster.start(0)
-            await cluster.ready()
-            await crowd.settle()
-            report("the power of the one node on SQLite cut, sync=full", count, outcome(crowd))
-            check(crowd)
-        await anyio.to_thread.run_sync(cluster.close)
-
-
-def _copied(file: Path, folder: Path) -> Path:
-    folder.mkdir()
-    for each in (file, file.with_name(f"{file.name}-wal")):
-        shutil.copy(each, folder)
-    return folder
-
-
-def _put_back(folder: Path, file: Path) -> None:
-    for each in file.parent.glob(f"{file.name}*"):
-        each.unlink()
-    for each in folder.iterdir():
-        shutil.copy(each, file.parent)
