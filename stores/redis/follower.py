@@ -61,9 +61,13 @@ class Follower:
         """Return the id of the last change of a shard that the directory has."""
         return self._positions[shard]
 
+    def has_passed(self, shard: int, change: str) -> bool:
+        """Whether the directory has a change."""
+        return order(change) <= order(self._positions[shard])
+
     def when_passed(self, shard: int, change: str, call: Callable[[], None]) -> None:
         """Call this once the directory has a change, which may be at once, or once it turns out to be lost."""
-        if order(change) <= order(self._positions[shard]):
+        if self.has_passed(shard, change):
             call()
         else:
             heappush(self._waiting[shard], (order(change), next(self._numbers), call))

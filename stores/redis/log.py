@@ -30,6 +30,7 @@ WAITING_BYTES = 8_388_608
 TRIM_SECONDS = 0.05
 REFRESH_SECONDS = 600.0
 RETRY_SECONDS = 0.2
+LATEST_SECONDS = 1.0
 TRIM_BYTES = 200
 FULL = "Redis: too much waits for it"
 NOT_SUBSCRIBED = "Redis: this node does not hear from others"
@@ -290,14 +291,20 @@ class RedisLog:
 
     def _take(self, message: channel.Appended | channel.Superseded) -> None:
         if isinstance(message, channel.Appended):
-            head = message.header
-            self._follower.when_passed(head.shard, head.seen, partial(self._deliver, message))
+            self._deliver_in_time(message)
             return
         holder = Holder(self._client.node, message.socket)
         cursor = self._cursors.get(message.user)
         if cursor is not None and cursor.holder == holder:
             del self._cursors[message.user]
         self.listener.superseded(message.user, holder)
+
+    def _deliver_in_time(self, message: channel.Appended) -> None:
+        """Deliver events once the directory shows what they are about; a failover may have lost that for good."""
+        head, deliver = message.header, partial(self._deliver, message)
+        if not self._follower.has_passed(head.shard, head.seen):
+            asyncio.get_running_loop().call_later(LATEST_SECONDS, deliver)
+        self._follower.when_passed(head.shard, head.seen, deliver)
 
     def _deliver(self, message: channel.Appended) -> None:
         cursor = self._cursors.get(message.header.user)

@@ -142,6 +142,7 @@ async def test_sentinels(node: Nodes, guarded: Guarded) -> None:
     first, second = node.pair(store_url=url)
     async with client(first) as ann, client(second) as bob, client(second) as cat:
         session = await meet(ann, bob)
+        await anyio.to_thread.run_sync(guarded.await_replica)
         guarded.sentinels[0].kill()
         guarded.master.kill()
         await until(lambda: not are_ready(first))
@@ -157,6 +158,7 @@ async def test_a_master_that_is_silent(node: Nodes, guarded: Guarded) -> None:
     first, second = node.pair(store_url=url)
     async with client(first) as ann, client(second) as bob, client(second) as cat:
         session = await meet(ann, bob)
+        await anyio.to_thread.run_sync(guarded.await_replica)
         with guarded.master.frozen():
             await talk(ann, bob, session)
             await until(lambda: are_ready(first, second))

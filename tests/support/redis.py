@@ -121,6 +121,12 @@ class Guarded:
         """Where the Sentinels are, as in a URL."""
         return ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
 
+    def await_replica(self) -> None:
+        """Return once the replica has all that was written by now; without TLS and passwords only."""
+        with Redis(port=self.master.port) as client:
+            client.set("written", 1)  # WAIT looks only at what its own connection wrote, and what came before that
+            assert client.wait(1, 1000 * START_SECONDS) == 1
+
     def await_all(self, **login: Any) -> None:
         """Return once each Sentinel knows the others and the replica; `login` is what `Redis` needs to ask them."""
         for each in self.sentinels:

@@ -56,9 +56,9 @@ def test_no_pem(tmp_path: Path) -> None:
     """A file of another kind is refused."""
     make_certificate(tmp_path)
     (tmp_path / "key.pem").write_text("x")
-    assert "may be the file of a private key without a password, in PEM" in refusal(tmp_path)
+    assert "must be the file of a private key without a password, in PEM" in refusal(tmp_path)
     (tmp_path / "cert.pem").write_text("x")
-    assert "may be the file of a certificate, in PEM" in refusal(tmp_path)
+    assert "must be the file of a certificate, in PEM" in refusal(tmp_path)
 
 
 def test_another_key(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_another_key(tmp_path: Path) -> None:
     old = (tmp_path / "cert.pem").read_bytes()
     make_certificate(tmp_path)
     (tmp_path / "cert.pem").write_bytes(old)
-    assert "may be the key of" in refusal(tmp_path)
+    assert "must be the key of" in refusal(tmp_path)
 
 
 def test_a_password(tmp_path: Path) -> None:
