@@ -57,15 +57,12 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return seconds since 1970."""
-        ...
 
     def timestamp(self) -> str:
         """Return the time as ISO 8601 in UTC, in milliseconds: `2026-01-31T09:00:00.000Z`."""
-        ...
 
     def timestamp_of(self, moment: float) -> str:
         """Return a moment, seconds since 1970, in the same form."""
-        ...
 
 
 class Ids(Protocol):
@@ -73,7 +70,6 @@ class Ids(Protocol):
 
     def __call__(self, prefix: str) -> str:
         """Return a new identifier: the prefix, then 128 random bits."""
-        ...
 
 
 class Tokens(Protocol):
@@ -86,7 +82,6 @@ class Tokens(Protocol):
         malformed does not get that far. Raises `StoreUnreachableError` while keys or revocations cannot be asked for:
         the same token may be good.
         """
-        ...
 
 
 class Failures(Protocol):
@@ -94,14 +89,12 @@ class Failures(Protocol):
 
     def look(self, address: bytes) -> None:
         """Count a verification; raises `EventError` `ERR_5004` if a throttled address has used up its verifications."""
-        ...
 
     def failed(self, address: bytes, refusal: EventError) -> EventError:
         """Count a failure, and return what to answer: `ERR_5004` instead of the refusal if the address is throttled.
 
         A missing token is not a failure, nor is one that was not verified.
         """
-        ...
 
 
 class Logins(Protocol):
@@ -109,7 +102,6 @@ class Logins(Protocol):
 
     def admit(self, user: User, address: bytes) -> None:
         """Count a login; raises `EventError` `ERR_5004` for a user who logs in too often."""
-        ...
 
 
 Audited = Literal[
@@ -126,7 +118,6 @@ class Audit(Protocol):
 
         A detail in bytes is the salted hash of an address; one of None is left out.
         """
-        ...
 
 
 class Socket(Protocol):
@@ -135,54 +126,43 @@ class Socket(Protocol):
     @property
     def holder(self) -> Holder:
         """How the stores know this socket."""
-        ...
 
     @property
     def address(self) -> bytes:
         """Salted hash of where it comes from."""
-        ...
 
     @property
     def state(self) -> State:
         """How far it has come."""
-        ...
 
     @property
     def identity(self) -> Identity:
         """Who it is, once authenticated."""
-        ...
 
     @property
     def spoken(self) -> Spoken:
         """What it speaks beyond version 1, once authenticated."""
-        ...
 
     def charge(self, events: float) -> None:
         """Take the price of this many events from the client's budget; see `schemas.prices`.
 
         What the budget does not cover becomes a debt: the events that follow are refused until it is paid.
         """
-        ...
 
     def authenticated(self, identity: Identity, spoken: Spoken) -> None:
         """Take the socket to AUTHENTICATED."""
-        ...
 
     def renewed(self, identity: Identity) -> None:
         """Go by this token of the user from now on; the client has been told that it is good."""
-        ...
 
     def registered(self) -> None:
         """Take the socket to REGISTERED."""
-        ...
 
     def send(self, event: ServerEvent, ref: Raw | None = None) -> None:
         """Send an event, in order with all else that goes to this socket; `ref` is that of the event it answers."""
-        ...
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Close after what was sent; for the sessions this is a drop."""
-        ...
 
 
 class Receipt(Struct):
@@ -252,7 +232,6 @@ class Delivery(Protocol):
         each user for whom there is no room to keep it. Raises `StoreUnreachableError`, sending nothing to those whom
         it reaches through the store, if too much waits for that already.
         """
-        ...
 
     async def admit(self, user: User, socket: Socket) -> str | None:
         """Start anew for a user whose socket has authenticated: what was kept to be resumed is dropped.
@@ -260,49 +239,39 @@ class Delivery(Protocol):
         Returns the token to resume with if it speaks `resume`. What comes for it is then kept from now on, numbered
         from 1.
         """
-        ...
 
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
         """Go on from where the user's last socket left off, if all that came after it is there.
 
         Returns the next token to resume with; None, changing nothing, if it cannot be done whole.
         """
-        ...
 
     def handled(self, user: User, offset: int) -> None:
         """Let go of what the user has handled, up to this offset."""
-        ...
 
     async def attach(self, user: User, socket: Socket) -> None:
         """Deliver what was kept for the user, in order, and from now on to this socket."""
-        ...
 
     def detach(self, user: User) -> None:
         """Keep what comes for the user from now on, until `attach` or `forget`."""
-        ...
 
     def forget(self, user: User) -> None:
         """Drop what was kept and keep nothing more, unless the user has another socket by now."""
-        ...
 
     def supersede(self, holder: Holder) -> None:
         """Tell that socket that it was superseded, and close it."""
-        ...
 
     def revoke(self, revocation: Revocation) -> list[User]:
         """Close the sockets of this node that a revoked token let in, telling each; return whose they were."""
-        ...
 
     def announce(self, peer: Peer) -> None:
         """Tell those who are to know of the peer's new status or profile; soon, joined with other news.
 
         Of a hidden one who knew of it is told that it is offline.
         """
-        ...
 
     def listed(self, user: User, peers: Sequence[User]) -> None:
         """Note which peers a user was shown: it is told of their changes, and has been told of their state."""
-        ...
 
 
 class Services(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The journal: what the engine of a single process writes down, so that a restart finds it."""
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 from msgspec import Struct
 
@@ -24,93 +24,47 @@ class LogHeader(Struct, frozen=True):
     is_broken: bool = False
 
 
-class Journal(Protocol):
+class Journal:
     """Takes note of changes, in order. What one turn of the event loop changes is committed together.
 
-    `is_instant` says that nothing is ever waited for.
+    `is_instant` says that nothing is ever waited for. This one writes nothing.
     """
 
-    is_instant: bool
+    is_instant = True
 
     def check(self) -> None:
         """Raise `StoreUnreachableError` while nothing can be written, so that the change is not begun."""
-        ...
 
     def put(self, kind: Kind, key: str, record: Record, place: int = 0) -> None:
         """Note a record that was added or replaced; a peer has a place in the order of registration."""
-        ...
 
     def delete(self, kind: Kind, key: str) -> None:
         """Note that a record is gone."""
-        ...
 
     def open(self, user: User, header: LogHeader) -> None:
         """Note what is known of a user's log, besides its events."""
-        ...
 
     def append(self, user: User, offset: int, payload: bytes) -> None:
         """Note an event."""
-        ...
 
     def trim(self, user: User, offset: int) -> None:
         """Note that a user's events up to this offset are gone. May be written a little later."""
-        ...
 
     def forget(self, user: User) -> None:
         """Note that a user's log is gone."""
-        ...
 
     def remember(self, key: MessageKey, users: list[User]) -> None:
         """Note a message key for as long as it is recognised, and the users who have the message.
 
         `users` is complete by the end of this turn of the event loop.
         """
-        ...
 
     def then(self, call: Callable[[], None]) -> None:
         """Call this once all that was noted by now is committed, in order with other such calls."""
-        ...
+        call()
 
     async def committed(self) -> None:
         """Return once all that was noted by now is committed.
 
         Raises `StoreUnreachableError` if that fails or takes long; it is committed later then.
         """
-        ...
-
-
-class NoJournal:
-    """See `Journal`. Writes nothing."""
-
-    is_instant = True
-
-    def check(self) -> None:
-        """See `Journal`."""
-
-    def put(self, kind: Kind, key: str, record: Record, place: int = 0) -> None:
-        """See `Journal`."""
-
-    def delete(self, kind: Kind, key: str) -> None:
-        """See `Journal`."""
-
-    def open(self, user: User, header: LogHeader) -> None:
-        """See `Journal`."""
-
-    def append(self, user: User, offset: int, payload: bytes) -> None:
-        """See `Journal`."""
-
-    def trim(self, user: User, offset: int) -> None:
-        """See `Journal`."""
-
-    def forget(self, user: User) -> None:
-        """See `Journal`."""
-
-    def remember(self, key: MessageKey, users: list[User]) -> None:
-        """See `Journal`."""
-
-    def then(self, call: Callable[[], None]) -> None:
-        """See `Journal`."""
-        call()
-
-    async def committed(self) -> None:
-        """See `Journal`."""

@@ -99,15 +99,12 @@ class Reader(Protocol):
 
     def catch_up(self, first: int, payloads: Sequence[bytes]) -> None:
         """Take what was kept, called once before anything else; the first of `payloads` has the offset `first`."""
-        ...
 
     def take(self, offset: int, event: Event) -> None:
         """Take the next event."""
-        ...
 
     def lost(self) -> None:
         """Close the socket, to start over: the engine has lost, or let go of, an event that it did not get."""
-        ...
 
 
 class Log(Protocol):
@@ -121,7 +118,6 @@ class Log(Protocol):
         each `stream` the last `RECENT_MESSAGES` are recognised. Raises `StoreUnreachableError`, appending nothing, if
         too much waits for the engine already.
         """
-        ...
 
     async def start(self, user: User, holder: Holder, token: str | None) -> bool:
         """Start the user's log over, from offset 1, for a socket that holds the user's claim.
@@ -129,7 +125,6 @@ class Log(Protocol):
         `token` is what it can be resumed with; None for a socket of version 1, for which events that were kept without
         a token stay. False, changing nothing, if another socket holds the claim by now.
         """
-        ...
 
     async def resume(self, user: User, holder: Holder, used: str, offset: int, token: str) -> bool:
         """Go on after `offset` for a socket that holds the user's claim, if all that came after is there.
@@ -137,7 +132,6 @@ class Log(Protocol):
         `used` is the token that the client has, `token` the next one. Both are good until `confirm`. False, changing
         nothing, if the log was lost, let go of some of it, never came as far, or does not know the token.
         """
-        ...
 
     async def follow(self, user: User, holder: Holder, offset: int | None, reader: Reader) -> bool:
         """Hand the reader what is kept after `offset`, None for all that is kept, and then what is appended.
@@ -145,35 +139,27 @@ class Log(Protocol):
         This goes on until another reader follows the user, the claim ends, or `unfollow`. False if some of it is not
         there any more. A socket that does not hold the claim gets nothing; it is closed as one that was superseded.
         """
-        ...
 
     def unfollow(self, user: User) -> None:
         """Hand events to the user's reader no more: its socket is gone."""
-        ...
 
     def confirm(self, user: User) -> None:
         """Forget the tokens of the user but the latest: its client has it for sure."""
-        ...
 
     def trim(self, user: User, offset: int) -> None:
         """Let go of the user's events up to this offset: its client has them. May be done a little later."""
-        ...
 
     def forget(self, user: User) -> None:
         """Drop the user's log."""
-        ...
 
     async def count(self, user: User) -> int:
         """Return how many events are kept for the user."""
-        ...
 
     def forget_old(self, now: float) -> None:
         """Forget message keys older than `RECENT_SECONDS`; `now` is in seconds since 1970. Called now and then."""
-        ...
 
     def stats(self) -> dict[str, float]:
         """Return what this node knows of its logs, for metrics: `logs`, `log_bytes`, `message_keys`, at least."""
-        ...
 
 
 def _digest(*parts: str) -> bytes:

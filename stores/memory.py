@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stores.base import Holder, Listener, Peer, Request, Revocation, Session, User
-from stores.journal import Journal, NoJournal
+from stores.journal import Journal
 from stores.log import Bounds
 from stores.memory_directory import MemoryDirectory
 from stores.memory_log import MemoryLog
@@ -27,14 +27,12 @@ class MemoryPeers:
         self._journal = journal
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
-        """See `PeerRecords`."""
         self._log.unfollow(user)
         previous = self._claims.get(user)
         self._claims[user] = holder
         return previous
 
     async def release(self, user: User, holder: Holder) -> bool:
-        """See `PeerRecords`."""
         if self._claims.get(user) != holder:
             return False
         self._log.unfollow(user)
@@ -42,36 +40,30 @@ class MemoryPeers:
         return True
 
     async def find(self, user: User) -> Peer | None:
-        """See `PeerRecords`."""
         return self._directory.peer(user)
 
     async def register(self, peer: Peer, holder: Holder) -> bool:
-        """See `PeerRecords`."""
         if self._claims.get(peer.user) != holder:
             return False
         await self._put(replace(peer, holder=holder))
         return True
 
     async def put_released(self, peer: Peer) -> bool:
-        """See `PeerRecords`."""
         if peer.user in self._claims or self._directory.peer(peer.user) is None:
             return False
         await self._put(peer)
         return True
 
     async def remove_released(self, user: User) -> Peer | None:
-        """See `PeerRecords`."""
         return None if user in self._claims else await self.remove(user)
 
     async def remove(self, user: User) -> Peer | None:
-        """See `PeerRecords`."""
         self._journal.check()
         removed = self._remove(user)
         await self._journal.committed()
         return removed
 
     async def take_lapsed(self, now: float) -> list[Peer]:
-        """See `PeerRecords`."""
         lapsed = self._directory.lapsed(now)
         if not lapsed:
             return []
@@ -101,14 +93,12 @@ class MemoryRequests:
         self._journal = journal
 
     async def add(self, request: Request) -> None:
-        """See `RequestRecords`."""
         self._journal.check()
         self._directory.put_request(request)
         self._journal.put("request", request.id, request)
         await self._journal.committed()
 
     async def take(self, request_id: str) -> Request | None:
-        """See `RequestRecords`."""
         self._journal.check()
         taken = self._remove(request_id)
         if taken is not None:
@@ -116,7 +106,6 @@ class MemoryRequests:
         return taken
 
     async def take_expired(self, now: float) -> list[Request]:
-        """See `RequestRecords`."""
         expired = self._directory.expired(now)
         if not expired:
             return []
@@ -141,14 +130,12 @@ class MemorySessions:
         self._journal = journal
 
     async def put(self, session: Session) -> None:
-        """See `SessionRecords`."""
         self._journal.check()
         self._directory.put_session(session)
         self._journal.put("session", session.id, session)
         await self._journal.committed()
 
     async def swap(self, before: Session, after: Session | None) -> bool:
-        """See `SessionRecords`."""
         if self._directory.sessions.get(before.id) != before:
             return False
         if after is not None:
@@ -166,10 +153,9 @@ class MemoryRevocations:
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._by_key: dict[str | User | None, Revocation] = {}
-        self._journal = journal or NoJournal()
+        self._journal = journal or Journal()
 
     async def add(self, revocation: Revocation, now: float) -> None:
-        """See `Revocations`."""
         self._journal.check()
         for key, kept in list(self._by_key.items()):
             if kept.expires_at <= now:
@@ -190,7 +176,6 @@ class MemoryRevocations:
         )
 
     async def cover(self, user: User, token_id: str | None, issued_at: float, now: float) -> bool:
-        """See `Revocations`."""
         if not self._by_key:
             return False
         found = [revocation for key in (user, token_id) if (revocation := self._by_key.get(key)) is not None]
@@ -203,7 +188,7 @@ class MemoryStores:
     ahead = None
 
     def __init__(self, bounds: Bounds | None = None, journal: Journal | None = None, node: str = "node") -> None:
-        written = journal or NoJournal()
+        written = journal or Journal()
         claims: dict[User, Holder] = {}
         self.listener = Listener()
         self.node = node
@@ -226,7 +211,6 @@ class MemoryStores:
         """See `Stores`; memory has nothing to let go of."""
 
     def stats(self) -> dict[str, float]:
-        """See `Stores`."""
         return {}
 
 

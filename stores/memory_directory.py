@@ -25,47 +25,37 @@ class MemoryDirectory:
         self._may_stray: set[User] = set()
 
     def peer(self, user: User) -> Peer | None:
-        """See `Directory`."""
         roster = self.rosters.get(user.org)
         return None if roster is None else roster.peers.get(user)
 
     def peers(self, org: str | None) -> Collection[Peer]:
-        """See `Directory`."""
         roster = self.rosters.get(org)
         return () if roster is None else roster.peers.values()
 
     def listed(self, org: str | None, *, after: int = 0, name: str = "") -> Iterator[Peer]:
-        """See `Directory`."""
         roster = self.rosters.get(org)
         return iter(()) if roster is None else roster.listed(after, name)
 
     def everybody(self) -> Iterator[Peer]:
-        """See `Directory`."""
         return chain.from_iterable(reversed(roster.peers.values()) for roster in self.rosters.values())
 
     def place(self, user: User) -> int:
-        """See `Directory`."""
         roster = self.rosters.get(user.org)
         return 0 if roster is None else roster.place(user)
 
     def request(self, request_id: str) -> Request | None:
-        """See `Directory`."""
         return self.requests.get(request_id)
 
     def requests_of(self, user: User) -> Collection[Request]:
-        """See `Directory`."""
         return list(self._requests_by_user.get(user, {}).values())
 
     def session(self, session_id: str) -> Session | None:
-        """See `Directory`."""
         return self.sessions.get(session_id)
 
     def sessions_of(self, user: User) -> Collection[Session]:
-        """See `Directory`."""
         return list(self._sessions_by_user.get(user, {}).values())
 
     def all_sessions(self) -> Iterator[Session]:
-        """See `Directory`."""
         return reversed(self.sessions.values())
 
     def strays(self) -> Collection[User]:
@@ -74,7 +64,6 @@ class MemoryDirectory:
         return self._may_stray
 
     def sizes(self) -> Sizes:
-        """See `Directory`."""
         return Sizes(sum(len(roster.peers) for roster in self.rosters.values()), len(self.requests), len(self.sessions))
 
     def next_place(self, org: str | None) -> int:
@@ -144,7 +133,6 @@ class MemoryDirectory:
         return gone
 
     def held_by(self, node: str) -> Collection[Peer]:
-        """See `Directory`."""
         return self._held[node].values() if node in self._held else ()
 
     def holding_nodes(self) -> Collection[str]:

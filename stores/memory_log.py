@@ -73,7 +73,6 @@ class MemoryLog:
         self.size = 0
 
     def append(self, events: Sequence[Event], key: MessageKey | None = None, done: Done | None = None) -> None:
-        """See `Log`."""
         self._journal.check()
         if key is None:
             for event in events:
@@ -92,7 +91,6 @@ class MemoryLog:
             self._recent.add(key, had)
 
     async def start(self, user: User, holder: Holder, token: str | None) -> bool:
-        """See `Log`."""
         if self._claims.get(user) != holder:
             return False
         self._journal.check()
@@ -106,7 +104,6 @@ class MemoryLog:
         return True
 
     async def resume(self, user: User, holder: Holder, used: str, offset: int, token: str) -> bool:
-        """See `Log`."""
         self._journal.check()
         log = self._logs.get(user)
         if log is None or self._claims.get(user) != holder or _digest(used) not in log.tokens:
@@ -120,7 +117,6 @@ class MemoryLog:
         return True
 
     async def follow(self, user: User, holder: Holder, offset: int | None, reader: Reader) -> bool:
-        """See `Log`."""
         log = self._logs.get(user)
         if self._claims.get(user) != holder:
             return True
@@ -143,18 +139,15 @@ class MemoryLog:
         return True
 
     def unfollow(self, user: User) -> None:
-        """See `Log`."""
         self._readers.pop(user, None)
 
     def confirm(self, user: User) -> None:
-        """See `Log`."""
         log = self._logs.get(user)
         if log is not None and len(log.tokens) > 1:
             log.tokens = log.tokens[-1:]
             self._journal.open(user, log.header)
 
     def trim(self, user: User, offset: int) -> None:
-        """See `Log`."""
         log = self._logs.get(user)
         if log is None:
             return
@@ -172,16 +165,13 @@ class MemoryLog:
             self._remove(log)
 
     async def count(self, user: User) -> int:
-        """See `Log`."""
         log = self._logs.get(user)
         return 0 if log is None else len(log.events)
 
     def forget_old(self, now: float) -> None:
-        """See `Log`."""
         self._recent.forget_old(now)
 
     def stats(self) -> dict[str, float]:
-        """See `Log`."""
         return {"logs": len(self._logs), "log_bytes": self.size, "message_keys": len(self._recent)}
 
     def restore(self, user: User, header: LogHeader, payloads: Sequence[bytes]) -> None:

@@ -24,11 +24,9 @@ class Fetch(Protocol):
 
     async def __call__(self) -> bytes:
         """Return what is there; raises `IssuerError`."""
-        ...
 
     async def close(self) -> None:
         """Let go of the connections."""
-        ...
 
 
 class IssuerKeys:

@@ -28,7 +28,6 @@ class Keys(Protocol):
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
         """Return the keys that may have signed a token with this `kid`, None for one without; empty if none may."""
-        ...
 
 
 class TokenVerifier:

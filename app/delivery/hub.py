@@ -81,20 +81,16 @@ class Hub:
                 self.delivered += 1
 
     async def admit(self, user: User, socket: Socket) -> str | None:
-        """See `Delivery`."""
         self._presence.restart(user)
         return await self._resumption.begin(user, socket)
 
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
-        """See `Delivery`."""
         return await self._resumption.recover(user, resume, socket)
 
     def handled(self, user: User, offset: int) -> None:
-        """See `Delivery`."""
         self._resumption.handled(user, offset)
 
     async def attach(self, user: User, socket: Socket) -> None:
-        """See `Delivery`."""
         endpoint = self._endpoints.get(socket.holder.socket)
         link = self._links.get(user)
         if endpoint is None or (link is not None and link.outbox is endpoint.outbox):
@@ -108,7 +104,6 @@ class Hub:
             self._log.unfollow(user)
 
     def detach(self, user: User) -> None:
-        """See `Delivery`."""
         if self._links.get(user) is not None:
             self._presence.remove(user)
             self._log.unfollow(user)
@@ -120,7 +115,6 @@ class Hub:
             self.detach(user)
 
     def forget(self, user: User) -> None:
-        """See `Delivery`."""
         self._presence.forget(user)
         self._log.forget(user)
 
@@ -131,16 +125,13 @@ class Hub:
             endpoint.supersede()
 
     def revoke(self, revocation: Revocation) -> list[User]:
-        """See `Delivery`."""
         cut = [endpoint.revoke(revocation) for endpoint in list(self._endpoints.values())]
         return [user for user in cut if user is not None]
 
     def announce(self, peer: Peer) -> None:
-        """See `Delivery`."""
         self._presence.announce(peer)
 
     def listed(self, user: User, peers: Sequence[User]) -> None:
-        """See `Delivery`."""
         self._presence.listed(user, peers)
 
     def _send_each(

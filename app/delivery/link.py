@@ -79,7 +79,6 @@ class Link:
         self.outbox.put(frame)
 
     def lost(self) -> None:
-        """See `Reader`."""
         self.endpoint.close(CloseCode.RESTART, "The store has lost events of this connection; reconnect")
 
     def _settle(self, event: Event) -> None:

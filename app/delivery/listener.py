@@ -36,7 +36,6 @@ class NodeListener(Listener):
         self._suspects: set[User] = set()
 
     def peer_changed(self, before: Peer | None, after: Peer | None) -> None:
-        """See `Listener`."""
         if after is not None:
             if before is None or before.looks != after.looks:
                 self._presence.announce(after)
@@ -47,24 +46,20 @@ class NodeListener(Listener):
                 self._presence.forget(before.user)
 
     def superseded(self, user: User, holder: Holder) -> None:
-        """See `Listener`."""
         endpoint = self._endpoints.get(holder.socket)
         if endpoint is not None:
             self._hub.lost(user, endpoint)
             endpoint.supersede()
 
     def revoked(self, revocation: Revocation) -> None:
-        """See `Listener`."""
         self._spawn(self._enforce(revocation))
 
     def orphaned(self, peer: Peer) -> None:
-        """See `Listener`."""
         if peer.user not in self._orphans:
             self._orphans.add(peer.user)
             self._spawn(self._abandon(peer))
 
     def resynced(self) -> None:
-        """See `Listener`."""
         self._spawn(self._recheck())
 
     def reconcile(self) -> None:

@@ -28,7 +28,6 @@ class Resumption:
         return token
 
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:
-        """See `handlers.ports.Delivery`."""
         token = self._ids("res_")
         is_recovered = await self._log.resume(user, socket.holder, resume.token, resume.offset, token)
         self.attempts["recovered" if is_recovered else "refused"] += 1
@@ -50,7 +49,6 @@ class Resumption:
         self._log.confirm(user)
 
     def handled(self, user: User, offset: int) -> None:
-        """See `handlers.ports.Delivery`."""
         link = self._presence.links.get(user)
         if link is not None and link.cursor is not None and offset <= link.offset:
             self._log.trim(user, offset)

@@ -51,39 +51,30 @@ class House(Protocol):
 
     def spawn(self, work: Awaitable[None]) -> None:
         """Run something that has to be awaited, in a task of the application."""
-        ...
 
     def let_in(self, connection: "Connection") -> Limiter:
         """Take note that a connection has authenticated; return its user's budget."""
-        ...
 
     def renewed(self, connection: "Connection") -> None:
         """Take note that a connection goes by a new token, which the client was told is good."""
-        ...
 
     def confirm(self, connection: "Connection") -> None:
         """Take note that the client was heard after it authenticated."""
-        ...
 
     def pinged(self, connection: "Connection") -> None:
         """Take note that the client is asked for a sign of life."""
-        ...
 
     def ponged(self, connection: "Connection") -> None:
         """Take note that it gave one."""
-        ...
 
     def lost(self, connection: "Connection") -> None:
         """Keep what comes for the connection's user from now on."""
-        ...
 
     def refused(self, limit: Limit, address: bytes) -> None:
         """Take note that a limit was reached."""
-        ...
 
     async def farewell(self, connection: "Connection", context: Context, end: End) -> None:
         """Do what follows from a connection's end."""
-        ...
 
 
 class Connection:

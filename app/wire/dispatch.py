@@ -34,19 +34,15 @@ class Logger(Protocol):
 
     def debug(self, event: str, **values: object) -> object:
         """Log for those who look closely."""
-        ...
 
     def info(self, event: str, **values: object) -> object:
         """Log what an operator follows."""
-        ...
 
     def warning(self, event: str, **values: object) -> object:
         """Log what somebody may have to look at."""
-        ...
 
     def exception(self, event: str, **values: object) -> object:
         """Log the exception being handled, with its traceback."""
-        ...
 
 
 class Row:

@@ -16,11 +16,9 @@ class Closable(Protocol):
 
     def notify(self, notice: ServerNotice) -> None:
         """Tell the client, if it asked for notices."""
-        ...
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Close, which takes the socket from the others."""
-        ...
 
 
 class Drain:

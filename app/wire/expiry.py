@@ -23,15 +23,12 @@ class Watched(Protocol):
     @property
     def identity(self) -> Identity:
         """Who it is, and until when."""
-        ...
 
     def expiring(self) -> None:
         """Tell the client, once a token, that it expires soon."""
-        ...
 
     def expire(self) -> None:
         """Close: the token has run out."""
-        ...
 
 
 class Expiry:

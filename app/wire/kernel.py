@@ -28,11 +28,9 @@ class TcpSocket(Protocol):
 
     def fileno(self) -> int:
         """Return the file descriptor."""
-        ...
 
     def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
         """Return an option as bytes."""
-        ...
 
 
 def progress(connection: TcpSocket) -> Progress:

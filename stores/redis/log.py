@@ -81,7 +81,6 @@ class RedisLog:
             self._batches.add(event, key, reader, done)
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
-        """See `PeerRecords`."""
         if user in self._forgotten:
             with anyio.move_on_after(self._client.patience):
                 await self.pipeline.drained()
@@ -100,7 +99,6 @@ class RedisLog:
         return Holder(node.decode(), int(socket)) if node else None
 
     async def release(self, user: User, holder: Holder) -> bool:
-        """See `PeerRecords`."""
         handed: Argument = ""
         cursor = self._cursors.get(user)
         if holder.node == self._client.node and (cursor is None or cursor.holder == holder):
@@ -121,19 +119,16 @@ class RedisLog:
         return Holder(node.decode(), int(socket)) if node else None
 
     async def start(self, user: User, holder: Holder, token: str | None) -> bool:
-        """See `Log`."""
         epoch, hashed = secrets.token_hex(EPOCH_BYTES), "" if token is None else _digest(token)
         started = await self._run("start", user, holder.node, holder.socket, epoch, hashed)
         return self._begin(user, started)
 
     async def resume(self, user: User, holder: Holder, used: str, offset: int, token: str) -> bool:
-        """See `Log`."""
         epoch = await self._run("resume", user, holder.node, holder.socket, _digest(used), offset, _digest(token))
         self._tokens[user] = _digest(token)
         return self._begin(user, epoch)
 
     async def follow(self, user: User, holder: Holder, offset: int | None, reader: Reader) -> bool:
-        """See `Log`."""
         before = self._cursors.get(user)
         epoch = self._epochs.pop(user, "") or ("" if before is None else before.epoch)
         cursor = self._cursors[user] = Cursor(user, holder, epoch, reader)
@@ -162,7 +157,6 @@ class RedisLog:
             self._end(user)
 
     def confirm(self, user: User) -> None:
-        """See `Log`."""
         token = self._tokens.pop(user, None) if self._tokens else None
         if token is not None:
             self._call("confirm", user, token)
@@ -177,7 +171,6 @@ class RedisLog:
             self._trims[user] = cursor.epoch, offset
 
     def forget(self, user: User) -> None:
-        """See `Log`."""
         if user not in self._cursors:
             self._let_go(user)
             self._forgotten.add(user)
@@ -186,7 +179,6 @@ class RedisLog:
             self.pipeline.put(Call(command, TRIM_BYTES, lambda _: self._forgotten.discard(user)))
 
     async def count(self, user: User) -> int:
-        """See `Log`."""
         (count,) = await self._client.ask(("XLEN", self._keys.log(user)))
         return int(count)
 

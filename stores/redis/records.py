@@ -1,7 +1,7 @@
 """The records: changed in Redis by compare and set, and in the directory by the time the call returns."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import anyio
 from msgspec.structs import replace
@@ -10,6 +10,7 @@ from stores.base import Holder, Peer, Request, Revocation, Session, StoreUnreach
 from stores.redis.client import Client
 from stores.redis.follower import Follower
 from stores.redis.keyspace import shard_of
+from stores.redis.log import RedisLog
 from stores.redis.rows import json, row
 from stores.redis.writer import ANY, NONE, STREAM_LENGTH, Change, Writer
 
@@ -20,41 +21,25 @@ CONTESTED = "Redis: others kept changing the peer"
 _Record = TypeVar("_Record", Peer, Request)
 
 
-class Claims(Protocol):
-    """Who holds a user's connection."""
-
-    async def claim(self, user: User, holder: Holder) -> Holder | None:
-        """See `PeerRecords`."""
-        ...
-
-    async def release(self, user: User, holder: Holder) -> bool:
-        """See `PeerRecords`."""
-        ...
-
-    async def holder(self, user: User) -> Holder | None:
-        """Return who holds it; None if nobody does."""
-        ...
-
-
 class RedisPeers:
     """See `PeerRecords`."""
 
-    def __init__(self, follower: Follower, writer: Writer, claims: Claims) -> None:
+    def __init__(self, follower: Follower, writer: Writer, log: RedisLog) -> None:
         self._follower = follower
         self._writer = writer
-        self._claims = claims
-        self.claim = claims.claim
-        self.release = claims.release
+        self._log = log
+        self.claim = log.claim
+        self.release = log.release
 
     async def register(self, peer: Peer, holder: Holder) -> bool:
         """See `PeerRecords`. A claim that was lost meanwhile takes the peer back, as far as nobody has changed it."""
         registered = replace(peer, holder=holder)
         for attempt in range(ATTEMPTS):
-            if await self._claims.holder(peer.user) != holder:
+            if await self._log.holder(peer.user) != holder:
                 return False
             before = self._known(peer.user)
             if await self._swap(peer.user, before, registered):
-                if await self._claims.holder(peer.user) == holder:
+                if await self._log.holder(peer.user) == holder:
                     return True
                 await self._swap(peer.user, registered, before)
                 return False
@@ -68,14 +53,12 @@ class RedisPeers:
         return self._known(user)
 
     async def put_released(self, peer: Peer) -> bool:
-        """See `PeerRecords`."""
         before = self._known(peer.user)
-        if before is None or await self._claims.holder(peer.user) is not None:
+        if before is None or await self._log.holder(peer.user) is not None:
             return False
         return await self._swap(peer.user, before, peer)
 
     async def remove(self, user: User) -> Peer | None:
-        """See `PeerRecords`."""
         known = self._known(user)
         made = await self._writer.make(user.org, Change("peer", json(user), ANY, NONE))
         if not made.is_made:
@@ -83,9 +66,8 @@ class RedisPeers:
         return made.before if isinstance(made.before, Peer) else known
 
     async def remove_released(self, user: User) -> Peer | None:
-        """See `PeerRecords`."""
         before = self._known(user)
-        if before is None or await self._claims.holder(user) is not None:
+        if before is None or await self._log.holder(user) is not None:
             return None
         return before if await self._swap(user, before, None) else None
 
@@ -115,16 +97,13 @@ class RedisRequests:
         self._writer = writer
 
     async def add(self, request: Request) -> None:
-        """See `RequestRecords`."""
         await self._writer.make(request.requester.org, Change("request", request.id, ANY, row(request)))
 
     async def take(self, request_id: str) -> Request | None:
-        """See `RequestRecords`."""
         known = self._follower.directory.request(request_id)
         return known if known is not None and await self._take(known, is_take=False) else None
 
     async def take_expired(self, now: float) -> list[Request]:
-        """See `RequestRecords`."""
         taken = await _take_all(self._follower.directory.expired(now), self._take)
         return sorted(_with_late(self._follower.late_requests, taken), key=lambda request: request.expires_at)
 
@@ -140,11 +119,9 @@ class RedisSessions:
         self._writer = writer
 
     async def put(self, session: Session) -> None:
-        """See `SessionRecords`."""
         await self._writer.make(session.host.org, Change("session", session.id, ANY, row(session)))
 
     async def swap(self, before: Session, after: Session | None) -> bool:
-        """See `SessionRecords`."""
         changed = NONE if after is None else row(after)
         return (await self._writer.make(before.host.org, Change("session", before.id, row(before), changed))).is_made
 
@@ -156,7 +133,6 @@ class RedisRevocations:
         self._client = client
 
     async def add(self, revocation: Revocation, now: float) -> None:
-        """See `Revocations`."""
         keys, user, token_id = self._client.keys, revocation.user, revocation.token_id
         shard = shard_of(token_id if user is None else user.org)
         key = keys.revoked_token(token_id or "") if user is None else keys.revoked_user(user)
@@ -166,7 +142,6 @@ class RedisRevocations:
         await self._client.run("revoke", [keys.changes(shard), key], *arguments)
 
     async def cover(self, user: User, token_id: str | None, issued_at: float, now: float) -> bool:
-        """See `Revocations`."""
         keys = [self._client.keys.revoked_user(user), self._client.keys.revoked_token(token_id or "")]
         found = await self._client.ask(*(("HMGET", key, "expires_at", "issued_before") for key in keys))
         known = [

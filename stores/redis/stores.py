@@ -55,7 +55,6 @@ class RedisStores:
 
     @property
     def listener(self) -> Listener:
-        """See `Stores`."""
         return self.follower.listener
 
     @listener.setter
@@ -64,11 +63,9 @@ class RedisStores:
 
     @property
     def ahead(self) -> float:
-        """See `Stores`."""
         return self.lease.ahead
 
     async def run(self, started: Callable[[], None]) -> None:
-        """See `Stores`."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.log.run)
             tasks.start_soon(self._keep_lease)
@@ -92,7 +89,6 @@ class RedisStores:
         await self.client.close()
 
     def stats(self) -> dict[str, float]:
-        """See `Stores`."""
         return {
             "nodes": len(self.lease.nodes),
             "lease_held": self.lease.is_held,

@@ -12,7 +12,7 @@ import anyio
 from anyio import to_thread
 
 from stores.base import StoreUnreachableError, User
-from stores.journal import Kind, LogHeader, Record
+from stores.journal import Journal, Kind, LogHeader, Record
 from stores.log import MessageKey
 from stores.sqlite.batch import Batch, Change, LogChange
 from stores.sqlite.writer import Writer
@@ -23,7 +23,7 @@ COMMIT_SECONDS = 2.0
 TRIM_SECONDS = 1.0
 
 
-class SqliteJournal:
+class SqliteJournal(Journal):
     """See `Journal`. What is noted while the writer is busy goes into its next commit."""
 
     is_instant = False
@@ -45,7 +45,6 @@ class SqliteJournal:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def check(self) -> None:
-        """See `Journal`."""
         if self._fault:
             raise StoreUnreachableError(self._fault)
         if self.waiting > MOST_WAITING:
@@ -58,25 +57,21 @@ class SqliteJournal:
             raise StoreUnreachableError(f"{self._path} takes more than {COMMIT_SECONDS:g} s to be written to")
 
     def put(self, kind: Kind, key: str, record: Record, place: int = 0) -> None:
-        """See `Journal`."""
         records = self._gathered.records
         before = records.get((kind, key))
         records[kind, key] = Change(record, place, was_deleted=before is not None and before.was_deleted)
         self._note(NOTE_BYTES)
 
     def delete(self, kind: Kind, key: str) -> None:
-        """See `Journal`."""
         self._gathered.records.pop((kind, key), None)
         self._gathered.records[kind, key] = Change(None, was_deleted=True)
         self._note(NOTE_BYTES)
 
     def open(self, user: User, header: LogHeader) -> None:
-        """See `Journal`."""
         self._change(user).header = header
         self._note(NOTE_BYTES)
 
     def append(self, user: User, offset: int, payload: bytes) -> None:
-        """See `Journal`."""
         change = self._change(user)
         change.last = offset
         change.payloads.append(payload)
@@ -88,20 +83,17 @@ class SqliteJournal:
         self._tidy_later()
 
     def forget(self, user: User) -> None:
-        """See `Journal`."""
         self._trims.pop(user, None)
         self._gathered.trims.pop(user, None)
         self._gathered.logs[user] = LogChange(was_forgotten=True)
         self._note(NOTE_BYTES)
 
     def remember(self, key: MessageKey, users: list[User]) -> None:
-        """See `Journal`."""
         self._gathered.keys.append((key, users))
         self._tidy_later()
         self._note(NOTE_BYTES)
 
     def then(self, call: Callable[[], None]) -> None:
-        """See `Journal`."""
         if self._is_idle:
             call()
         else:
@@ -109,7 +101,6 @@ class SqliteJournal:
             self._schedule()
 
     async def committed(self) -> None:
-        """See `Journal`."""
         done = anyio.Event()
         self.then(done.set)
         with anyio.move_on_after(COMMIT_SECONDS):

@@ -66,16 +66,13 @@ class SqliteStores(MemoryStores):
             raise
 
     async def ping(self) -> None:
-        """See `Stores`."""
         self._journal.ping()
 
     async def close(self) -> None:
-        """See `Stores`."""
         await self._journal.close()
         self._lock.close()
 
     def stats(self) -> dict[str, float]:
-        """See `Stores`."""
         return {"commits_total": self._journal.commits, "waiting_bytes": self._journal.waiting}
 
     def _load(self, connection: sqlite3.Connection, graces: Graces, now: float) -> None:

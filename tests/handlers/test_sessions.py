@@ -39,7 +39,7 @@ from schemas.sessions import (
     SessionUpdated,
 )
 from stores.base import Request, Revocation, Session, User
-from stores.journal import NoJournal
+from stores.journal import Journal
 from stores.memory import MemorySessions, MemoryStores
 from tests.support.doubles import ANN, BOB, CAT, START, Seat, World, failing, presented, refused
 
@@ -679,7 +679,7 @@ class Contested(MemorySessions):
     """Sessions that another node changes first, as often as told."""
 
     def __init__(self, stores: MemoryStores, *others: Callable[[Session], Session | None]) -> None:
-        super().__init__(stores.directory, NoJournal())
+        super().__init__(stores.directory, Journal())
         self.others = list(others)
 
     async def swap(self, before: Session, after: Session | None) -> bool:
