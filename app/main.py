@@ -14,19 +14,19 @@ from starlette.websockets import WebSocket
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.admission import origins
+from app.admission.addresses import as_seen
 from app.auth.keys import public_keys
 from app.contract.contract import Contract
 from app.ops.audit import opened
 from app.ops.logs import make_logger
 from app.ops.tracing import opened_tracing
 from app.rest import health
-from app.rest.answers import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
 from app.rest.endpoints import endpoints, paths, static_files
+from app.rest.responses import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
 from app.runtime import Plan, Runtime, running
 from app.settings import FILE, MEMORY, STORE_URLS, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from app.wire import asgi
-from app.wire.addresses import as_seen
 from app.wire.handshake import HANDOVER
 from app.wire.http import LOBBY, PATHS
 from schemas.errors import ErrorCode, EventError

@@ -15,21 +15,32 @@ from starlette.datastructures import Address
 from structlog.typing import FilteringBoundLogger
 
 from app import VERSION
+from app.admission.addresses import Addresses
+from app.admission.auth_throttle import AuthFailures
 from app.admission.delay import Delay
 from app.admission.http_budget import HttpBudget
+from app.admission.limiter import Rate
 from app.admission.logins import UserLogins
+from app.admission.rejections import Refusals
+from app.admission.upgrade_policy import Door
 from app.auth.algorithms import Key
 from app.auth.issuer import Fetcher, IssuerKeys
 from app.auth.keyfile import KeyFile
 from app.auth.keyring import KeyRing
 from app.auth.keys import private_key
 from app.auth.tokens import TokenVerifier
+from app.cached import Shared
 from app.clock import Sources, SystemClock
 from app.delivery.hub import Hub
 from app.delivery.listener import NodeListener
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
 from app.delivery.resumption import Resumption
+from app.gateway.connection import Connection
+from app.gateway.dispatch import Dispatcher
+from app.gateway.drain import Drain
+from app.gateway.expiry import Expiry
+from app.gateway.gateway import Gateway
 from app.ops.audit import Append, AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
@@ -37,18 +48,7 @@ from app.ops.metrics import Parts, ServiceCollector, exposition
 from app.ops.tracing import Tracing
 from app.ops.watch import StoreWatch, WatchedStores
 from app.settings import Settings, without_secrets
-from app.shared import Shared
-from app.wire.addresses import Addresses
-from app.wire.connection import Connection
-from app.wire.dispatch import Dispatcher
-from app.wire.door import Door
-from app.wire.drain import Drain
-from app.wire.expiry import Expiry
-from app.wire.failures import AuthFailures
-from app.wire.gateway import Gateway
 from app.wire.http import Lobby
-from app.wire.limiter import Rate
-from app.wire.refusals import Refusals
 from handlers import connections as requests
 from handlers import departures
 from handlers.ports import Limits, Services

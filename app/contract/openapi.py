@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from app import VERSION
 from app.contract.shapes import Components, Schema, never_null
-from app.rest.answers import JsonError
 from app.rest.endpoint import Answer, Endpoint
+from app.rest.responses import JsonError
 
 SCHEME = "accessToken"
 OVER_BUDGET = Answer(

@@ -16,9 +16,9 @@ import anyio.to_thread
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from app.admission.addresses import logged
+from app.gateway.dispatch import Logger
 from app.settings import SettingsError
-from app.wire.addresses import logged
-from app.wire.dispatch import Logger
 from handlers.ports import AuditDetail, Audited
 from stores.base import User
 

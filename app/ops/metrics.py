@@ -9,16 +9,16 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.admission.auth_throttle import AuthFailures
 from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
 from app.delivery.presence import Presence
 from app.delivery.resumption import Resumption
+from app.gateway.dispatch import Dispatcher
+from app.gateway.gateway import Gateway
 from app.ops.audit import AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.watch import StoreWatch
-from app.wire.dispatch import Dispatcher
-from app.wire.failures import AuthFailures
-from app.wire.gateway import Gateway
 from handlers.ports import State
 from stores.base import Stores
 

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.clock import iso
-from app.rest.answers import json
-from app.rest.asked import body_of, identify, query_of, runtime_of
 from app.rest.overview import OverviewQuery, overview
+from app.rest.request import body_of, identify, query_of, runtime_of
+from app.rest.responses import json
 from app.rest.trusted_origin import is_trusted
 from handlers import departures
 from handlers.ports import Identity

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from app.auth.algorithms import Key, algorithm_of
 from app.auth.tokens import dev_claims, sign
-from app.rest.answers import json, json_error
-from app.rest.asked import body_of, identify, runtime_of
+from app.rest.request import body_of, identify, runtime_of
+from app.rest.responses import json, json_error
 from app.rest.trusted_origin import is_trusted
 from app.settings import SettingsError
 from schemas.errors import ErrorCode

@@ -9,7 +9,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from app.contract.contract import Contract
-from app.rest.answers import json, json_error
+from app.rest.responses import json, json_error
 
 STATIC = Path(__file__).resolve().parents[1] / "contract" / "static"
 POLICY = (

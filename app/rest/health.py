@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.rest.answers import json
+from app.rest.responses import json
 from app.runtime import Runtime
 from schemas.errors import ErrorCode
 

@@ -7,7 +7,7 @@ from anyio.lowlevel import checkpoint
 from msgspec import Meta, Struct
 
 from app import VERSION
-from app.rest.bodies import Overview, OverviewCounts, SeenParticipant, SeenPeer, SeenSession
+from app.rest.models import Overview, OverviewCounts, SeenParticipant, SeenPeer, SeenSession
 from app.runtime import Runtime
 from schemas.capabilities import VERSION_1_1
 from schemas.fields import Part

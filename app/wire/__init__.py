@@ -1,1 +1,1 @@
-"""From bytes to handlers: transports, the gateway, dispatch."""
+"""From bytes to frames: transports, the handshake, HTTP limits, the codec."""

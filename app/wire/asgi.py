@@ -7,8 +7,8 @@ import anyio
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from app.wire.connection import Connection
-from app.wire.gateway import Gateway
+from app.gateway.connection import Connection
+from app.gateway.gateway import Gateway
 from app.wire.kernel import UNKNOWN, Progress
 from schemas.errors import CloseCode
 

@@ -23,10 +23,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.admission.addresses import Addresses
 from app.admission.http_budget import HttpBudget
-from app.wire.addresses import Addresses
-from app.wire.refusals import Refusals
-from app.wire.waiting import WaitingRoom
+from app.admission.pending import WaitingRoom
+from app.admission.rejections import Refusals
 from schemas.errors import ErrorCode, Limit
 
 LOBBY = "peersync.lobby"

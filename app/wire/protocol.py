@@ -11,7 +11,8 @@ import uvicorn
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from app.wire.connection import MAX_BYTES_BEFORE_AUTH, Connection
+from app.gateway.connection import MAX_BYTES_BEFORE_AUTH, Connection
+from app.gateway.gateway import Gateway
 from app.wire.frames import (
     PING,
     PONG,
@@ -26,7 +27,6 @@ from app.wire.frames import (
     control_frame,
     text_frames,
 )
-from app.wire.gateway import Gateway
 from app.wire.handshake import HANDOVER, Handshake
 from app.wire.kernel import Progress, progress
 from schemas.errors import CloseCode

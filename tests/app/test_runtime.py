@@ -7,13 +7,14 @@ import anyio
 import pytest
 
 from app import runtime as module
+from app.admission import pending as waiting
 from app.auth.keys import public_keys
+from app.gateway import gateway
+from app.gateway.gateway import Farewell
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
-from app.wire import gateway, waiting
-from app.wire.gateway import Farewell
 from handlers import departures
 from handlers.ports import Identity
 from schemas.errors import CloseCode

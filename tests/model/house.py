@@ -8,11 +8,11 @@ from typing import Any
 from app.auth.keys import public_keys
 from app.auth.tokens import dev_claims, sign
 from app.clock import Sources, iso
+from app.gateway.connection import Connection, End
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import Settings
 from app.tables import load_routes
-from app.wire.connection import Connection, End
 from handlers.table import Context
 from stores.base import User
 from stores.log import Bounds

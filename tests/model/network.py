@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from app.wire.connection import Connection
+from app.gateway.connection import Connection
 from app.wire.kernel import UNKNOWN, Progress
 from schemas.errors import CloseCode
 

@@ -16,7 +16,7 @@ from tests.support.tokens import Keys
 
 NEWS = {"SESSION_CREATED", "PEER_STATUS_UPDATE"}
 SLOWLY = """
-from app.wire import drain
+from app.gateway import drain
 from handlers.table import HandlerTable
 
 drain.SECONDS_EACH = {seconds}

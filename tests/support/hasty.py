@@ -1,7 +1,8 @@
 """A plugin for tests: what has ten seconds by default has one."""
 
-from app.wire import gateway, http
-from app.wire.dispatch import Dispatcher
+from app.gateway import gateway
+from app.gateway.dispatch import Dispatcher
+from app.wire import http
 from handlers.table import HandlerTable
 
 gateway.AUTH_SECONDS = http.REQUEST_SECONDS = 1.0

@@ -3,7 +3,7 @@
 from structlog.testing import CapturingLogger
 
 from app.admission.logins import UserLogins
-from app.wire.refusals import Refusals
+from app.admission.rejections import Refusals
 from schemas.errors import ErrorCode, Limit, RetryAfter
 from schemas.prices import LOGINS, LOGINS_PER_SECOND
 from stores.base import User

@@ -12,7 +12,7 @@ from app.auth.algorithms import ALGORITHMS, Key, algorithm_of, make_signature
 from app.auth.keys import make_keys, private_key, public_keys
 from app.auth.tokens import TokenVerifier, sign
 from app.rest.auth import jwk
-from app.rest.bodies import Jwk
+from app.rest.models import Jwk
 from app.settings import Algorithm, Settings, SettingsError
 from schemas.errors import ErrorCode
 from stores.memory import MemoryRevocations

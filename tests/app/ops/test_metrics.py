@@ -8,11 +8,11 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from app.auth.keys import public_keys
+from app.gateway.connection import Connection
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
-from app.wire.connection import Connection
 from handlers.heartbeat import table
 from handlers.ports import Identity
 from schemas.capabilities import spoken

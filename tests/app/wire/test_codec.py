@@ -9,9 +9,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.gateway.dispatch import Dispatcher
 from app.tables import load_routes
 from app.wire.codec import decode_data, decode_envelope, encode
-from app.wire.dispatch import Dispatcher
 from handlers.ports import State
 from handlers.table import Context
 from schemas.connections import ConnectionRejected

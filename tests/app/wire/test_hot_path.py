@@ -16,11 +16,11 @@ import pytest
 from websockets.utils import apply_mask
 
 from app.auth.keys import public_keys
+from app.gateway.connection import Connection
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
-from app.wire.connection import Connection
 from app.wire.protocol import WebSocketProtocol
 from stores.memory import MemoryStores
 from tests.support.tokens import Keys

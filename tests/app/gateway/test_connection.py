@@ -5,7 +5,7 @@ import json
 import anyio
 
 from app.runtime import Runtime
-from tests.app.wire.test_notices import enter, runtime
+from tests.app.gateway.test_notices import enter, runtime
 
 __all__ = ["runtime"]
 

@@ -8,20 +8,20 @@ from itertools import count
 
 from msgspec import Struct
 
+from app.admission.addresses import Crowds
 from app.admission.allowance import Allowance
 from app.admission.debts import Debts
+from app.admission.limiter import Limiter, Rate
+from app.admission.pending import WaitingRoom
+from app.admission.rejections import Refusals
 from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
 from app.delivery.resumption import Resumption
-from app.wire.addresses import Crowds
-from app.wire.connection import Connection, End
-from app.wire.dispatch import Dispatcher, Logger
-from app.wire.drain import Drain
-from app.wire.expiry import Expiry
-from app.wire.limiter import Limiter, Rate
-from app.wire.refusals import Refusals
+from app.gateway.connection import Connection, End
+from app.gateway.dispatch import Dispatcher, Logger
+from app.gateway.drain import Drain
+from app.gateway.expiry import Expiry
 from app.wire.transport import Transport
-from app.wire.waiting import WaitingRoom
 from handlers import departures
 from handlers.ports import Identity, Services, State
 from handlers.retries import run_each

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from app.wire.addresses import logged
-from app.wire.dispatch import Logger
+from app.admission.addresses import logged
+from app.gateway.dispatch import Logger
 from schemas.errors import Limit
 
 LOG_SECONDS = 1.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.wire.addresses import Addresses, Crowds, as_seen, logged
+from app.admission.addresses import Addresses, Crowds, as_seen, logged
 
 SAME = [
     ("192.0.2.1", "::ffff:192.0.2.1"),

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from structlog.testing import CapturingLogger
 
-from app.wire.dispatch import Dispatcher
+from app.gateway.dispatch import Dispatcher
 from handlers.ports import State
 from handlers.table import Context, HandlerTable, merge
 from schemas.errors import Error, ErrorCode

@@ -5,8 +5,8 @@ from contextlib import suppress
 import pytest
 from structlog.testing import CapturingLogger
 
-from app.wire.failures import LOOKS, LOOKS_PER_SECOND, AuthFailures
-from app.wire.refusals import Refusals
+from app.admission.auth_throttle import LOOKS, LOOKS_PER_SECOND, AuthFailures
+from app.admission.rejections import Refusals
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 from schemas.prices import STRANGER_SOCKETS, STRANGER_SOCKETS_PER_SECOND
 from tests.support.doubles import refused

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.wire.limiter import Limiter, Rate, Verdict
+from app.admission.limiter import Limiter, Rate, Verdict
 
 RATE = Rate(per_second=8, burst=16)
 

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from app.shared import Shared
+from app.cached import Shared
 
 pytestmark = pytest.mark.anyio
 

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from app.admission import origins
+from app.admission.rejections import Refusals
 from app.settings import Settings
-from app.wire.refusals import Refusals
 from schemas.errors import Limit
 
 RETRY_SECONDS = 10

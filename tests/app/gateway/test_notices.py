@@ -9,11 +9,11 @@ import pytest
 
 from app.auth.keys import public_keys
 from app.clock import iso
+from app.gateway.connection import Connection
 from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
-from app.wire.connection import Connection
 from handlers.ports import Identity, State
 from schemas.capabilities import spoken
 from schemas.errors import CloseCode, ErrorCode, Limit

@@ -5,9 +5,9 @@ from http import HTTPStatus
 import pytest
 from structlog.testing import CapturingLogger
 
+from app.admission.rejections import Refusals
+from app.admission.upgrade_policy import Door, Origins
 from app.settings import read_settings
-from app.wire.door import Door, Origins
-from app.wire.refusals import Refusals
 from schemas.errors import Limit
 
 HERE, THERE = b"here", b"there"

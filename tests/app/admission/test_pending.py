@@ -1,6 +1,6 @@
 """Who waits, for how long, and who has to go."""
 
-from app.wire.waiting import WaitingRoom
+from app.admission.pending import WaitingRoom
 
 HERE, THERE = b"here", b"there"
 

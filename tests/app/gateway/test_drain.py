@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.wire.drain import Drain
+from app.gateway.drain import Drain
 from schemas.errors import CloseCode
 from schemas.notices import ServerNotice
 

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from app.wire.expiry import SLACK, Expiry, Policy
+from app.gateway.expiry import SLACK, Expiry, Policy
 from handlers.ports import Identity
 from schemas.capabilities import Spoken, spoken
 from stores.base import Holder

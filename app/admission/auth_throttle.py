@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from app.wire.refusals import Refusals
+from app.admission.rejections import Refusals
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 from schemas.prices import STRANGER_SOCKETS, STRANGER_SOCKETS_PER_SECOND
 

@@ -2,7 +2,7 @@
 
 from structlog.testing import CapturingLogger
 
-from app.wire.refusals import Refusals
+from app.admission.rejections import Refusals
 from schemas.errors import Limit
 
 

@@ -6,12 +6,12 @@ from typing import Protocol
 
 from msgspec import Raw, Struct
 
+from app.admission.limiter import Limiter, Rate, Verdict
 from app.clock import iso
 from app.delivery.outbox import Flusher, Outbox
+from app.gateway.dispatch import Dispatcher
 from app.wire.codec import encode, ref_of, with_ref
-from app.wire.dispatch import Dispatcher
 from app.wire.frames import is_utf8
-from app.wire.limiter import Limiter, Rate, Verdict
 from app.wire.transport import Transport
 from handlers.ports import Identity, Services, State
 from handlers.table import Context
@@ -37,7 +37,7 @@ class End(Struct, frozen=True):
 
 
 class House(Protocol):
-    """What connections share; see `app.wire.gateway.Gateway`."""
+    """What connections share; see `app.gateway.gateway.Gateway`."""
 
     services: Services
     dispatcher: Dispatcher
