@@ -49,10 +49,10 @@ from app.ops.tracing import Tracing
 from app.ops.watch import StoreWatch, WatchedStores
 from app.settings import Settings, without_secrets
 from app.wire.http import Lobby
-from handlers import connections as requests
-from handlers import departures
+from handlers.domain import disconnects
+from handlers.domain.retries import run_each
+from handlers.events import connections as requests
 from handlers.ports import Limits, Services
-from handlers.retries import run_each
 from handlers.table import Route
 from schemas.capabilities import CAPABILITIES
 from stores.base import Stores, StoreUnreachableError, User
@@ -151,7 +151,7 @@ class Runtime:
             version=VERSION,
             capabilities=tuple(each for each in CAPABILITIES if each != "trace" or plan.tracing is not None),
         )
-        self._strays = departures.Strays(self.services, sources.monotonic)
+        self._strays = disconnects.Strays(self.services, sources.monotonic)
         loop = asyncio.get_running_loop()
         self.flusher = Flusher(loop.call_soon, loop.call_later, settings.outbox_total_bytes)
         self._trimmer = Trimmer(lambda: self.flusher.held + int(stores.log.stats()["log_bytes"]), malloc_trim)
@@ -240,7 +240,7 @@ class Runtime:
             self.gateway.catch_up,
             self.services.retries.retry,
             partial(requests.expire_requests, self.services),
-            partial(departures.expire_absences, self.services),
+            partial(disconnects.expire_absences, self.services),
             self._strays.look,
         )
         try:
@@ -351,7 +351,7 @@ class Runtime:
         }
 
     def _overflow(self, user: User) -> None:
-        self.spawn(departures.overflow(user, self.services))
+        self.spawn(disconnects.overflow(user, self.services))
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         with self._logged():

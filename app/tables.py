@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterable
 
 from app.settings import SettingsError
-from handlers import auth, connections, heartbeat, messages, peers, sessions
+from handlers.events import auth, connections, heartbeat, messages, peers, sessions
 from handlers.table import HandlerTable, Route, TableError, merge
 
 TABLES = (auth.table, heartbeat.table, peers.table, connections.table, sessions.table, messages.table)

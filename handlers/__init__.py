@@ -1,1 +1,1 @@
-"""What happens: one file a domain, each with its table of events."""
+"""What happens on each event, and what follows when a client goes."""

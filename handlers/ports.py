@@ -12,7 +12,7 @@ from schemas.events import ServerEvent
 from stores.base import Holder, Peer, Revocation, Stores, User
 from stores.log import Appended, MessageKey, Outcome
 
-from handlers.retries import Retries
+from handlers.domain.retries import Retries
 
 
 class State(IntEnum):

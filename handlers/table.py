@@ -13,77 +13,22 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar, get_type_hints
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 from schemas.capabilities import Capability
-from schemas.errors import Error, ErrorCode, EventError
+from schemas.errors import ErrorCode, EventError
 from schemas.events import ClientEvent, ServerEvent
-from stores.base import Directory, Stores, User
 
-from handlers.ports import Clock, Delivery, Ids, Limits, Services, Socket, State, Tokens
+from handlers.context import Context
+from handlers.ports import State
 
 Answer = ServerEvent | None
-Handler = Callable[[Any, "Context"], Answer | Awaitable[Answer]]
+Handler = Callable[[Any, Context], Answer | Awaitable[Answer]]
 _Function = TypeVar("_Function", bound=Handler)
 
 
 class TableError(Exception):
     """A table that cannot be served: an event named twice, or a handler that does not say what it takes."""
-
-
-class Context:
-    """What a handler may use: the services all share, and the socket its event came over."""
-
-    __slots__ = (
-        "clock",
-        "delivery",
-        "directory",
-        "ids",
-        "limits",
-        "ref",
-        "services",
-        "socket",
-        "stores",
-        "tokens",
-        "user",
-    )
-
-    user: User
-    """Whose socket it is; there once the socket is authenticated."""
-
-    def __init__(self, services: Services, socket: Socket) -> None:
-        self.services = services
-        self.socket = socket
-        self.ref: Raw | None = None
-        self.stores: Stores = services.stores
-        self.directory: Directory = services.stores.directory
-        self.delivery: Delivery = services.delivery
-        self.tokens: Tokens = services.tokens
-        self.clock: Clock = services.clock
-        self.ids: Ids = services.ids
-        self.limits: Limits = services.limits
-
-    def send(self, user: User, event: ServerEvent) -> None:
-        """Send an event that names this socket's user to another user."""
-        self.delivery.send((user,), event, about=self.user)
-
-    def answer(self, event: ServerEvent) -> None:
-        """Answer the event being handled; the answer carries its `ref`. A handler that returns its answer need not."""
-        self.socket.send(event, self.take_ref())
-
-    def tell_full(self, user: User) -> None:
-        """Tell this socket's client that what it sent is not kept for a user who is away."""
-        self.socket.send(log_full(user))
-
-    def take_ref(self) -> Raw | None:
-        """Return the `ref` of the event being handled, for the one who answers it; None if it has none."""
-        ref, self.ref = self.ref, None
-        return ref
-
-
-def log_full(user: User) -> Error:
-    """Return the error that tells so."""
-    return Error(code=ErrorCode.LOG_FULL, message=f"No more is kept for {user.id!r}, who is away")
 
 
 class Route(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from app.delivery.endpoint import Endpoint
 from app.delivery.hub import Hub
 from app.delivery.presence import Presence
-from handlers import departures
+from handlers.domain import disconnects
 from handlers.ports import Services
 from schemas.errors import CloseCode
 from stores.base import Holder, Listener, Peer, Revocation, User
@@ -96,10 +96,10 @@ class NodeListener(Listener):
         return peer.holder is not None and peer.holder.socket not in self._endpoints and peer.lapses_at is None
 
     async def _enforce(self, revocation: Revocation) -> None:
-        await departures.enforce(revocation, self._services)
+        await disconnects.enforce(revocation, self._services)
 
     async def _abandon(self, peer: Peer) -> None:
         try:
-            await departures.abandon(peer, self._services)
+            await disconnects.abandon(peer, self._services)
         finally:
             self._orphans.discard(peer.user)

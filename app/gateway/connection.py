@@ -13,8 +13,8 @@ from app.gateway.dispatch import Dispatcher
 from app.wire.codec import encode, ref_of, with_ref
 from app.wire.frames import is_utf8
 from app.wire.transport import Transport
+from handlers.context import Context
 from handlers.ports import Identity, Services, State
-from handlers.table import Context
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.errors import CloseCode, Error, ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import ServerEvent

@@ -18,8 +18,9 @@ from msgspec import Raw
 
 from app.ops.histogram import Histogram
 from app.wire.codec import check_ref, decode_data, decode_envelope
+from handlers.context import Context
 from handlers.ports import Socket, State
-from handlers.table import Context, Route
+from handlers.table import Route
 from schemas.errors import Error, ErrorCode, EventError, Limit
 from schemas.events import NO_REF, ClientEvent, Envelope, Ok
 from stores.base import StoreUnreachableError

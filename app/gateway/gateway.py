@@ -22,10 +22,10 @@ from app.gateway.dispatch import Dispatcher, Logger
 from app.gateway.drain import Drain
 from app.gateway.expiry import Expiry
 from app.wire.transport import Transport
-from handlers import departures
+from handlers.context import Context
+from handlers.domain import disconnects
+from handlers.domain.retries import run_each
 from handlers.ports import Identity, Services, State
-from handlers.retries import run_each
-from handlers.table import Context
 from schemas.errors import CloseCode, Error, ErrorCode, Limit
 from schemas.prices import (
     LATEST_SECONDS,
@@ -191,7 +191,7 @@ class Gateway:
             reason=end.reason or None,
         )
         try:
-            await (departures.leave if end.is_leaving else departures.drop)(context)
+            await (disconnects.leave if end.is_leaving else disconnects.drop)(context)
         except StoreUnreachableError as error:
             self._log.warning("store unreachable at a farewell", socket_id=connection.holder.socket, reason=str(error))
             self._put_off.append(Farewell(identity, connection.holder, end.is_leaving))
@@ -209,7 +209,7 @@ class Gateway:
 
     async def _catch_up_with(self, late: Farewell) -> None:
         try:
-            await departures.catch_up(late.identity, late.holder, self.services, is_leaving=late.is_leaving)
+            await disconnects.catch_up(late.identity, late.holder, self.services, is_leaving=late.is_leaving)
         except StoreUnreachableError:
             self._put_off.append(late)
             raise
@@ -219,7 +219,7 @@ class Gateway:
         with suppress(StoreUnreachableError):  # then it is not caught up, and asks again once it is
             for connection in list(self.connections.values()):
                 if connection.state > State.CONNECTED:
-                    await departures.recheck(connection.identity, self.services)
+                    await disconnects.recheck(connection.identity, self.services)
 
     def sweep(self) -> None:
         """Close whoever did not authenticate in time or whose token ran out, and look for dead sockets."""

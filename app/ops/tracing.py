@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from app import VERSION
 from app.settings import Settings, SettingsError
+from handlers.context import Context
 from handlers.ports import Delivery
-from handlers.table import Context, Handler, Route
+from handlers.table import Handler, Route
 from schemas.errors import EventError
 from schemas.events import ClientEvent, ServerEvent
 from schemas.messages import MessageReceived, TracedMessage

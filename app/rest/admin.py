@@ -12,7 +12,7 @@ from app.rest.overview import OverviewQuery, overview
 from app.rest.request import body_of, identify, query_of, runtime_of
 from app.rest.responses import json
 from app.rest.trusted_origin import is_trusted
-from handlers import departures
+from handlers.domain import disconnects
 from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
 from schemas.fields import Id
@@ -44,7 +44,7 @@ async def revoke(request: Request) -> Response:
         now=runtime.services.clock.now(),
         seconds=runtime.settings.revocation_seconds,
     )
-    closed = await departures.revoke(revocation, runtime.services)
+    closed = await disconnects.revoke(revocation, runtime.services)
     named = _named(revocation)
     runtime.log.warning("tokens revoked", by=operator.user.id, sockets=closed, **named)
     runtime.audit.note("revoked", operator.user, sockets=closed, **{f"revoked_{key}": named[key] for key in named})

@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from handlers.table import Context, HandlerTable
+from handlers.context import Context
+from handlers.table import HandlerTable
 from schemas.errors import ErrorCode, EventError
 from schemas.events import ClientEvent, ServerEvent
 from schemas.fields import Id, Label

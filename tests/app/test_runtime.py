@@ -15,7 +15,7 @@ from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
-from handlers import departures
+from handlers.domain import disconnects
 from handlers.ports import Identity
 from schemas.errors import CloseCode
 from schemas.peers import Profile
@@ -69,7 +69,7 @@ def put(stores: MemoryStores, peer: Peer) -> None:
 
 async def test_strays(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is in a session that it should be out of is taken out of it before long."""
-    monkeypatch.setattr(departures, "STRAY_SECONDS", 0.05)
+    monkeypatch.setattr(disconnects, "STRAY_SECONDS", 0.05)
     stores = MemoryStores()
     async with living(keys, stores):
         await stores.sessions.put(Session("ses_1", ANN, {ANN: "host", BOB: "guest"}))

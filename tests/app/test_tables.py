@@ -56,7 +56,7 @@ def test_no_plugin(module: str) -> None:
 
 def test_twice() -> None:
     """An event that has a handler already is refused, both handlers named."""
-    for plugins in (["handlers.heartbeat"], ["docs.examples.shout"] * 2):
+    for plugins in (["handlers.events.heartbeat"], ["docs.examples.shout"] * 2):
         with pytest.raises(SettingsError, match=r"PLUGINS: (PING|SHOUT) has two handlers"):
             load_routes(plugins)
 

@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from handlers import auth, messages, peers, sessions
+from handlers.events import auth, messages, peers, sessions
 from schemas.auth import Client, Resume
 from schemas.errors import EventError
 from schemas.messages import SendMessage

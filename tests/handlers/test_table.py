@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from handlers import heartbeat
+from handlers.context import Context
+from handlers.events import heartbeat
 from handlers.ports import State
-from handlers.table import Context, HandlerTable, TableError, merge
+from handlers.table import HandlerTable, TableError, merge
 from schemas.auth import Ping, Pong
 from tests.support.doubles import ANN, BOB, World
 

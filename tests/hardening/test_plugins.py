@@ -19,7 +19,8 @@ from typing import ClassVar
 
 import anyio
 
-from handlers.table import Context, HandlerTable
+from handlers.context import Context
+from handlers.table import HandlerTable
 from schemas.events import ClientEvent, ServerEvent
 
 table = HandlerTable()

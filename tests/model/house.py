@@ -13,7 +13,7 @@ from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import Settings
 from app.tables import load_routes
-from handlers.table import Context
+from handlers.context import Context
 from stores.base import User
 from stores.log import Bounds
 from stores.memory import MemoryStores

@@ -14,7 +14,8 @@ BROKEN = '''
 
 from typing import ClassVar
 
-from handlers.table import Context, HandlerTable
+from handlers.context import Context
+from handlers.table import HandlerTable
 from schemas.events import ClientEvent, ServerEvent
 from stores.base import StoreUnreachableError
 

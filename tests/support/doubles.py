@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from app.wire.kernel import UNKNOWN, Progress
-from handlers import auth, connections, peers
+from handlers.context import Context
+from handlers.events import auth, connections, peers
 from handlers.ports import (
     AuditDetail,
     Audited,
@@ -21,7 +22,6 @@ from handlers.ports import (
     Socket,
     State,
 )
-from handlers.table import Context
 from schemas.auth import Auth, Resume
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.connections import ConnectionRequest, ConnectionResponse

@@ -14,8 +14,9 @@ import pytest
 import schemas
 from app.contract.events import Event, events_of, wire_names
 from app.tables import load_routes
+from handlers.context import Context
 from handlers.ports import State
-from handlers.table import Context, HandlerTable, Route, merge
+from handlers.table import HandlerTable, Route, merge
 from schemas.capabilities import CAPABILITIES, VERSION_1, VERSION_1_1
 from schemas.errors import AFTER_CLOSE, MEANING, CloseCode, Error, ErrorCode
 from schemas.events import ClientEvent, ServerEvent

@@ -13,7 +13,8 @@ from app.contract.shapes import Shapes
 from app.rest.endpoints import endpoints
 from app.settings import Settings
 from app.tables import load_routes
-from handlers.table import Context, HandlerTable, merge
+from handlers.context import Context
+from handlers.table import HandlerTable, merge
 from peersync import events as committed
 from peersync.frames import Event
 from schemas.events import ClientEvent, ServerEvent

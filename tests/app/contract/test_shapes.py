@@ -14,7 +14,8 @@ from app.contract.samples import sample
 from app.contract.shapes import Schema, Shapes
 from app.tables import load_routes
 from app.wire.codec import decode_data, decode_envelope, encode
-from handlers.table import Context, HandlerTable, Route, merge
+from handlers.context import Context
+from handlers.table import HandlerTable, Route, merge
 from schemas.errors import EventError
 from schemas.events import ClientEvent, ServerEvent
 

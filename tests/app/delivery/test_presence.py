@@ -15,7 +15,8 @@ from app.delivery.outbox import Flusher, Outbox
 from app.delivery.presence import WATCHED, Presence
 from app.delivery.resumption import Resumption
 from app.wire.codec import encode, with_ref
-from handlers import connections, departures, membership, messages, peers
+from handlers.domain import disconnects, membership
+from handlers.events import connections, messages, peers
 from schemas.connections import ConnectionRequest
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
@@ -87,7 +88,7 @@ class Town:
             socket.transport.writes.clear()
         return seats
 
-    async def end(self, seat: Seat, how: Callable[[Seat], Awaitable[None]] = departures.leave) -> None:
+    async def end(self, seat: Seat, how: Callable[[Seat], Awaitable[None]] = disconnects.leave) -> None:
         """Have a socket end, as a connection does it."""
         socket = self.socket(seat)
         socket.outbox.close()
@@ -154,7 +155,7 @@ async def test_an_update(town: Town) -> None:
     assert town.frames(bob) == [("PEER_STATUS_UPDATE", {**cat, "connectionMode": "LAN"})]
 
 
-@pytest.mark.parametrize("way", [departures.leave, departures.drop])
+@pytest.mark.parametrize("way", [disconnects.leave, disconnects.drop])
 async def test_offline(town: Town, way: Callable[[Seat], Awaitable[None]]) -> None:
     """Who goes is told as offline."""
     ann, bob = await town.join("ann", "bob")
@@ -258,7 +259,7 @@ async def test_coming_and_going(town: Town) -> None:
 async def test_going_and_coming(town: Town) -> None:
     """Who goes and comes back as it was within a window is not told of; the next change is."""
     ann, bob = await town.join("ann", "bob")
-    await town.end(bob, departures.drop)
+    await town.end(bob, disconnects.drop)
     again = await town.world.join("bob", PeerRegister(ide="vim"))
     await town.settle()
     assert town.heard(ann) == []
@@ -279,7 +280,7 @@ async def test_going_and_coming_changed(town: Town) -> None:
 async def test_going_and_coming_from_elsewhere(town: Town) -> None:
     """Who comes back over another network is told of, since the receiver's relation to it is another."""
     ann, bob = await town.join("ann", "bob")
-    await town.end(bob, departures.drop)
+    await town.end(bob, disconnects.drop)
     await town.world.join("bob", PeerRegister(ide="vim"), AWAY)
     await town.settle()
     assert [data["connectionMode"] for _, data in town.frames(ann)] == ["REMOTE"]
@@ -291,7 +292,7 @@ async def test_a_status(town: Town) -> None:
     await peers.set_status(PeerStatus(status="busy"), bob)
     await town.settle()
     assert town.heard(ann) == [("bob", "busy")]
-    await town.end(bob, departures.drop)
+    await town.end(bob, disconnects.drop)
     await register(await town.world.enter("bob"))
     await town.settle()
     assert town.heard(ann) == [("bob", "online")]
@@ -416,7 +417,7 @@ async def test_an_update_goes_before_a_list(town: Town) -> None:
 async def test_a_list_without_one_who_returns(town: Town) -> None:
     """Who comes back as it was is told of to those who saw a list without it in between."""
     ann, bob = await town.join("ann", "bob")
-    await town.end(bob, departures.drop)
+    await town.end(bob, disconnects.drop)
     ann.socket.send(peers.discover(DiscoverPeers(), ann))
     await town.world.join("bob", PeerRegister(ide="vim"))
     await town.settle()
@@ -571,7 +572,7 @@ async def test_what_is_kept(town: Town) -> None:
     """What is sent to one who dropped is delivered right after its registration, in order, then what comes."""
     ann, bob = await town.join("ann", "bob")
     session_id = await town.world.pair(ann, bob)
-    await town.end(bob, departures.drop)
+    await town.end(bob, disconnects.drop)
     delivered = town.hub.delivered
     for content in (b"1", b"2"):
         messages.send_message(SendMessage(session_id=session_id, content=content), ann)  # type: ignore[arg-type]
@@ -605,7 +606,7 @@ async def test_a_superseded_socket(town: Town) -> None:
     messages.send_message(SendMessage(session_id=session_id, content=b"1"), ann)  # type: ignore[arg-type]
     assert (town.socket(bob).closed, town.frames(bob)) == (CloseCode.SUPERSEDED, [])
     await register(new)
-    await town.end(bob, departures.drop)
+    await town.end(bob, disconnects.drop)
     assert town.heard(new) == [("PEER_REGISTERED", ""), ("MESSAGE_RECEIVED", "")]
     assert town.world.peer(User("bob")).status == "online"
     messages.send_message(SendMessage(session_id=session_id, content=b"2"), ann)  # type: ignore[arg-type]
@@ -642,7 +643,7 @@ class Crowd:
         match what:
             case "leave" | "drop":
                 del self.seats[name]
-                await self.town.end(seat, getattr(departures, what))
+                await self.town.end(seat, getattr(disconnects, what))
             case "supersede":
                 del self.seats[name]
                 await self.register(name, "vim")

@@ -7,8 +7,9 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from app.gateway.dispatch import Dispatcher
+from handlers.context import Context
 from handlers.ports import State
-from handlers.table import Context, HandlerTable, merge
+from handlers.table import HandlerTable, merge
 from schemas.errors import Error, ErrorCode
 from schemas.events import ClientEvent
 from stores.base import StoreUnreachableError

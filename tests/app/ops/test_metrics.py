@@ -13,7 +13,7 @@ from app.ops.logs import make_logger
 from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
-from handlers.heartbeat import table
+from handlers.events.heartbeat import table
 from handlers.ports import Identity
 from schemas.capabilities import spoken
 from schemas.errors import CloseCode

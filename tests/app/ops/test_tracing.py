@@ -16,7 +16,8 @@ from app.main import create_app
 from app.ops.tracing import Tracing, opened_tracing
 from app.settings import Settings, SettingsError
 from app.tables import load_routes
-from handlers.table import Context, HandlerTable, Route
+from handlers.context import Context
+from handlers.table import HandlerTable, Route
 from schemas.errors import ErrorCode
 from schemas.events import ClientEvent
 from schemas.messages import MessageReceived, TracedMessage

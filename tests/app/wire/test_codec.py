@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from app.gateway.dispatch import Dispatcher
 from app.tables import load_routes
 from app.wire.codec import decode_data, decode_envelope, encode
+from handlers.context import Context
 from handlers.ports import State
-from handlers.table import Context
 from schemas.connections import ConnectionRejected
 from schemas.errors import Error, ErrorCode, EventError
 from schemas.events import ClientEvent

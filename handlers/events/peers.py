@@ -12,11 +12,12 @@ from schemas.peers import DiscoverPeers, PeerEntry, PeerRegister, PeerRegistered
 from schemas.prices import PEERS_PER_EVENT, SEARCHED_PER_EVENT
 from stores.base import Peer
 
-from handlers import membership
+from handlers.context import Context
+from handlers.domain import membership
+from handlers.domain.profiles import check_metadata, size_of
+from handlers.domain.requests import tell_waiting
 from handlers.ports import State
-from handlers.profiles import check_metadata, size_of
-from handlers.requests import tell_waiting
-from handlers.table import Context, HandlerTable
+from handlers.table import HandlerTable
 
 table = HandlerTable()
 

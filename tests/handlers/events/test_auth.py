@@ -6,8 +6,9 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from handlers import auth, connections, departures
-from handlers.peers import register
+from handlers.domain import disconnects
+from handlers.events import auth, connections
+from handlers.events.peers import register
 from handlers.ports import Identity, State
 from schemas.auth import AuthFailed, AuthSuccess, Resume, Resumption, Server, SocketLimits
 from schemas.connections import ConnectionRequest, ConnectionRequestReceived
@@ -169,7 +170,7 @@ async def test_the_end_of_a_superseded_socket(world: World, *, is_leaving: bool)
     """Closing of the old socket, whenever it comes, touches nothing of the new one."""
     old = await world.join("ann")
     new = await world.join("ann")
-    await (departures.leave if is_leaving else departures.drop)(old)
+    await (disconnects.leave if is_leaving else disconnects.drop)(old)
     assert world.delivery.calls == []
     assert (world.peer(ANN).lapses_at, world.peer(ANN).status) == (None, "online")
     assert await world.stores.peers.release(ANN, new.socket.holder)
@@ -265,7 +266,7 @@ async def test_recovery(world: World, *, is_dropped: bool) -> None:
     old = await world.join("ann", capabilities=["resume"])
     before = world.peer(ANN)
     if is_dropped:
-        await departures.drop(old)
+        await disconnects.drop(old)
         assert world.peer(ANN).is_present
     new = await resuming(world)
     assert new.socket.state is State.REGISTERED
@@ -280,7 +281,7 @@ async def test_recovery(world: World, *, is_dropped: bool) -> None:
 
 async def test_requests_wait_for_a_recovery(world: World) -> None:
     """Who is recovered is told of the requests that wait for it, after what was kept."""
-    await departures.drop(await world.join("ann", capabilities=["resume"]))
+    await disconnects.drop(await world.join("ann", capabilities=["resume"]))
     await connections.request(ConnectionRequest(target_id="ann"), await world.join("bob"))
     world.delivery.calls.clear()
     await resuming(world)
@@ -292,7 +293,7 @@ async def test_requests_wait_for_a_recovery(world: World) -> None:
 
 async def test_recovery_from_elsewhere(world: World) -> None:
     """Who comes back from another address is announced: it may be near or far now."""
-    await departures.drop(await world.join("ann", capabilities=["resume"]))
+    await disconnects.drop(await world.join("ann", capabilities=["resume"]))
     await resuming(world, b"there")
     assert world.delivery.named("announce") == [("announce", world.peer(ANN))]
     assert world.peer(ANN).address == b"there"
@@ -303,7 +304,7 @@ async def test_no_recovery(world: World, *, is_dropped: bool) -> None:
     """A client that cannot be recovered counts as dropped until it registers, with the grace of a session."""
     old = await world.join("ann", capabilities=["resume"])
     if is_dropped:
-        await departures.drop(old)
+        await disconnects.drop(old)
     new = await resuming(world, is_there=False)
     assert new.socket.state is State.AUTHENTICATED
     assert (world.peer(ANN).is_present, world.peer(ANN).lapses_at) == (False, START + 30)
@@ -353,17 +354,17 @@ async def test_revoked_while_it_is_let_in(world: World, resume: Resume | None, *
     old, bob = await world.join("ann", capabilities=["resume"]), await world.join("bob")
     session_id = await world.pair(old, bob)
     if is_away:
-        await departures.drop(old)
+        await disconnects.drop(old)
     peers.through = anyio.Event()
     thief = world.open()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(auth.authenticate, presented("ann", ["resume"], resume), thief)
         await anyio.wait_all_tasks_blocked()
-        await departures.revoke(REVOKED, world.services)
+        await disconnects.revoke(REVOKED, world.services)
         peers.through.set()
     assert_turned_away(thief, ErrorCode.TOKEN_INVALID)
     assert world.delivery.named("admit", "recover", "attach") == []
-    await departures.drop(thief)
+    await disconnects.drop(thief)
     assert world.directory.peer(ANN) is None
     assert world.directory.session(session_id) is None
     assert not await world.stores.peers.release(ANN, thief.socket.holder)
@@ -374,7 +375,7 @@ async def test_revoked_while_it_renews(world: World) -> None:
 
     async def verify(token: object, look: Callable[[], None] = lambda: None) -> Identity:
         identity = await NamingTokens().verify(token, look)
-        await departures.revoke(Revocation(expires_at=START + 1000, token_id="new"), world.services)
+        await disconnects.revoke(Revocation(expires_at=START + 1000, token_id="new"), world.services)
         return replace(identity, token_id="new")
 
     seat = await world.join("ann")
@@ -384,7 +385,7 @@ async def test_revoked_while_it_renews(world: World) -> None:
     assert isinstance(success, AuthSuccess)
     assert isinstance(error, Error)
     assert (error.code, seat.socket.closed) == (ErrorCode.TOKEN_INVALID, CloseCode.UNAUTHENTICATED)
-    await departures.drop(seat)
+    await disconnects.drop(seat)
     assert world.directory.peer(ANN) is None
 
 
@@ -397,9 +398,9 @@ async def test_revoked_while_it_registers(world: World) -> None:
         tasks.start_soon(register, PeerRegister(), seat)
         await anyio.wait_all_tasks_blocked()
         world.delivery.here = [ANN]
-        await departures.revoke(REVOKED, world.services)
+        await disconnects.revoke(REVOKED, world.services)
         peers.through.set()
-    await departures.drop(seat)
+    await disconnects.drop(seat)
     assert world.directory.peer(ANN) is None
     announced = world.delivery.named("announce")
     assert [call[1].status for call in announced if isinstance(call[1], Peer)][-1:] == ["offline"]
@@ -412,7 +413,7 @@ async def test_revoked_once_it_is_registered(world: World, monkeypatch: pytest.M
     async def register_and_give_up(peer: Peer, holder: Holder) -> bool:
         done = await original(peer, holder)
         world.delivery.here = [ANN]
-        await departures.revoke(REVOKED, world.services)
+        await disconnects.revoke(REVOKED, world.services)
         return done
 
     seat = await world.enter("ann")

@@ -1,6 +1,6 @@
 """PING (docs/protocol.md section 3)."""
 
-from handlers import heartbeat
+from handlers.events import heartbeat
 from schemas.auth import Ping, Pong
 from tests.support.doubles import World
 

@@ -14,11 +14,12 @@ from schemas.fields import Role
 from schemas.sessions import SessionCreated
 from stores.base import Peer, Request, User
 
-from handlers.acceptance import accept, check_sessions, request_gone
+from handlers.context import Context
+from handlers.domain.acceptance import accept, check_sessions, request_gone
+from handlers.domain.requests import cancel, expire, reject, tell_request
+from handlers.domain.retries import run_each
 from handlers.ports import Services
-from handlers.requests import cancel, expire, reject, tell_request
-from handlers.retries import run_each
-from handlers.table import Context, HandlerTable
+from handlers.table import HandlerTable
 
 UNASKABLE = (
     ErrorCode.LOG_FULL,

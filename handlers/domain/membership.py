@@ -12,8 +12,8 @@ from schemas.prices import PARTICIPANTS_PER_EVENT
 from schemas.sessions import Change, Participant, SessionEnded, SessionUpdated
 from stores.base import Directory, Peer, Session, User
 
+from handlers.domain.requests import cancel
 from handlers.ports import Services, Socket
-from handlers.requests import cancel
 
 _After = TypeVar("_After", bound=Session | None)
 

@@ -17,9 +17,10 @@ from schemas.sessions import (
 )
 from stores.base import Session, User
 
-from handlers import membership
-from handlers.connections import UNASKABLE, add_request, send_request, take_back
-from handlers.table import Context, HandlerTable
+from handlers.context import Context
+from handlers.domain import membership
+from handlers.events.connections import UNASKABLE, add_request, send_request, take_back
+from handlers.table import HandlerTable
 
 OUTSIDE = (ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT)
 

@@ -11,10 +11,11 @@ from schemas.capabilities import CAPABILITIES, VERSION_1_1, Spoken, spoken
 from schemas.errors import CloseCode, Error, ErrorCode, EventError
 from stores.base import Peer, StoreUnreachableError, User
 
-from handlers import departures, membership
+from handlers.context import Context
+from handlers.domain import disconnects, membership
+from handlers.domain.requests import tell_waiting
 from handlers.ports import Identity, State
-from handlers.requests import tell_waiting
-from handlers.table import Context, HandlerTable
+from handlers.table import HandlerTable
 
 table = HandlerTable()
 
@@ -89,7 +90,7 @@ async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
     ctx.socket.authenticated(identity, spoken(message.capabilities, ctx.services.capabilities))
     _audit(message, identity, ctx)
     with _closing_halfway(ctx):
-        if await departures.is_revoked(identity, ctx.services):
+        if await disconnects.is_revoked(identity, ctx.services):
             ctx.answer(AuthFailed(code=ErrorCode.TOKEN_INVALID, message="The access token is invalid: it was revoked"))
             ctx.socket.close(CloseCode.UNAUTHENTICATED, "The access token was revoked")
             return
@@ -103,7 +104,7 @@ async def _renew(identity: Identity, ctx: Context) -> None:
     ctx.services.audit.note("renewed", identity.user, token_id=identity.token_id, socket_id=ctx.socket.holder.socket)
     ctx.socket.renewed(identity)
     with _closing_halfway(ctx):
-        if await departures.is_revoked(identity, ctx.services):
+        if await disconnects.is_revoked(identity, ctx.services):
             ctx.socket.send(Error(code=ErrorCode.TOKEN_INVALID, message="The access token was revoked"))
             ctx.socket.close(CloseCode.UNAUTHENTICATED, "The access token was revoked")
 

@@ -3,7 +3,8 @@
 import pytest
 from msgspec import Raw
 
-from handlers import connections, departures, sessions
+from handlers.domain import disconnects
+from handlers.events import connections, sessions
 from schemas.connections import (
     ConnectionAccepted,
     ConnectionPending,
@@ -186,7 +187,7 @@ async def test_asking_one_who_dropped(world: World) -> None:
     """A request outlives a drop, so that asking back accepts it."""
     ann, bob = await couple(world)
     await world.ask(ann, bob)
-    await departures.drop(ann)
+    await disconnects.drop(ann)
     await request(bob, "ann")
     assert len(world.directory.sessions_of(BOB)) == 1
 

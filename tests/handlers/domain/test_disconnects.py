@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from msgspec.structs import replace
 
-from handlers import departures
+from handlers.domain import disconnects
 from schemas.connections import ConnectionCancelled, ConnectionRejected
 from schemas.fields import EndReason
 from schemas.sessions import SessionEnded
@@ -21,24 +21,24 @@ def world() -> World:
 
 
 async def lapse(world: World, seat: Seat) -> None:
-    await departures.drop(seat)
+    await disconnects.drop(seat)
     world.clock.advance(30)
-    await departures.expire_absences(world.services)
+    await disconnects.expire_absences(world.services)
 
 
 async def overflow(world: World, seat: Seat) -> None:
-    await departures.drop(seat)
-    await departures.overflow(seat.user, world.services)
+    await disconnects.drop(seat)
+    await disconnects.overflow(seat.user, world.services)
 
 
 async def leave(world: World, seat: Seat) -> None:
-    await departures.leave(seat)
+    await disconnects.leave(seat)
 
 
 async def lapse_superseded(world: World, seat: Seat) -> None:
     await world.enter(seat.user.id)
     world.clock.advance(30)
-    await departures.expire_absences(world.services)
+    await disconnects.expire_absences(world.services)
 
 
 WAYS = [(leave, "left"), (lapse, "timeout"), (lapse_superseded, "timeout"), (overflow, "overflow")]
@@ -94,14 +94,14 @@ async def test_drop(world: World) -> None:
     ann, bob = await world.join("ann"), await world.join("bob")
     session_id = await world.pair(ann, bob)
     request_id = await world.ask(bob, ann)
-    await departures.drop(ann)
+    await disconnects.drop(ann)
     away = world.peer(ANN)
     assert (away.status, away.lapses_at) == ("offline", START + 30)
     assert world.delivery.calls == [("detach", ANN), ("announce", away)]
     assert world.directory.session(session_id) is not None
     assert world.directory.request(request_id) is not None
     world.clock.advance(29.9)
-    await departures.expire_absences(world.services)
+    await disconnects.expire_absences(world.services)
     assert world.directory.peer(ANN) == away
 
 
@@ -111,23 +111,23 @@ async def test_drop_before_registering_again(world: World) -> None:
     new = await world.enter("ann")
     world.clock.advance(10)
     world.delivery.calls.clear()
-    await departures.drop(new)
+    await disconnects.drop(new)
     assert (world.peer(ANN).status, world.peer(ANN).lapses_at) == ("offline", START + 30)
     assert world.delivery.calls == [("announce", world.peer(ANN))]
 
 
 async def test_a_second_drop(world: World) -> None:
     """Authenticating and dropping again while away is not told again and does not prolong the grace."""
-    await departures.drop(await world.join("ann"))
+    await disconnects.drop(await world.join("ann"))
     away = world.peer(ANN)
     world.clock.advance(10)
     again = await world.enter("ann")
     world.delivery.calls.clear()
-    await departures.drop(again)
+    await disconnects.drop(again)
     assert (world.peer(ANN), world.delivery.calls) == (away, [])
 
 
-@pytest.mark.parametrize("way", [departures.leave, departures.drop])
+@pytest.mark.parametrize("way", [disconnects.leave, disconnects.drop])
 async def test_the_unregistered(world: World, way: Callable[[Seat], Awaitable[None]]) -> None:
     """A socket that never registered goes without a word, and its claim with it."""
     seat = await world.enter("ann")
@@ -140,39 +140,39 @@ async def test_leaving_while_away(world: World) -> None:
     """A goodbye over a new socket that did not register gives the user up at once, telling offline no second time."""
     ann, bob = await world.join("ann"), await world.join("bob")
     session_id = await world.pair(ann, bob)
-    await departures.drop(ann)
+    await disconnects.drop(ann)
     again = await world.enter("ann")
     world.delivery.calls.clear()
-    await departures.leave(again)
+    await disconnects.leave(again)
     assert announced(world) == []
     assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="left")]
 
 
 async def test_absences_expire_once(world: World) -> None:
     """Those whose grace is over are given up, the others not, and nobody twice."""
-    await departures.drop(await world.join("ann"))
+    await disconnects.drop(await world.join("ann"))
     world.clock.advance(10)
-    await departures.drop(await world.join("bob"))
+    await disconnects.drop(await world.join("bob"))
     world.clock.advance(20)
     world.delivery.calls.clear()
-    await departures.expire_absences(world.services)
-    await departures.expire_absences(world.services)
+    await disconnects.expire_absences(world.services)
+    await disconnects.expire_absences(world.services)
     assert world.delivery.calls == [("forget", ANN)]
     assert replace(world.peer(BOB), lapses_at=None).user == BOB
 
 
 async def test_overflow_of_nobody(world: World) -> None:
     """An overflow of a user who is gone already changes nothing."""
-    await departures.overflow(ANN, world.services)
+    await disconnects.overflow(ANN, world.services)
     assert world.delivery.calls == []
 
 
 async def test_overflow_of_one_who_returned(world: World) -> None:
     """A user who registered before its overflow was seen to stays in the directory, and its socket with it."""
     ann = await world.join("ann")
-    await departures.drop(ann)
+    await disconnects.drop(ann)
     await world.join("ann")
-    await departures.overflow(ANN, world.services)
+    await disconnects.overflow(ANN, world.services)
     assert world.directory.peer(ANN) is not None
     assert world.delivery.named("forget", "announce") == []
 
@@ -181,9 +181,9 @@ async def test_overflow_of_one_who_can_resume(world: World) -> None:
     """Who can resume keeps its sessions, and is told on its return that it cannot; until then nobody notices."""
     ann, bob = await world.join("ann", capabilities=["resume"]), await world.join("bob")
     await world.pair(ann, bob)
-    await departures.drop(ann)
+    await disconnects.drop(ann)
     world.delivery.calls.clear()
-    await departures.overflow(ANN, world.services)
+    await disconnects.overflow(ANN, world.services)
     assert world.delivery.calls == []
     assert len(world.directory.sessions_of(ANN)) == 1
 
@@ -192,9 +192,9 @@ async def test_overflow_of_one_who_has_still_to_register(world: World) -> None:
     """Who could not resume, and gets more than is kept before it registers, is in no session any more."""
     ann, bob = await world.join("ann", capabilities=["resume"]), await world.join("bob")
     session_id = await world.pair(ann, bob)
-    await departures.drop(ann)
+    await disconnects.drop(ann)
     await world.enter("ann", capabilities=["resume"])
-    await departures.overflow(ANN, world.services)
+    await disconnects.overflow(ANN, world.services)
     assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="overflow")]
     assert world.directory.peer(ANN) is None
 
@@ -204,11 +204,11 @@ async def test_drop_of_one_who_can_resume(world: World) -> None:
     ann, bob = await world.join("ann", capabilities=["resume"]), await world.join("bob")
     session_id = await world.pair(ann, bob)
     before = world.peer(ANN)
-    await departures.drop(ann)
+    await disconnects.drop(ann)
     assert world.peer(ANN) == replace(before, lapses_at=START + 120, is_resumable=True)
     assert world.delivery.calls == [("detach", ANN)]
     world.clock.advance(120)
-    await departures.expire_absences(world.services)
+    await disconnects.expire_absences(world.services)
     assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="timeout")]
     assert [call[0] for call in world.delivery.calls].count("announce") == 1
 
@@ -221,14 +221,14 @@ async def test_revoked(world: World) -> None:
     ann, bob, cat = await world.join("ann"), await world.join("bob"), await world.join("cat")
     session_id, other_id = await world.pair(ann, bob), await world.pair(cat, bob)
     world.delivery.here = [ANN, BOB, CAT]
-    assert await departures.revoke(REVOKED, world.services) == 1
+    assert await disconnects.revoke(REVOKED, world.services) == 1
     assert await world.stores.revocations.cover(ANN, None, START, START)
     assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="revoked")]
     assert [(each.user, each.status) for each in announced(world)] == [(ANN, "offline")]
     assert (world.directory.peer(ANN), world.directory.session(session_id)) == (None, None)
     assert world.directory.session(other_id) is not None
     world.delivery.calls.clear()
-    await departures.drop(ann)
+    await disconnects.drop(ann)
     assert world.delivery.calls == [("forget", ANN)]
 
 
@@ -237,8 +237,8 @@ async def test_revoked_while_away(capabilities: list[str] | None, world: World) 
     """A revoked user who is away is given up: it cannot return with that token."""
     ann, bob = await world.join("ann", capabilities=capabilities), await world.join("bob")
     session_id = await world.pair(ann, bob)
-    await departures.drop(ann)
-    assert await departures.revoke(REVOKED, world.services) == 0
+    await disconnects.drop(ann)
+    assert await disconnects.revoke(REVOKED, world.services) == 0
     assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="revoked")]
     assert world.directory.peer(ANN) is None
 
@@ -249,12 +249,12 @@ async def test_revoked_while_dropping(world: World, capabilities: list[str] | No
     """A revocation that comes just before a peer is put down as away, and finds no socket either, gives it up too."""
     ann, bob = await world.join("ann", capabilities=capabilities), await world.join("bob")
     session_id = await world.pair(ann, bob)
-    assert await departures.revoke(REVOKED, world.services) == 0
+    assert await disconnects.revoke(REVOKED, world.services) == 0
     assert world.directory.peer(ANN) is not None
     if is_put_off:
-        await departures.catch_up(ann.socket.identity, ann.socket.holder, world.services, is_leaving=False)
+        await disconnects.catch_up(ann.socket.identity, ann.socket.holder, world.services, is_leaving=False)
     else:
-        await departures.drop(ann)
+        await disconnects.drop(ann)
     assert world.directory.peer(ANN) is None
     assert SessionEnded(session_id=session_id, reason="revoked") in world.delivery.to(BOB)
     assert announced(world)[-1].status == "offline"
@@ -267,12 +267,12 @@ async def test_a_revocation_that_was_not_heard_of(world: World, token_id: str | 
     session_id = await world.pair(ann, bob)
     world.delivery.here = [ANN, BOB]
     identity = replace(ann.socket.identity, token_id=token_id, issued_at=START)
-    await departures.recheck(identity, world.services)
+    await disconnects.recheck(identity, world.services)
     assert world.delivery.named("revoke") == []
     await world.stores.revocations.add(REVOKED, START)
-    await departures.recheck(bob.socket.identity, world.services)
+    await disconnects.recheck(bob.socket.identity, world.services)
     assert world.delivery.named("revoke") == []
-    await departures.recheck(identity, world.services)
+    await disconnects.recheck(identity, world.services)
     (call,) = world.delivery.named("revoke")
     assert isinstance(call[1], Revocation)
     assert call[1].covers(ANN, token_id, START)
@@ -284,9 +284,9 @@ async def test_a_revocation_that_was_not_heard_of(world: World, token_id: str | 
 async def test_revoked_before_another_socket_came(world: World) -> None:
     """The end of a revoked socket touches nothing of a socket that came with a good token since."""
     old = await world.join("ann")
-    await departures.revoke(REVOKED, world.services)
+    await disconnects.revoke(REVOKED, world.services)
     await world.join("ann")
-    await departures.drop(old)
+    await disconnects.drop(old)
     assert world.peer(ANN).lapses_at is None
 
 
@@ -295,7 +295,7 @@ async def test_one_token_revoked(world: World) -> None:
     await world.join("ann")
     await world.join("bob")
     world.delivery.here = [ANN, BOB]
-    assert await departures.revoke(Revocation(expires_at=START + 1, token_id="token of bob"), world.services) == 1
+    assert await disconnects.revoke(Revocation(expires_at=START + 1, token_id="token of bob"), world.services) == 1
     assert (world.directory.peer(BOB), world.peer(ANN).user) == (None, ANN)
     assert not await world.stores.revocations.cover(BOB, "another", 0, START)
 
@@ -305,7 +305,7 @@ async def test_a_revocation_of_somebody_else(user: User, world: World) -> None:
     """Whom a revocation does not cover is left alone."""
     await world.join("ann")
     world.delivery.here = [ANN]
-    assert await departures.revoke(replace(REVOKED, user=user), world.services) == 0
+    assert await disconnects.revoke(replace(REVOKED, user=user), world.services) == 0
     assert world.peer(ANN).user == ANN
 
 
@@ -313,7 +313,7 @@ async def test_a_newer_token(world: World) -> None:
     """Who came in with a token issued after the cut-off stays."""
     await world.join("ann")
     world.delivery.here = [ANN]
-    assert await departures.revoke(replace(REVOKED, issued_before=START), world.services) == 0
+    assert await disconnects.revoke(replace(REVOKED, issued_before=START), world.services) == 0
     assert world.peer(ANN).user == ANN
 
 
@@ -326,7 +326,7 @@ async def test_an_end_that_was_put_off(world: World, is_leaving: bool, is_releas
     holder = ann.socket.holder
     if is_released:
         await world.stores.peers.release(ANN, holder)
-    await departures.catch_up(ann.socket.identity, holder, world.services, is_leaving=is_leaving)
+    await disconnects.catch_up(ann.socket.identity, holder, world.services, is_leaving=is_leaving)
     assert [each.status for each in announced(world)] == ["offline"]
     assert (world.directory.peer(ANN) is None) == is_leaving
     assert bool(list(world.directory.sessions_of(BOB))) != is_leaving
@@ -336,13 +336,13 @@ async def test_an_end_that_was_put_off_for_too_long(world: World) -> None:
     """Whoever has another socket by then stays."""
     ann = await world.join("ann")
     await world.join("ann")
-    await departures.catch_up(ann.socket.identity, ann.socket.holder, world.services, is_leaving=True)
+    await disconnects.catch_up(ann.socket.identity, ann.socket.holder, world.services, is_leaving=True)
     assert world.peer(ANN).lapses_at is None
 
 
 async def revoke(world: World, seat: Seat) -> None:
     world.delivery.here = [seat.user]
-    await departures.revoke(replace(REVOKED, user=seat.user), world.services)
+    await disconnects.revoke(replace(REVOKED, user=seat.user), world.services)
 
 
 def reasons(world: World, user: User, kind: type[ConnectionRejected | ConnectionCancelled]) -> list[str | None]:
@@ -395,11 +395,11 @@ async def test_several_lapse_and_the_first_fails(world: World, monkeypatch: pyte
     for seat in (ann, bob, cat):
         await world.pair(seat, dan)
     for seat in (ann, bob, cat):
-        await departures.drop(seat)
+        await disconnects.drop(seat)
     world.delivery.calls.clear()
     world.clock.advance(30)
     with failing(monkeypatch, world.stores.sessions, "swap", 1):
-        await departures.expire_absences(world.services)
+        await disconnects.expire_absences(world.services)
     assert world.delivery.named("forget") == [("forget", user) for user in (ANN, BOB, CAT)]
     assert [len(world.directory.sessions_of(user)) for user in (ANN, BOB, CAT)] == [1, 0, 0]
     await world.services.retries.retry()
@@ -409,7 +409,7 @@ async def test_several_lapse_and_the_first_fails(world: World, monkeypatch: pyte
 async def test_several_lapse_and_one_is_a_mistake_of_ours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What else goes wrong with one of them is raised once the others are given up."""
     for token in ("ann", "bob"):
-        await departures.drop(await world.join(token, capabilities=["resume"]))
+        await disconnects.drop(await world.join(token, capabilities=["resume"]))
     announce, world.delivery.calls[:] = world.delivery.announce, []
 
     def fail_first(peer: Peer) -> None:
@@ -420,7 +420,7 @@ async def test_several_lapse_and_one_is_a_mistake_of_ours(world: World, monkeypa
     monkeypatch.setattr(world.delivery, "announce", fail_first)
     world.clock.advance(120)
     with pytest.raises(ZeroDivisionError):
-        await departures.expire_absences(world.services)
+        await disconnects.expire_absences(world.services)
     assert [each.user for each in announced(world)] == [BOB]
 
 
@@ -430,7 +430,7 @@ async def test_several_revoked_and_the_store_fails(world: World, monkeypatch: py
     world.delivery.here = [ANN, BOB]
     monkeypatch.setattr(Revocation, "covers", lambda *_: True)
     with failing(monkeypatch, world.stores.peers, "remove", 1):
-        assert await departures.revoke(REVOKED, world.services) == 2
+        assert await disconnects.revoke(REVOKED, world.services) == 2
     assert (world.directory.peer(BOB), world.peer(ANN).user) == (None, ANN)
     await world.stores.peers.release(ANN, ann.socket.holder)
     await world.services.retries.retry()
@@ -443,7 +443,7 @@ async def test_revoked_and_back_with_another_token(world: World, monkeypatch: py
     await world.join("ann")
     world.delivery.here = [ANN]
     with failing(monkeypatch, world.stores.peers, "remove"):
-        await departures.revoke(REVOKED, world.services)
+        await disconnects.revoke(REVOKED, world.services)
     await world.join("ann")
     await world.services.retries.retry()
     assert world.peer(ANN).lapses_at is None
@@ -452,10 +452,10 @@ async def test_revoked_and_back_with_another_token(world: World, monkeypatch: py
 async def test_an_overflow_that_the_store_fails_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has its consequences later, unless the user is back by then."""
     for token in ("ann", "bob"):
-        await departures.drop(await world.join(token))
+        await disconnects.drop(await world.join(token))
     with failing(monkeypatch, world.stores.peers, "remove"):
         for user in (ANN, BOB):
-            await departures.overflow(user, world.services)
+            await disconnects.overflow(user, world.services)
     await world.join("ann")
     await world.services.retries.retry()
     assert (world.peer(ANN).user, world.directory.peer(BOB)) == (ANN, None)
@@ -466,7 +466,7 @@ async def test_who_came_back_after_being_cut_short(world: World, monkeypatch: py
     ann, bob = await world.join("ann"), await world.join("bob")
     await world.pair(ann, bob)
     with failing(monkeypatch, world.stores.sessions, "swap"):
-        await departures.leave(ann)
+        await disconnects.leave(ann)
     await world.join("ann")
     await world.services.retries.retry()
     assert len(world.directory.sessions_of(ANN)) == 1
@@ -479,8 +479,8 @@ async def test_strays(world: World) -> None:
     await world.stores.peers.remove(ANN)
     await world.ask(cat, bob)
     await world.stores.peers.remove(CAT)
-    strays = departures.Strays(world.services, world.clock.now)
-    for seconds in (0, departures.STRAY_SECONDS, departures.STRAY_SECONDS - 1):
+    strays = disconnects.Strays(world.services, world.clock.now)
+    for seconds in (0, disconnects.STRAY_SECONDS, disconnects.STRAY_SECONDS - 1):
         world.clock.advance(seconds)
         await strays.look()
         assert world.delivery.to(BOB) == []
@@ -496,9 +496,9 @@ async def test_strays_that_the_store_fails_for(world: World, monkeypatch: pytest
     for seat in (ann, cat):
         await world.pair(seat, bob)
         await world.stores.peers.remove(seat.user)
-    strays = departures.Strays(world.services, world.clock.now)
+    strays = disconnects.Strays(world.services, world.clock.now)
     for times in (0, 1):
-        world.clock.advance(departures.STRAY_SECONDS)
+        world.clock.advance(disconnects.STRAY_SECONDS)
         with failing(monkeypatch, world.stores.sessions, "swap", times):
             await strays.look()
     assert len(world.directory.sessions_of(BOB)) == 1
@@ -508,14 +508,14 @@ async def test_strays_that_the_store_fails_for(world: World, monkeypatch: pytest
 
 async def test_who_came_back_is_no_stray(world: World) -> None:
     """Who registers again before that stays in its sessions; who never was away does, too."""
-    strays = departures.Strays(world.services, world.clock.now)
+    strays = disconnects.Strays(world.services, world.clock.now)
     ann, bob = await world.join("ann"), await world.join("bob")
     await world.pair(ann, bob)
     await world.stores.peers.remove(ANN)
-    world.clock.advance(departures.STRAY_SECONDS)
+    world.clock.advance(disconnects.STRAY_SECONDS)
     await strays.look()
     await world.join("ann")
     for _ in range(3):
-        world.clock.advance(departures.STRAY_SECONDS)
+        world.clock.advance(disconnects.STRAY_SECONDS)
         await strays.look()
     assert len(world.directory.sessions_of(ANN)) == 1

@@ -2,8 +2,9 @@
 
 from schemas.auth import Ping, Pong
 
+from handlers.context import Context
 from handlers.ports import State
-from handlers.table import Context, HandlerTable
+from handlers.table import HandlerTable
 
 table = HandlerTable()
 

@@ -9,8 +9,9 @@ from schemas.messages import AddressedMessage, MessageAck, MessageReceived, Send
 from stores.base import Session, User
 from stores.log import MessageKey
 
+from handlers.context import Context, log_full
 from handlers.ports import Receipt
-from handlers.table import Context, HandlerTable, log_full
+from handlers.table import HandlerTable
 
 table = HandlerTable()
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from handlers import departures, peers
+from handlers.domain import disconnects
+from handlers.events import peers
 from handlers.ports import State
 from schemas.capabilities import spoken
 from schemas.errors import ErrorCode, EventError
@@ -120,7 +121,7 @@ async def test_registering_again_keeps_the_status(world: World) -> None:
     assert ann.socket.sent == [PeerRegistered(id="ann", profile=DEFAULT, status="away")]
     again = await world.join("ann")
     assert world.peer(ANN).status == "away"
-    await departures.drop(again)
+    await disconnects.drop(again)
     await world.join("ann")
     assert world.peer(ANN).status == "online"
 
@@ -139,11 +140,11 @@ async def test_return(world: World, *, has_dropped: bool) -> None:
     """Registering after a drop or a superseding ends the grace."""
     old = await world.join("ann")
     if has_dropped:
-        await departures.drop(old)
+        await disconnects.drop(old)
     await world.join("ann")
     assert (world.peer(ANN).status, world.peer(ANN).lapses_at) == ("online", None)
     world.clock.advance(1000)
-    await departures.expire_absences(world.services)
+    await disconnects.expire_absences(world.services)
     assert world.directory.peer(ANN) is not None
 
 
@@ -183,8 +184,8 @@ async def test_entries(world: World) -> None:
 async def test_the_absent_are_not_listed(world: World) -> None:
     """Who dropped, left, was superseded or never registered is not found."""
     ann = await world.join("ann")
-    await departures.drop(await world.join("bob"))
-    await departures.leave(await world.join("cat"))
+    await disconnects.drop(await world.join("bob"))
+    await disconnects.leave(await world.join("cat"))
     await world.join("dan")
     await world.enter("dan")
     await world.enter("eve")

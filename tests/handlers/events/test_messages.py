@@ -4,7 +4,8 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from handlers import departures, messages
+from handlers.domain import disconnects
+from handlers.events import messages
 from handlers.ports import Receipt
 from schemas.errors import Error, ErrorCode
 from schemas.fields import Role
@@ -80,7 +81,7 @@ async def test_a_session_that_is_over(world: World) -> None:
     """Nothing can be sent to a session that ended."""
     ann, bob = await world.join("ann"), await world.join("bob")
     session_id = await world.pair(ann, bob)
-    await departures.leave(ann)
+    await disconnects.leave(ann)
     with refused(ErrorCode.SESSION_NOT_FOUND):
         messages.send_message(message(session_id), bob)
 

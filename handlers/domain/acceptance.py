@@ -8,9 +8,9 @@ from schemas.errors import ErrorCode, EventError, Limit
 from schemas.sessions import SessionCreated
 from stores.base import Peer, Request, Session, StoreUnreachableError, User
 
-from handlers import membership
-from handlers.requests import reject, tell_cancelled
-from handlers.table import Context
+from handlers.context import Context
+from handlers.domain import membership
+from handlers.domain.requests import reject, tell_cancelled
 
 
 async def accept(request: Request, ctx: Context) -> None:

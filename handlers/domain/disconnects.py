@@ -10,11 +10,11 @@ from schemas.errors import EventError
 from schemas.fields import EndReason
 from stores.base import Holder, Peer, Request, Revocation, User
 
-from handlers import membership
+from handlers.context import Context
+from handlers.domain import membership
+from handlers.domain.requests import cancel, reject
+from handlers.domain.retries import run_each
 from handlers.ports import Identity, Services
-from handlers.requests import cancel, reject
-from handlers.retries import run_each
-from handlers.table import Context
 
 STRAY_SECONDS = 10.0
 

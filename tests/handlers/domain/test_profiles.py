@@ -2,8 +2,8 @@
 
 import pytest
 
-from handlers import peers
-from handlers.profiles import check_metadata
+from handlers.domain.profiles import check_metadata
+from handlers.events import peers
 from schemas.errors import ErrorCode
 from schemas.fields import KEY_MAX, METADATA_MAX
 from schemas.peers import Metadata, PeerRegister

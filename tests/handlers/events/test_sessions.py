@@ -6,7 +6,8 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from handlers import auth, connections, departures, membership, messages, peers, sessions
+from handlers.domain import disconnects, membership
+from handlers.events import auth, connections, messages, peers, sessions
 from handlers.table import merge
 from schemas.auth import Resume
 from schemas.connections import (
@@ -223,7 +224,7 @@ async def test_refused_invitation(world: World) -> None:
 async def test_whom_to_invite(world: World, target: User, code: ErrorCode) -> None:
     """Only a peer who is there and not in the session can be invited."""
     there = await meet(world, ann="host", bob="guest")
-    await departures.drop(await world.join("dropped"))
+    await disconnects.drop(await world.join("dropped"))
     with refused(code):
         await invite_to_it(there[ANN], target)
     assert list(world.directory.requests_of(ANN)) == []
@@ -278,7 +279,7 @@ async def host_left(world: World, there: Seats) -> None:
 
 
 async def host_gone(world: World, there: Seats) -> None:
-    await departures.leave(there[ANN])
+    await disconnects.leave(there[ANN])
 
 
 async def withdrawn(world: World, there: Seats) -> None:
@@ -292,7 +293,7 @@ async def host_lapsed(world: World, there: Seats) -> None:
 
 async def host_revoked(world: World, there: Seats) -> None:
     world.delivery.here = [ANN]
-    await departures.revoke(Revocation(START + 9, user=ANN, issued_before=START + 1), world.services)
+    await disconnects.revoke(Revocation(START + 9, user=ANN, issued_before=START + 1), world.services)
 
 
 async def expired(world: World, _there: Seats) -> None:
@@ -337,7 +338,7 @@ async def test_an_invitation_outlives_other_changes(world: World) -> None:
     request_id = await invite(world, there[ANN], EVE)
     await kick(there[ANN], BOB)
     await leave(there[CAT])
-    await departures.drop(there[DAN])
+    await disconnects.drop(there[DAN])
     await respond(eve, request_id)
     assert list(roles(world)) == ["ann", "dan", "eve"]
 
@@ -346,7 +347,7 @@ async def test_a_request_dies_with_its_requester(world: World) -> None:
     """The target of any request is told when the requester leaves."""
     ann, bob = (await seats(world, "ann", "bob")).values()
     request_id = await world.ask(ann, bob)
-    await departures.leave(ann)
+    await disconnects.leave(ann)
     assert world.delivery.to(BOB) == [ConnectionCancelled(request_id=request_id, reason="offline")]
 
 
@@ -404,10 +405,10 @@ async def test_leaving(world: World) -> None:
 
 
 async def lapse(seat: Seat, world: World) -> None:
-    await departures.drop(seat)
+    await disconnects.drop(seat)
     world.clock.advance(30)
     world.delivery.calls.clear()
-    await departures.expire_absences(world.services)
+    await disconnects.expire_absences(world.services)
 
 
 async def leave_it(seat: Seat, _world: World) -> None:
@@ -415,7 +416,7 @@ async def leave_it(seat: Seat, _world: World) -> None:
 
 
 async def go(seat: Seat, _world: World) -> None:
-    await departures.leave(seat)
+    await disconnects.leave(seat)
 
 
 @pytest.mark.parametrize("way", [leave_it, go, lapse])
@@ -442,7 +443,7 @@ async def test_the_host_leaves_observers(world: World) -> None:
 async def test_several_lapse_at_once(world: World) -> None:
     """Nobody who is being given up too becomes host, or is shown."""
     there = await meet(world, ann="host", bob="guest", cat="observer", dan="observer")
-    await departures.drop(there[ANN])
+    await disconnects.drop(there[ANN])
     await lapse(there[BOB], world)
     assert roles(world) == {"cat": "host", "dan": "observer"}
     updates = [event for event in world.delivery.to(DAN) if isinstance(event, SessionUpdated)]
@@ -561,7 +562,7 @@ async def test_to_whom(world: World, act: Act, target: User, code: ErrorCode) ->
 
 
 async def drop(world: World, seat: Seat) -> Seat:
-    await departures.drop(seat)
+    await disconnects.drop(seat)
     return await world.enter(seat.user.id, capabilities=MODERN)
 
 
@@ -579,7 +580,7 @@ async def test_dropping_and_returning(world: World, way: Callable[[World, Seat],
     assert_told(world, "dropped", CAT, ANN, BOB, CAT, DAN)
     assert connected(world, ANN) == {"ann": True, "bob": True, "cat": False, "dan": True}
     world.delivery.calls.clear()
-    await departures.drop(new)
+    await disconnects.drop(new)
     assert told(world, ANN) == []
     again = await world.enter("cat", capabilities=MODERN)
     await peers.register(PeerRegister(), again)
@@ -613,7 +614,7 @@ async def resuming(world: World) -> Seat:
 async def test_dropping_and_resuming(world: World) -> None:
     """It is the same for a peer that resumes; its return is told when it is restored."""
     bob = await resuming(world)
-    await departures.drop(bob)
+    await disconnects.drop(bob)
     assert_told(world, "dropped", BOB, ANN, BOB, DAN)
     world.delivery.calls.clear()
     await resume(world, BOB)
@@ -629,7 +630,7 @@ async def test_resuming_without_a_drop(world: World) -> None:
 
 async def test_not_resuming_after_a_drop(world: World) -> None:
     """Authenticating anew, without resuming, is no second drop."""
-    await departures.drop(await resuming(world))
+    await disconnects.drop(await resuming(world))
     world.delivery.calls.clear()
     await world.enter("bob", capabilities=MODERN)
     assert told(world, ANN) == []
@@ -640,7 +641,7 @@ async def test_list(world: World) -> None:
     there = await meet_four(world)
     await world.stores.sessions.put(Session("ses_2", BOB, {BOB: "host", DAN: "guest"}))
     await world.stores.sessions.put(Session("ses_3", DAN, {DAN: "host", ANN: "guest"}))
-    await departures.drop(there[DAN])
+    await disconnects.drop(there[DAN])
     listed = sessions.list_sessions(SessionList(), there[ANN]).sessions
     assert [(state.session_id, state.host_id) for state in listed] == [("ses_1", "ann"), ("ses_3", "dan")]
     shown = [[(each.id, each.role, each.connected) for each in state.participants] for state in listed]
@@ -727,7 +728,7 @@ async def test_giving_up_beside_another_change(world: World) -> None:
     there = await meet(world, ann="host", bob="guest")
     await world.stores.sessions.put(Session("ses_2", ANN, {ANN: "host", BOB: "guest"}))
     world.stores.sessions = Contested(world.stores, lambda _: None)
-    await departures.leave(there[ANN])
+    await disconnects.leave(there[ANN])
     assert world.delivery.to(BOB) == [SessionEnded(session_id="ses_2", reason="left")]
 
 

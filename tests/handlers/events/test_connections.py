@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 
-from handlers import connections, departures, peers, sessions
+from handlers.domain import disconnects
+from handlers.events import connections, peers, sessions
 from schemas.connections import (
     ConnectionAccepted,
     ConnectionCancel,
@@ -69,8 +70,8 @@ async def test_request_refused(world: World, target_id: str, code: ErrorCode) ->
     ann = await world.join("ann")
     await world.join("walled@acme")
     await world.enter("unregistered")
-    await departures.leave(await world.join("left"))
-    await departures.drop(await world.join("dropped"))
+    await disconnects.leave(await world.join("left"))
+    await disconnects.drop(await world.join("dropped"))
     await world.join("superseded")
     await world.enter("superseded")
     world.delivery.calls.clear()
@@ -91,7 +92,7 @@ async def test_too_many_for_one_who_is_away(ask: Callable[[Seat, str], Awaitable
     ann, cat = await world.join("ann"), await world.join("cat", capabilities=["sessions"])
     await world.stores.sessions.put(Session("ses_1", CAT, {CAT: "host", User("dan"): "guest"}))
     bob = await world.join("bob", capabilities=["resume"])
-    await departures.drop(bob)
+    await disconnects.drop(bob)
     for _ in range(connections.REQUESTS_TO_ONE_AWAY):
         await request(ann, "bob")
     with refused(ErrorCode.LOG_FULL):
@@ -108,7 +109,7 @@ async def test_room_again_for_one_who_is_away() -> None:
     await world.join("cat")
     for _ in range(connections.REQUESTS_TO_ONE_AWAY):
         await request(bob, "cat")
-    await departures.drop(bob)
+    await disconnects.drop(bob)
     for _ in range(connections.REQUESTS_TO_ONE_AWAY):
         await request(ann, "bob")
     first = next(iter(world.directory.requests_of(ANN)))
@@ -123,7 +124,7 @@ async def test_requests_wait_for_a_return(world: World, capabilities: list[str])
     """Who is back and has a log is told of each request that still waits for it, and of no other."""
     ann, cat = await world.join("ann"), await world.join("cat")
     bob = await world.join("bob", capabilities=["resume"])
-    await departures.drop(bob)
+    await disconnects.drop(bob)
     await request(ann, "bob")
     world.clock.advance(LIMITS.request_life)
     await request(cat, "bob")
@@ -240,7 +241,7 @@ async def test_a_request_outlives_a_drop(world: World) -> None:
     """A request whose requester dropped can still be accepted; the session is there when it returns."""
     ann, bob = await world.join("ann"), await world.join("bob")
     request_id = await world.ask(ann, bob)
-    await departures.drop(ann)
+    await disconnects.drop(ann)
     await respond(bob, request_id)
     assert [type(event) for event in world.delivery.to(ANN)] == [ConnectionAccepted]
     await world.join("ann")
@@ -260,7 +261,7 @@ async def test_whom_an_end_is_not_told(world: World, capabilities: list[str] | N
     world.clock.advance(30)
     await connections.expire_requests(world.services)
     await request(ann, "bob")
-    await departures.leave(ann)
+    await disconnects.leave(ann)
     assert [type(event) for event in world.delivery.to(BOB)] == [ConnectionRequestReceived] * 3
     assert list(world.directory.requests_of(BOB)) == []
     assert bob.socket.sent == []

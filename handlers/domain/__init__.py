@@ -1,0 +1,1 @@
+"""What handlers of several domains share: membership, disconnects, how a request ends."""

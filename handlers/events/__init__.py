@@ -1,0 +1,1 @@
+"""The events: one file a domain, each with its handler table."""
