@@ -30,9 +30,9 @@ from app.wire import asgi
 from app.wire.handshake import HANDOVER
 from app.wire.http import LOBBY, PATHS
 from schemas.errors import ErrorCode, EventError
-from stores.base import Stores, StoreUnreachableError
 from stores.log import Bounds
 from stores.memory import MemoryStores
+from stores.protocols import Stores, StoreUnreachableError
 
 
 def create_app(settings: Settings | None = None, stores: Stores | None = None) -> Starlette:

@@ -55,7 +55,8 @@ from handlers.events import connections as requests
 from handlers.ports import Limits, Services
 from handlers.table import Route
 from schemas.capabilities import CAPABILITIES
-from stores.base import Stores, StoreUnreachableError, User
+from stores.model import User
+from stores.protocols import Stores, StoreUnreachableError
 
 REQUEST_SECONDS = 30.0
 TICK_SECONDS = 0.1

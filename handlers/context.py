@@ -3,7 +3,8 @@
 from msgspec import Raw
 from schemas.errors import Error, ErrorCode
 from schemas.events import ServerEvent
-from stores.base import Directory, Stores, User
+from stores.model import User
+from stores.protocols import Directory, Stores
 
 from handlers.ports import Clock, Delivery, Ids, Limits, Services, Socket, Tokens
 

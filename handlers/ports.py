@@ -9,8 +9,9 @@ from schemas.auth import Resume
 from schemas.capabilities import CAPABILITIES, Capability, Spoken
 from schemas.errors import CloseCode, EventError
 from schemas.events import ServerEvent
-from stores.base import Holder, Peer, Revocation, Stores, User
 from stores.log import Appended, MessageKey, Outcome
+from stores.model import Holder, Peer, Revocation, User
+from stores.protocols import Stores
 
 from handlers.domain.retries import Retries
 

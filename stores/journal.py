@@ -5,8 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from stores.base import Peer, Request, Revocation, Session, User
 from stores.log import MessageKey
+from stores.model import Peer, Request, Revocation, Session, User
 
 Kind = Literal["peer", "request", "session", "revocation"]
 Record = Peer | Request | Session | Revocation

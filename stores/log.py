@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Raw, Struct
 from schemas.events import Kept
 
-from stores.base import Holder, User
+from stores.model import Holder, User
 
 RECENT_MESSAGES = 1000
 RECENT_SECONDS = 300.0

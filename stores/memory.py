@@ -6,11 +6,12 @@ from collections.abc import Callable
 import msgspec
 from msgspec.structs import replace
 
-from stores.base import Holder, Listener, Peer, Request, Revocation, Session, User
 from stores.journal import Journal
 from stores.log import Bounds
 from stores.memory_directory import MemoryDirectory
 from stores.memory_log import MemoryLog
+from stores.model import Holder, Peer, Request, Revocation, Session, User
+from stores.protocols import Listener
 
 SALT_BYTES = 32
 

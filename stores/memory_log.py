@@ -6,9 +6,10 @@ from functools import partial
 from hashlib import blake2b
 from itertools import islice
 
-from stores.base import Directory, Holder, User
 from stores.journal import Journal, LogHeader
 from stores.log import RESERVED_EVENTS, Appended, Bounds, Done, Event, MessageKey, Outcome, Reader
+from stores.model import Holder, User
+from stores.protocols import Directory
 from stores.recent import RecentMessages
 
 MOST_TOLD = 100

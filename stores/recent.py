@@ -4,8 +4,8 @@ from collections.abc import Collection
 from functools import reduce
 from operator import or_
 
-from stores.base import User
 from stores.log import RECENT_MESSAGES, RECENT_SECONDS, MessageKey
+from stores.model import User
 
 MOST_KEYS = 500_000
 TIME_BITS = 48

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stores.base import User
+from stores.model import User
 
 MAX_USERS = 10_000
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from app.admission.allowance import Allowance
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 from schemas.prices import LOGINS, LOGINS_PER_SECOND
-from stores.base import User
+from stores.model import User
 
 
 class UserLogins:

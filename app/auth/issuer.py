@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from app.auth.algorithms import Key
 from app.auth.jwks import IssuerError, KeySet, parse_key_set
 from app.settings import Algorithm
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 
 FETCH_SECONDS = 5.0
 FETCH_BYTES = 262_144

@@ -14,7 +14,8 @@ from app.settings import Algorithm
 from handlers.ports import Clock, Identity
 from schemas.errors import ErrorCode, EventError
 from schemas.fields import DISPLAY_NAME_MAX, ID_MAX
-from stores.base import Revocations, User
+from stores.model import User
+from stores.protocols import Revocations
 
 MAX_TIME = 10**12  # beyond it, and for NaN, a time is no time
 _WITHOUT_KID = "none of the keys tried made its signature; it has no kid to name the key"

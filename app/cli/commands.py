@@ -24,7 +24,7 @@ from app.rest.endpoints import endpoints
 from app.settings import Settings, SettingsError, parse_duration, read_settings
 from app.tables import load_routes
 from schemas.fields import ID_MAX, Ide, Role
-from stores.base import User
+from stores.model import User
 
 BENCH_TOKEN_SECONDS = 3600
 MANY_TOKENS = 2000  # about a second's work

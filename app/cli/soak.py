@@ -21,7 +21,7 @@ from app.cli.soak_report import Sample, progress_line, report, troubles, verdict
 from app.cli.soak_server import Server, serving
 from app.cli.soak_world import Plan, World, org_of, user_id
 from app.settings import Settings, read_settings
-from stores.base import User
+from stores.model import User
 
 SETTINGS = {
     "STORE_URL": "memory://",  # with a file an acknowledgement may come after the PONG to a later PING

@@ -5,7 +5,7 @@ from typing import Protocol
 from app.delivery.outbox import Outbox
 from schemas.capabilities import Spoken
 from schemas.errors import CloseCode
-from stores.base import Holder, Revocation, User
+from stores.model import Holder, Revocation, User
 
 
 class Endpoint(Protocol):

@@ -19,8 +19,9 @@ from schemas.auth import Resume
 from schemas.capabilities import Spoken
 from schemas.errors import CloseCode
 from schemas.events import ServerEvent
-from stores.base import Directory, Holder, Peer, Revocation, User
 from stores.log import Appended, Event, Log, MessageKey, Outcome
+from stores.model import Holder, Peer, Revocation, User
+from stores.protocols import Directory
 
 
 class Hub:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from app.delivery.endpoint import Endpoint
 from app.wire.codec import with_offset, with_ref
 from schemas.errors import CloseCode
-from stores.base import User
 from stores.log import Event, Log
+from stores.model import User
 
 if TYPE_CHECKING:
     from app.delivery.presence import Presence

@@ -10,7 +10,8 @@ from app.delivery.presence import Presence
 from handlers.domain import disconnects
 from handlers.ports import Services
 from schemas.errors import CloseCode
-from stores.base import Holder, Listener, Peer, Revocation, User
+from stores.model import Holder, Peer, Revocation, User
+from stores.protocols import Listener
 
 
 class NodeListener(Listener):

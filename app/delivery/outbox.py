@@ -7,7 +7,7 @@ once all input of the turn is handled, writes out every outbox that has somethin
 from collections.abc import Callable
 
 from app.wire.transport import Transport
-from stores.base import User
+from stores.model import User
 
 LIGHT_BYTES = 65_536
 SLICE_BYTES = 262_144

@@ -22,7 +22,8 @@ from schemas.capabilities import VERSION_1_1
 from schemas.fields import ConnectionMode
 from schemas.peers import PeerStatusUpdate
 from schemas.prices import BROADCAST_BYTES_PER_SECOND, BROADCASTS_PER_SECOND
-from stores.base import Directory, Peer, User
+from stores.model import Peer, User
+from stores.protocols import Directory
 
 WINDOW_SECONDS = 0.03
 SLICE_UPDATES = 500

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from stores.base import Peer, User
+from stores.model import Peer, User
 
 MOST_CHANGES = 10_000
 

@@ -5,8 +5,8 @@ from collections import Counter
 from app.delivery.presence import Presence
 from handlers.ports import Ids, Socket
 from schemas.auth import Resume
-from stores.base import User
 from stores.log import Log
+from stores.model import User
 
 
 class Resumption:

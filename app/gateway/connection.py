@@ -20,7 +20,7 @@ from schemas.errors import CloseCode, Error, ErrorCode, EventError, Limit, Retry
 from schemas.events import ServerEvent
 from schemas.notices import ServerNotice
 from schemas.prices import STRANGER_BYTES_PER_SECOND
-from stores.base import Holder, Revocation, User
+from stores.model import Holder, Revocation, User
 
 MAX_BYTES_BEFORE_AUTH = 65_536
 WAITING_FRAMES = 64

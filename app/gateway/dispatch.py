@@ -23,7 +23,7 @@ from handlers.ports import Socket, State
 from handlers.table import Route
 from schemas.errors import Error, ErrorCode, EventError, Limit
 from schemas.events import NO_REF, ClientEvent, Envelope, Ok
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 
 SAMPLED_OUT = 63  # one event in 64 is timed
 HANDLER_SECONDS = 10.0

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from handlers.ports import Clock, Identity
 from schemas.capabilities import Spoken
-from stores.base import Holder
+from stores.model import Holder
 
 NOTICE_SECONDS = 60.0
 SLACK = 64

@@ -34,7 +34,8 @@ from schemas.prices import (
     STRANGER_SOCKETS,
     STRANGER_SOCKETS_PER_SECOND,
 )
-from stores.base import Holder, StoreUnreachableError
+from stores.model import Holder
+from stores.protocols import StoreUnreachableError
 
 AUTH_SECONDS = 10.0
 HEARTBEAT_PHASES = 10

@@ -20,7 +20,7 @@ from app.admission.addresses import logged
 from app.gateway.dispatch import Logger
 from app.settings import SettingsError
 from handlers.ports import AuditDetail, Audited
-from stores.base import User
+from stores.model import User
 
 STDOUT = frozenset({"-", "stdout"})
 MOST_LINES = 100_000

@@ -20,7 +20,7 @@ from app.ops.audit import AuditLog, NoAudit
 from app.ops.histogram import Histogram
 from app.ops.watch import StoreWatch
 from handlers.ports import State
-from stores.base import Stores
+from stores.protocols import Stores
 
 
 class Parts(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from handlers.table import Handler, Route
 from schemas.errors import EventError
 from schemas.events import ClientEvent, ServerEvent
 from schemas.messages import MessageReceived, TracedMessage
-from stores.base import User
+from stores.model import User
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

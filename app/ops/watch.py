@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from app.ops.histogram import Histogram
-from stores.base import PeerRecords, RequestRecords, Revocations, SessionRecords, Stores, StoreUnreachableError
+from stores.protocols import PeerRecords, RequestRecords, Revocations, SessionRecords, Stores, StoreUnreachableError
 
 
 class StoreWatch:

@@ -16,7 +16,7 @@ from handlers.domain import disconnects
 from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
 from schemas.fields import Id
-from stores.base import Revocation, User
+from stores.model import Revocation, User
 
 SCOPE = "peersync:admin"
 

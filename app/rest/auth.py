@@ -15,7 +15,7 @@ from app.rest.trusted_origin import is_trusted
 from app.settings import SettingsError
 from schemas.errors import ErrorCode
 from schemas.fields import DISPLAY_NAME_MAX, Id
-from stores.base import User
+from stores.model import User
 
 UNTRUSTED = (
     "Development tokens are for this machine only: Host must be its address or localhost,"

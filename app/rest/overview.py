@@ -11,7 +11,7 @@ from app.rest.models import Overview, OverviewCounts, SeenParticipant, SeenPeer,
 from app.runtime import Runtime
 from schemas.capabilities import VERSION_1_1
 from schemas.fields import Part
-from stores.base import Peer, Session, User
+from stores.model import Peer, Session, User
 
 SLICE = 500
 MOST = 500

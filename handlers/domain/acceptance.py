@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from schemas.connections import ConnectionAccepted
 from schemas.errors import ErrorCode, EventError, Limit
 from schemas.sessions import SessionCreated
-from stores.base import Peer, Request, Session, StoreUnreachableError, User
+from stores.model import Peer, Request, Session, User
+from stores.protocols import StoreUnreachableError
 
 from handlers.context import Context
 from handlers.domain import membership

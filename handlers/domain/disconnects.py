@@ -8,7 +8,7 @@ from math import inf, nextafter
 from msgspec.structs import replace
 from schemas.errors import EventError
 from schemas.fields import EndReason
-from stores.base import Holder, Peer, Request, Revocation, User
+from stores.model import Holder, Peer, Request, Revocation, User
 
 from handlers.context import Context
 from handlers.domain import membership

@@ -10,7 +10,8 @@ from schemas.errors import ErrorCode, EventError
 from schemas.fields import ChangeKind, EndReason
 from schemas.prices import PARTICIPANTS_PER_EVENT
 from schemas.sessions import Change, Participant, SessionEnded, SessionUpdated
-from stores.base import Directory, Peer, Session, User
+from stores.model import Peer, Session, User
+from stores.protocols import Directory
 
 from handlers.domain.requests import cancel
 from handlers.ports import Services, Socket

@@ -2,7 +2,7 @@
 
 from schemas.connections import ConnectionCancelled, ConnectionRejected, ConnectionRequestReceived
 from schemas.fields import CancelReason, RejectReason
-from stores.base import Peer, Request, User
+from stores.model import Peer, Request, User
 
 from handlers.ports import Services
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 
 Call = Callable[[], Awaitable[object]]
 

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from schemas.auth import Auth, AuthFailed, AuthSuccess, Resumption, Server, SocketLimits
 from schemas.capabilities import CAPABILITIES, VERSION_1_1, Spoken, spoken
 from schemas.errors import CloseCode, Error, ErrorCode, EventError
-from stores.base import Peer, StoreUnreachableError, User
+from stores.model import Peer, User
+from stores.protocols import StoreUnreachableError
 
 from handlers.context import Context
 from handlers.domain import disconnects, membership

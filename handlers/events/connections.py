@@ -12,7 +12,7 @@ from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import Ok
 from schemas.fields import Role
 from schemas.sessions import SessionCreated
-from stores.base import Peer, Request, User
+from stores.model import Peer, Request, User
 
 from handlers.context import Context
 from handlers.domain.acceptance import accept, check_sessions, request_gone

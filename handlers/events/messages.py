@@ -6,8 +6,8 @@ from functools import partial
 from msgspec import Raw
 from schemas.errors import ErrorCode, EventError
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
-from stores.base import Session, User
 from stores.log import MessageKey
+from stores.model import Session, User
 
 from handlers.context import Context, log_full
 from handlers.ports import Receipt

@@ -10,7 +10,7 @@ from schemas.errors import ErrorCode, EventError
 from schemas.fields import ConnectionMode, Ide, Role, Status
 from schemas.peers import DiscoverPeers, PeerEntry, PeerRegister, PeerRegistered, PeersList, PeerStatus, Profile
 from schemas.prices import PEERS_PER_EVENT, SEARCHED_PER_EVENT
-from stores.base import Peer
+from stores.model import Peer
 
 from handlers.context import Context
 from handlers.domain import membership

@@ -15,7 +15,7 @@ from schemas.sessions import (
     Sessions,
     SessionState,
 )
-from stores.base import Session, User
+from stores.model import Session, User
 
 from handlers.context import Context
 from handlers.domain import membership

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from stores.base import User
 from stores.log import (
     RECENT_SECONDS,
     RESERVED_EVENTS,
@@ -16,6 +15,7 @@ from stores.log import (
     Outcome,
     Reader,
 )
+from stores.model import User
 from stores.redis import channel
 from stores.redis.client import Argument, Client
 from stores.redis.follower import Follower

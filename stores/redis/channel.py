@@ -7,8 +7,9 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from stores.base import StoreUnreachableError, User
 from stores.log import Event
+from stores.model import User
+from stores.protocols import StoreUnreachableError
 from stores.redis.client import Client
 from stores.redis.keyspace import shard_of
 from stores.redis.snapshot import START

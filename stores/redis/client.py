@@ -16,7 +16,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError
 
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 from stores.redis.keyspace import Keyspace
 from stores.redis.lua import read_scripts
 from stores.redis.url import SENTINEL_OPTIONS, SENTINEL_SCHEMES, check_form, places

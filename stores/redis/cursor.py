@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from stores.base import Holder, User
 from stores.log import Event, Reader
+from stores.model import Holder, User
 
 NOT_BEGUN = -1
 

@@ -10,8 +10,9 @@ from typing import Any
 import anyio
 from msgspec import Struct
 
-from stores.base import Listener, Peer, Request, Session, StoreUnreachableError, User
 from stores.memory_directory import MemoryDirectory
+from stores.model import Peer, Request, Session, User
+from stores.protocols import Listener, StoreUnreachableError
 from stores.redis.client import Argument, Client, Wire
 from stores.redis.keyspace import SHARDS, shard_of
 from stores.redis.rows import peer_of, request_of, revocation_of, session_of, user_of

@@ -8,7 +8,7 @@ from zlib import crc32
 
 from msgspec import Struct
 
-from stores.base import User
+from stores.model import User
 
 SHARDS = 16
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import anyio
 
-from stores.base import Holder, Listener, StoreUnreachableError, User
 from stores.log import Bounds, Done, Event, MessageKey, Reader
+from stores.model import Holder, User
+from stores.protocols import Listener, StoreUnreachableError
 from stores.redis import channel
 from stores.redis.batch import Batch, Batches
 from stores.redis.channel import Channel

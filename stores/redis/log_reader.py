@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from stores.base import Holder, User
+from stores.model import Holder, User
 from stores.redis.client import Client
 from stores.redis.cursor import Cursor
 from stores.redis.follower import Follower

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 from msgspec import Struct
 
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 from stores.redis.client import Argument, Client, Wire
 
 RETRY_SECONDS = 0.2

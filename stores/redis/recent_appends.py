@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from stores.base import User
+from stores.model import User
 from stores.redis import channel
 from stores.redis.client import Argument, Client, Wire
 

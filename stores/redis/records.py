@@ -6,7 +6,8 @@ from typing import TypeVar
 import anyio
 from msgspec.structs import replace
 
-from stores.base import Holder, Peer, Request, Revocation, Session, StoreUnreachableError, User
+from stores.model import Holder, Peer, Request, Revocation, Session, User
+from stores.protocols import StoreUnreachableError
 from stores.redis.client import Client
 from stores.redis.follower import Follower
 from stores.redis.keyspace import shard_of

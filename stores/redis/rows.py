@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from schemas.fields import Role
 
-from stores.base import Peer, Request, Revocation, Session, User
+from stores.model import Peer, Request, Revocation, Session, User
 
 _encode = msgspec.json.Encoder().encode
 _encode_alike = msgspec.json.Encoder(order="deterministic").encode

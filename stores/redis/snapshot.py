@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from stores.base import Peer, Request, Session, User
+from stores.model import Peer, Request, Session, User
 from stores.redis.client import Argument, Wire
 from stores.redis.keyspace import Keyspace
 from stores.redis.rows import peer_of, request_of, session_of, user_of

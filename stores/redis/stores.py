@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import anyio
 
-from stores.base import Listener, StoreUnreachableError
 from stores.log import Bounds
+from stores.protocols import Listener, StoreUnreachableError
 from stores.redis.client import Client
 from stores.redis.follower import Follower
 from stores.redis.lease import RENEWALS, Lease

@@ -9,7 +9,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 from stores.redis.client import Client
 from stores.redis.follower import Follower, Made
 from stores.redis.keyspace import shard_of

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 from msgspec import Struct, field
 
-from stores.base import User
 from stores.journal import Kind, LogHeader, Record
 from stores.log import RECENT_SECONDS, MessageKey
+from stores.model import User
 from stores.sqlite.rows import Rows
 
 ROWS = 100

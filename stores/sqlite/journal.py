@@ -11,9 +11,10 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from stores.base import StoreUnreachableError, User
 from stores.journal import Journal, Kind, LogHeader, Record
 from stores.log import MessageKey
+from stores.model import User
+from stores.protocols import StoreUnreachableError
 from stores.sqlite.batch import Batch, Change, LogChange
 from stores.sqlite.writer import Writer
 

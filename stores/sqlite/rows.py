@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from stores.base import User
+from stores.model import User
 
 
 class Rows:

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from stores.base import Peer, Request, Revocation, Session, User
 from stores.journal import LogHeader
 from stores.log import Bounds
 from stores.memory import SALT_BYTES, MemoryStores
+from stores.model import Peer, Request, Revocation, Session, User
 from stores.sqlite.batch import SetOfKeys
 from stores.sqlite.journal import SqliteJournal
 from stores.sqlite.schema import Place, explained, lock, opened

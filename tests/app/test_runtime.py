@@ -19,8 +19,9 @@ from handlers.domain import disconnects
 from handlers.ports import Identity
 from schemas.errors import CloseCode
 from schemas.peers import Profile
-from stores.base import Holder, Peer, Session, StoreUnreachableError, User
 from stores.memory import MemoryStores
+from stores.model import Holder, Peer, Session, User
+from stores.protocols import StoreUnreachableError
 from tests.support.client import PATIENCE, until
 from tests.support.doubles import RecordingTransport, failing
 from tests.support.tokens import Keys

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from app.cli.server import SHUTDOWN_SECONDS
 from schemas.peers import Profile
-from stores.base import Holder, Peer, User
+from stores.model import Holder, Peer, User
 from stores.redis.lua import read_scripts
 from stores.redis.stores import PATIENCE_SECONDS
 from tests.cluster.conftest import DRAIN_SECONDS, LEASE, Nodes

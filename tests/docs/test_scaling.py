@@ -9,8 +9,8 @@ import pytest
 from redis import Redis
 
 from schemas.peers import Profile
-from stores.base import Holder, Peer, Request, Revocation, Session, User
 from stores.log import Event, MessageKey
+from stores.model import Holder, Peer, Request, Revocation, Session, User
 from stores.recent import MOST_KEYS as MOST_LOCAL_KEYS
 from stores.redis.batch import MOST_KEYS
 from stores.redis.keyspace import SHARDS

@@ -14,9 +14,9 @@ from app.runtime import Plan, Runtime, running
 from app.settings import Settings
 from app.tables import load_routes
 from handlers.context import Context
-from stores.base import User
 from stores.log import Bounds
 from stores.memory import MemoryStores
+from stores.model import User
 from tests.model.loop import LeapingLoop
 from tests.model.network import Link, Network
 from tests.model.plugin import Plugin

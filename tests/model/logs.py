@@ -11,8 +11,9 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from schemas.peers import Profile
-from stores.base import Holder, Listener, Peer, Stores, StoreUnreachableError, User
 from stores.log import Appended, Event, MessageKey, Outcome
+from stores.model import Holder, Peer, User
+from stores.protocols import Listener, Stores, StoreUnreachableError
 from stores.redis.stores import RedisStores
 from tests.support.proxy import Proxy
 

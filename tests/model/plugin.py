@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 from schemas.errors import CloseCode
-from stores.base import User
+from stores.model import User
 from tests.model.network import Link
 
 Happening = tuple[object, ...]

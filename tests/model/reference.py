@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from stores.base import User
+from stores.model import User
 from tests.model.plugin import Happening
 
 SESSION_GRACE, RESUME_GRACE, REQUEST_LIFE, REPLAY_EVENTS, LEEWAY = 30.0, 120.0, 30.0, 8, 5.0

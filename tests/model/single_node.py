@@ -12,8 +12,9 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from schemas.peers import Profile
-from stores.base import Holder, Peer, Stores, StoreUnreachableError, User
 from stores.log import Appended, Event, MessageKey, Outcome
+from stores.model import Holder, Peer, User
+from stores.protocols import Stores, StoreUnreachableError
 
 PROFILE = Profile(display_name="x", role="guest", ide="vim")
 SESSION = "ses_1"

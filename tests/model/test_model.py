@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from stores.base import User
 from stores.log import RECENT_SECONDS
+from stores.model import User
 from tests.model.house import PEOPLE, House
 from tests.model.plugin import Happening, Plugin
 from tests.model.reference import LEEWAY, RESUME_GRACE, SESSION_GRACE, Request

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stores.base import Stores
 from stores.log import Bounds
 from stores.memory import MemoryStores
+from stores.protocols import Stores
 from stores.sqlite.batch import Batch
 from stores.sqlite.rows import Rows
 from stores.sqlite.schema import Place

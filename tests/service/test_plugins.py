@@ -17,7 +17,7 @@ from typing import ClassVar
 from handlers.context import Context
 from handlers.table import HandlerTable
 from schemas.events import ClientEvent, ServerEvent
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 
 table = HandlerTable()
 

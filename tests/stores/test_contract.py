@@ -1,4 +1,4 @@
-"""What `stores.base` promises, kept by every implementation of it."""
+"""What `stores.protocols` promises, kept by every implementation of it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import islice
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.peers import PeerCard, Profile
-from stores.base import Holder, Peer, Request, Revocation, Session, Sizes, Stores, User
 from stores.memory import MemoryStores
+from stores.model import Holder, Peer, Request, Revocation, Session, Sizes, User
+from stores.protocols import Stores
 from stores.sqlite.schema import Place
 from stores.sqlite.stores import SqliteStores
 from tests.support.redis import RedisServer

@@ -1,7 +1,7 @@
 """What the memory stores do beyond the contract."""
 
-from stores.base import Revocation, User
 from stores.memory import MemoryRevocations
+from stores.model import Revocation, User
 
 
 async def test_expired_revocations_are_forgotten() -> None:

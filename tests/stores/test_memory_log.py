@@ -2,10 +2,10 @@
 
 import pytest
 
-from stores.base import User
 from stores.log import Bounds, Outcome
 from stores.memory import MemoryStores
 from stores.memory_log import MOST_TOLD
+from stores.model import User
 from tests.support.logs import Socket, append, event, tell
 
 SIZE = 100

@@ -5,8 +5,8 @@ import random
 import tracemalloc
 from hashlib import blake2b
 
-from stores.base import User
 from stores.log import DIGEST_BYTES, RECENT_MESSAGES, RECENT_SECONDS, MessageKey
+from stores.model import User
 from stores.recent import RecentMessages
 
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")

@@ -11,8 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from schemas.peers import Profile
-from stores.base import Holder, Peer, Request, Revocation, Session, StoreUnreachableError, User
 from stores.log import Appended, Bounds, Event, MessageKey, Outcome
+from stores.model import Holder, Peer, Request, Revocation, Session, User
+from stores.protocols import StoreUnreachableError
 from stores.sqlite.schema import MIGRATIONS, Place, UnusableFileError, parsed
 from stores.sqlite.stores import Graces, SqliteStores
 

@@ -28,9 +28,10 @@ from schemas.connections import ConnectionRequest, ConnectionResponse
 from schemas.errors import CloseCode, ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.peers import PeerRegister
-from stores.base import Holder, Peer, Revocation, StoreUnreachableError, User
 from stores.log import Appended, MessageKey, Outcome
 from stores.memory import MemoryStores
+from stores.model import Holder, Peer, Revocation, User
+from stores.protocols import StoreUnreachableError
 
 START = 1_700_000_000.0
 HERE = b"here"

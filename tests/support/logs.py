@@ -8,8 +8,9 @@ import anyio.lowlevel
 
 from schemas.events import Kept
 from schemas.peers import Profile
-from stores.base import Holder, Peer, Stores, User
 from stores.log import Appended, Event, MessageKey, Outcome
+from stores.model import Holder, Peer, User
+from stores.protocols import Stores
 
 PATIENCE = 10.0
 OFTEN = 0.005

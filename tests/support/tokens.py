@@ -7,7 +7,7 @@ from joserfc.jwk import RSAKey
 
 from app.auth.keys import make_keys
 from app.auth.tokens import dev_claims, sign
-from stores.base import User
+from stores.model import User
 
 ISSUER = "peersync-dev-connect"
 AUDIENCE = "peersync-clients"

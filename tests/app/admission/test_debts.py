@@ -1,7 +1,7 @@
 """What users owe when their sockets close."""
 
 from app.admission.debts import Debts
-from stores.base import User
+from stores.model import User
 
 ANN, BOB, CID = User("ann"), User("bob"), User("cid")
 

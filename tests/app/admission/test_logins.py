@@ -6,7 +6,7 @@ from app.admission.logins import UserLogins
 from app.admission.rejections import Refusals
 from schemas.errors import ErrorCode, Limit, RetryAfter
 from schemas.prices import LOGINS, LOGINS_PER_SECOND
-from stores.base import User
+from stores.model import User
 from tests.support.doubles import ANN, BOB, refused
 
 HERE = b"here"

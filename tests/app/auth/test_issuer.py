@@ -17,7 +17,7 @@ from app.auth.keyfile import KeyFile
 from app.auth.keyring import KeyRing
 from app.ops.logs import make_logger
 from app.settings import Settings
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 from tests.support.issuer import Issuer as RealIssuer
 from tests.support.server import free_port
 from tests.support.tokens import Keys

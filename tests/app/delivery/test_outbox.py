@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.delivery.outbox import LIGHT_BYTES, SLICE_BYTES, Flusher, Outbox
-from stores.base import User
+from stores.model import User
 from tests.support.doubles import ANN, BOB, RecordingTransport, Turns
 
 KIB = 1024

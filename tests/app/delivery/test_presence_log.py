@@ -2,7 +2,7 @@
 
 from app.delivery.presence_log import MOST_CHANGES, PresenceCursor, PresenceLog
 from schemas.peers import Profile
-from stores.base import Peer, User
+from stores.model import Peer, User
 
 PROFILE = Profile(display_name="A", role="guest", ide="vim")
 

@@ -12,7 +12,7 @@ from handlers.ports import State
 from handlers.table import HandlerTable, merge
 from schemas.errors import Error, ErrorCode
 from schemas.events import ClientEvent
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 from tests.support.doubles import World
 
 table = HandlerTable()

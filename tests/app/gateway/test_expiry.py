@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from app.gateway.expiry import SLACK, Expiry, Policy
 from handlers.ports import Identity
 from schemas.capabilities import Spoken, spoken
-from stores.base import Holder
+from stores.model import Holder
 from tests.support.doubles import ANN, START, ManualClock
 
 LEEWAY = 5

@@ -17,8 +17,8 @@ from app.ops.logs import make_logger
 from app.runtime import Plan, running
 from app.settings import MEMORY, Settings, SettingsError
 from app.tables import load_routes
-from stores.base import User
 from stores.memory import MemoryStores
+from stores.model import User
 from tests.support.tokens import Keys
 
 ANN = User("ann", "acme")

@@ -12,7 +12,7 @@ from app.ops.audit import AuditLog
 from app.ops.logs import make_logger, route_standard_logging
 from app.ops.printable import printable
 from app.settings import Settings
-from stores.base import User
+from stores.model import User
 
 EVIL = {
     "ESC": "a\x1b[2Jb",

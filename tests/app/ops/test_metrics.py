@@ -17,8 +17,9 @@ from handlers.events.heartbeat import table
 from handlers.ports import Identity
 from schemas.capabilities import spoken
 from schemas.errors import CloseCode
-from stores.base import Stores, User
 from stores.memory import MemoryStores
+from stores.model import User
+from stores.protocols import Stores
 from stores.redis.stores import RedisStores
 from tests.support.doubles import RecordingTransport
 from tests.support.tokens import Keys

@@ -5,8 +5,9 @@ from itertools import count
 import pytest
 
 from app.ops.watch import StoreWatch, WatchedStores
-from stores.base import Holder, StoreUnreachableError, User
 from stores.memory import MemoryPeers, MemoryStores
+from stores.model import Holder, User
+from stores.protocols import StoreUnreachableError
 
 ANN = User("ann")
 

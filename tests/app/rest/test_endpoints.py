@@ -17,8 +17,8 @@ from app.rest.admin import SCOPE
 from app.rest.endpoint import Endpoint
 from app.rest.endpoints import ENDPOINTS, endpoints
 from app.settings import MEMORY, Settings
-from stores.base import StoreUnreachableError
 from stores.memory import MemoryStores
+from stores.protocols import StoreUnreachableError
 from tests.support.tokens import Keys
 
 WHO = {"userId": "ann", "email": "a@b.c", "displayName": "Ann"}

@@ -12,8 +12,8 @@ from app.main import create_app
 from app.rest.overview import SLICE
 from app.settings import MEMORY, Settings
 from schemas.peers import Profile
-from stores.base import Peer, Session, User
 from stores.memory import MemoryStores
+from stores.model import Peer, Session, User
 from tests.support.tokens import Keys
 
 MANY = 3 * SLICE

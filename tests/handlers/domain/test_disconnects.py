@@ -9,7 +9,8 @@ from handlers.domain import disconnects
 from schemas.connections import ConnectionCancelled, ConnectionRejected
 from schemas.fields import EndReason
 from schemas.sessions import SessionEnded
-from stores.base import Peer, Revocation, Session, StoreUnreachableError, User
+from stores.model import Peer, Revocation, Session, User
+from stores.protocols import StoreUnreachableError
 from tests.support.doubles import ANN, BOB, CAT, START, Seat, World, failing
 
 DAN = User("dan")

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from handlers.domain.retries import Retries, run_each
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 
 
 class Calls:

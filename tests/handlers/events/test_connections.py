@@ -19,7 +19,8 @@ from schemas.errors import ErrorCode, Limit, RetryAfter
 from schemas.fields import RejectReason
 from schemas.peers import PeerRegister
 from schemas.sessions import SessionCreated, SessionInvite
-from stores.base import Request, Session, StoreUnreachableError, User
+from stores.model import Request, Session, User
+from stores.protocols import StoreUnreachableError
 from tests.support.doubles import ANN, BOB, CAT, LIMITS, START, Seat, World, failing, refused
 
 

@@ -14,7 +14,8 @@ from schemas.connections import (
 )
 from schemas.errors import ErrorCode, Limit
 from schemas.sessions import SessionCreated, SessionInvite, SessionUpdated
-from stores.base import Request, Session, StoreUnreachableError, User
+from stores.model import Request, Session, User
+from stores.protocols import StoreUnreachableError
 from tests.support.doubles import ANN, BOB, START, Seat, World, failing, refused
 
 REF = Raw(b'"r"')

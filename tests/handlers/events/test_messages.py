@@ -10,8 +10,8 @@ from handlers.ports import Receipt
 from schemas.errors import Error, ErrorCode
 from schemas.fields import Role
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
-from stores.base import Session
 from stores.log import Appended, Outcome
+from stores.model import Session
 from tests.support.doubles import ANN, BOB, CAT, Seat, World, refused
 
 CONTENT = Raw(b'{"a" : 1.0}')

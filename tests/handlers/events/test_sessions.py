@@ -39,9 +39,9 @@ from schemas.sessions import (
     SessionState,
     SessionUpdated,
 )
-from stores.base import Request, Revocation, Session, User
 from stores.journal import Journal
 from stores.memory import MemorySessions, MemoryStores
+from stores.model import Request, Revocation, Session, User
 from tests.support.doubles import ANN, BOB, CAT, START, Seat, World, failing, presented, refused
 
 DAN, EVE = User("dan"), User("eve")

@@ -1,7 +1,8 @@
 """What the tests of the Redis stores share."""
 
 from schemas.peers import Profile
-from stores.base import Holder, Listener, Peer, Revocation, User
+from stores.model import Holder, Peer, Revocation, User
+from stores.protocols import Listener
 from stores.redis.stores import RedisStores
 
 ANN, BOB, CAT = User("ann"), User("bob", "acme"), User("cat")

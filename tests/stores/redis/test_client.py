@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stores.base import StoreUnreachableError
+from stores.protocols import StoreUnreachableError
 from stores.redis.client import Client, reaching
 
 

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from stores.base import User
 from stores.log import Appended, Event, Outcome
+from stores.model import User
 from stores.redis.stores import RedisStores
 from tests.support.client import until
 from tests.support.logs import Socket, append, event, tell

@@ -9,7 +9,8 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from stores.base import Request, Session, StoreUnreachableError, User
+from stores.model import Request, Session, User
+from stores.protocols import StoreUnreachableError
 from stores.redis import snapshot
 from stores.redis.client import Wire
 from stores.redis.keyspace import SHARDS, shard_of

@@ -7,8 +7,9 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from stores.base import Holder, Listener, StoreUnreachableError, User
 from stores.log import Bounds, Outcome
+from stores.model import Holder, User
+from stores.protocols import Listener, StoreUnreachableError
 from stores.redis.stores import RedisStores
 from tests.support.client import until
 from tests.support.logs import Socket, append, counted, event, tell

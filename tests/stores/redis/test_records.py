@@ -9,7 +9,8 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from stores.base import Holder, Peer, Request, Revocation, Session, StoreUnreachableError, User
+from stores.model import Holder, Peer, Request, Revocation, Session, User
+from stores.protocols import StoreUnreachableError
 from stores.redis.keyspace import shard_of
 from stores.redis.rows import row
 from stores.redis.stores import RedisStores

@@ -6,7 +6,7 @@ import sys
 
 CODE = """
 from schemas.peers import Profile
-from stores.base import Peer, User
+from stores.model import Peer, User
 from stores.redis.rows import row
 spoken = frozenset({"resume", "acks", "sessions", "notices", "ref"})
 print(row(Peer(User("ann"), Profile("x", "guest", "vim"), "online", b"a", spoken=spoken)))

@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 from redis import Redis
 
-from stores.base import Holder, Request, Session, StoreUnreachableError, User
+from stores.model import Holder, Request, Session, User
+from stores.protocols import StoreUnreachableError
 from stores.redis.client import Client
 from stores.redis.keyspace import SHARDS
 from stores.redis.pipeline import Call, Pipeline

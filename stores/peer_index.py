@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import compress, repeat
 from operator import contains
 
-from stores.base import Peer, User
+from stores.model import Peer, User
 
 
 class Roster:
