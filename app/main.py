@@ -31,7 +31,7 @@ from app.wire.handshake import HANDOVER
 from app.wire.http import LOBBY, PATHS
 from schemas.errors import ErrorCode, EventError
 from stores.log import Bounds
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.protocols import Stores, StoreUnreachableError
 
 

@@ -31,7 +31,7 @@ from app.ops.printable import printable
 from app.settings import FILE, MEMORY, Settings, SettingsError, read_settings, without_secrets
 from app.tables import load_routes
 from schemas.errors import EventError
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import User
 from stores.protocols import StoreUnreachableError
 from stores.redis.client import Client

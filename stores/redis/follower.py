@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 from msgspec import Struct
 
-from stores.memory_directory import MemoryDirectory
+from stores.memory.directory import MemoryDirectory
 from stores.model import Peer, Request, Session, User
 from stores.protocols import Listener, StoreUnreachableError
 from stores.redis.client import Argument, Client, Wire

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 from msgspec import Struct, field
 
-from stores.journal import Kind, LogHeader, Record
 from stores.log import RECENT_SECONDS, MessageKey
+from stores.memory.journal import Kind, LogHeader, Record
 from stores.model import User
 from stores.sqlite.rows import Rows
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from stores.journal import Journal, Kind, LogHeader, Record
 from stores.log import MessageKey
+from stores.memory.journal import Journal, Kind, LogHeader, Record
 from stores.model import User
 from stores.protocols import StoreUnreachableError
 from stores.sqlite.batch import Batch, Change, LogChange

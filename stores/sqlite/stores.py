@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from stores.journal import LogHeader
 from stores.log import Bounds
-from stores.memory import SALT_BYTES, MemoryStores
+from stores.memory.journal import LogHeader
+from stores.memory.stores import SALT_BYTES, MemoryStores
 from stores.model import Peer, Request, Revocation, Session, User
 from stores.sqlite.batch import SetOfKeys
 from stores.sqlite.journal import SqliteJournal

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 from app.main import create_app
 from app.settings import MEMORY, Settings, SettingsError
 from schemas.prices import LATEST_SECONDS, STRANGER_SOCKETS
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.protocols import StoreUnreachableError
 from tests.support.server import PATH
 from tests.support.tokens import Keys

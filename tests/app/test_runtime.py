@@ -19,7 +19,7 @@ from handlers.domain import disconnects
 from handlers.ports import Identity
 from schemas.errors import CloseCode
 from schemas.peers import Profile
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import Holder, Peer, Session, User
 from stores.protocols import StoreUnreachableError
 from tests.support.client import PATIENCE, until

@@ -10,8 +10,8 @@ from redis import Redis
 
 from schemas.peers import Profile
 from stores.log import Event, MessageKey
+from stores.memory.recent_messages import MOST_KEYS as MOST_LOCAL_KEYS
 from stores.model import Holder, Peer, Request, Revocation, Session, User
-from stores.recent import MOST_KEYS as MOST_LOCAL_KEYS
 from stores.redis.batch import MOST_KEYS
 from stores.redis.keyspace import SHARDS
 from stores.redis.log import WAITING_BYTES

@@ -19,7 +19,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.wire.protocol import WebSocketProtocol
 from schemas.fields import Role
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import Request, Session, User
 from tests.hardening.hostile import FIN, TEXT, frame
 from tests.support.tokens import Keys

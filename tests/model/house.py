@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.tables import load_routes
 from handlers.context import Context
 from stores.log import Bounds
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import User
 from tests.model.loop import LeapingLoop
 from tests.model.network import Link, Network

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.redis.stores import RedisStores
 from tests.model.logs import House, Node
 from tests.support.proxy import Proxy, proxy

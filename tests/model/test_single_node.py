@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stores.log import Bounds
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.protocols import Stores
 from stores.sqlite.batch import Batch
 from stores.sqlite.rows import Rows

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from schemas.peers import PeerCard, Profile
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import Holder, Peer, Request, Revocation, Session, Sizes, User
 from stores.protocols import Stores
 from stores.sqlite.schema import Place

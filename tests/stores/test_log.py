@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from stores.log import RECENT_MESSAGES, RECENT_SECONDS, RESERVED_EVENTS, Appended, Bounds, MessageKey, Outcome
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import Request, User
 from stores.protocols import Stores
 from tests.support.logs import Socket, append, counted, event, settled, tell

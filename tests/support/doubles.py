@@ -29,7 +29,7 @@ from schemas.errors import CloseCode, ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.peers import PeerRegister
 from stores.log import Appended, MessageKey, Outcome
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import Holder, Peer, Revocation, User
 from stores.protocols import StoreUnreachableError
 

@@ -15,7 +15,7 @@ from app.rest.auth import jwk
 from app.rest.models import Jwk
 from app.settings import Algorithm, Settings, SettingsError
 from schemas.errors import ErrorCode
-from stores.memory import MemoryRevocations
+from stores.memory.stores import MemoryRevocations
 from tests.support.doubles import ANN, START, ManualClock, refused
 from tests.support.forge import b64, token
 from tests.support.tokens import AUDIENCE, ISSUER

@@ -15,7 +15,7 @@ from joserfc.jwk import RSAKey
 from app.auth.tokens import TokenVerifier, dev_claims, sign
 from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
-from stores.memory import MemoryRevocations
+from stores.memory.stores import MemoryRevocations
 from stores.model import Revocation, User
 from tests.support.doubles import ANN, START, ManualClock, refused
 from tests.support.forge import PKCS1, RS256, SHA256, b64, token

@@ -24,7 +24,7 @@ from schemas.messages import SendMessage
 from schemas.peers import DiscoverPeers, PeerRegister, PeerStatus
 from schemas.sessions import SessionEnded
 from stores.log import Bounds
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import Revocation, Session, User
 from tests.support.doubles import ANN, BOB, HERE, CountingIds, RecordingSocket, RecordingTransport, Seat, Turns, World
 

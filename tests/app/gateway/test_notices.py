@@ -17,7 +17,7 @@ from app.tables import load_routes
 from handlers.ports import Identity, State
 from schemas.capabilities import spoken
 from schemas.errors import CloseCode, ErrorCode, Limit
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import User
 from tests.support.doubles import RecordingTransport
 from tests.support.tokens import Keys

@@ -17,7 +17,7 @@ from app.ops.logs import make_logger
 from app.runtime import Plan, running
 from app.settings import MEMORY, Settings, SettingsError
 from app.tables import load_routes
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import User
 from tests.support.tokens import Keys
 

@@ -17,7 +17,7 @@ from handlers.events.heartbeat import table
 from handlers.ports import Identity
 from schemas.capabilities import spoken
 from schemas.errors import CloseCode
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import User
 from stores.protocols import Stores
 from stores.redis.stores import RedisStores

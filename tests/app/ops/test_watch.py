@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from app.ops.watch import StoreWatch, WatchedStores
-from stores.memory import MemoryPeers, MemoryStores
+from stores.memory.stores import MemoryPeers, MemoryStores
 from stores.model import Holder, User
 from stores.protocols import StoreUnreachableError
 

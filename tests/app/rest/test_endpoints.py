@@ -17,7 +17,7 @@ from app.rest.admin import SCOPE
 from app.rest.endpoint import Endpoint
 from app.rest.endpoints import ENDPOINTS, endpoints
 from app.settings import MEMORY, Settings
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.protocols import StoreUnreachableError
 from tests.support.tokens import Keys
 

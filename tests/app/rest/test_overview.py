@@ -12,7 +12,7 @@ from app.main import create_app
 from app.rest.overview import SLICE
 from app.settings import MEMORY, Settings
 from schemas.peers import Profile
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from stores.model import Peer, Session, User
 from tests.support.tokens import Keys
 

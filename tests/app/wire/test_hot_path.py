@@ -22,7 +22,7 @@ from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from app.wire.protocol import WebSocketProtocol
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from tests.support.tokens import Keys
 
 MASK = b"\x12\x34\x56\x78"

@@ -15,7 +15,7 @@ from app.tables import load_routes
 from app.wire.frames import FRAMES_AT_ONCE, FrameReader, Ping
 from app.wire.protocol import WebSocketProtocol
 from schemas.prices import STRANGER_BYTES_PER_SECOND
-from stores.memory import MemoryStores
+from stores.memory.stores import MemoryStores
 from tests.app.wire.test_hot_path import MASK, Server, Wire
 from tests.support.tokens import Keys
 

@@ -14,7 +14,7 @@ from schemas.auth import AuthFailed, AuthSuccess, Resume, Resumption, Server, So
 from schemas.connections import ConnectionRequest, ConnectionRequestReceived
 from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
 from schemas.peers import PeerRegister
-from stores.memory import MemoryPeers
+from stores.memory.stores import MemoryPeers
 from stores.model import Holder, Peer, Revocation, User
 from stores.protocols import StoreUnreachableError
 from tests.support.doubles import ANN, HERE, START, NamingTokens, Seat, World, presented

@@ -39,8 +39,8 @@ from schemas.sessions import (
     SessionState,
     SessionUpdated,
 )
-from stores.journal import Journal
-from stores.memory import MemorySessions, MemoryStores
+from stores.memory.journal import Journal
+from stores.memory.stores import MemorySessions, MemoryStores
 from stores.model import Request, Revocation, Session, User
 from tests.support.doubles import ANN, BOB, CAT, START, Seat, World, failing, presented, refused
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import msgspec
 from msgspec.structs import replace
 
-from stores.journal import Journal
 from stores.log import Bounds
-from stores.memory_directory import MemoryDirectory
-from stores.memory_log import MemoryLog
+from stores.memory.directory import MemoryDirectory
+from stores.memory.journal import Journal
+from stores.memory.log import MemoryLog
 from stores.model import Holder, Peer, Request, Revocation, Session, User
 from stores.protocols import Listener
 

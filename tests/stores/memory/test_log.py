@@ -3,8 +3,8 @@
 import pytest
 
 from stores.log import Bounds, Outcome
-from stores.memory import MemoryStores
-from stores.memory_log import MOST_TOLD
+from stores.memory.log import MOST_TOLD
+from stores.memory.stores import MemoryStores
 from stores.model import User
 from tests.support.logs import Socket, append, event, tell
 

@@ -5,8 +5,8 @@ from collections.abc import Collection, Container, Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
+from stores.memory.peer_index import Roster
 from stores.model import Peer, Request, Session, Sizes, User
-from stores.peer_index import Roster
 
 _Entry = TypeVar("_Entry", Request, Session)
 

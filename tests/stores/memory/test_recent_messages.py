@@ -6,8 +6,8 @@ import tracemalloc
 from hashlib import blake2b
 
 from stores.log import DIGEST_BYTES, RECENT_MESSAGES, RECENT_SECONDS, MessageKey
+from stores.memory.recent_messages import RecentMessages
 from stores.model import User
-from stores.recent import RecentMessages
 
 ANN, BOB, CAT = User("ann"), User("bob"), User("cat")
 NOW = 1_700_000_000_000

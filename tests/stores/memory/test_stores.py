@@ -1,6 +1,6 @@
 """What the memory stores do beyond the contract."""
 
-from stores.memory import MemoryRevocations
+from stores.memory.stores import MemoryRevocations
 from stores.model import Revocation, User
 
 

@@ -6,11 +6,11 @@ from functools import partial
 from hashlib import blake2b
 from itertools import islice
 
-from stores.journal import Journal, LogHeader
 from stores.log import RESERVED_EVENTS, Appended, Bounds, Done, Event, MessageKey, Outcome, Reader
+from stores.memory.journal import Journal, LogHeader
+from stores.memory.recent_messages import RecentMessages
 from stores.model import Holder, User
 from stores.protocols import Directory
-from stores.recent import RecentMessages
 
 MOST_TOLD = 100
 TOKEN_BYTES = 16
