@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.admission import origins
+from app import origins
 from app.admission.addresses import as_seen
 from app.auth.keys import public_keys
 from app.contract.contract import Contract
@@ -28,7 +28,7 @@ from app.settings import FILE, MEMORY, STORE_URLS, Settings, SettingsError, read
 from app.tables import load_routes
 from app.wire import asgi
 from app.wire.handshake import HANDOVER
-from app.wire.http import LOBBY, PATHS
+from app.wire.http import ADMISSION, PATHS
 from schemas.errors import ErrorCode, EventError
 from stores.log import Bounds
 from stores.memory.stores import MemoryStores
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         async with running(plan, app.state.stores or make_stores(plan)) as runtime:
             app.state.runtime = runtime
-            yield {LOBBY: runtime.lobby, PATHS: paths(chosen, health.probe(runtime))}
+            yield {ADMISSION: runtime.http_admission, PATHS: paths(chosen, health.probe(runtime))}
 
     app = Starlette(
         routes=[
@@ -150,9 +150,9 @@ async def _socket(websocket: WebSocket) -> None:
     await websocket.accept()
     handover = websocket.scope.get("extensions", {}).get(HANDOVER)
     if handover is None:
-        await asgi.serve(websocket, runtime.gateway, address)
+        await asgi.serve(websocket, runtime.gateway.open, address)
     else:
-        handover["open"](runtime.gateway, address)
+        handover["open"](runtime.gateway.open, address)
 
 
 async def _no_socket(websocket: WebSocket) -> None:

@@ -18,6 +18,7 @@ from app import VERSION
 from app.admission.addresses import Addresses
 from app.admission.auth_throttle import AuthFailures
 from app.admission.delay import Delay
+from app.admission.http_admission import HttpAdmission
 from app.admission.http_budget import HttpBudget
 from app.admission.limiter import Rate
 from app.admission.logins import UserLogins
@@ -41,14 +42,13 @@ from app.gateway.dispatch import Dispatcher
 from app.gateway.drain import Drain
 from app.gateway.expiry import Expiry
 from app.gateway.gateway import Gateway
+from app.histogram import Histogram
 from app.ops.audit import Append, AuditLog, NoAudit
-from app.ops.histogram import Histogram
 from app.ops.memory import Trimmer, malloc_trim
 from app.ops.metrics import Parts, ServiceCollector, exposition
 from app.ops.tracing import Tracing
 from app.ops.watch import StoreWatch, WatchedStores
 from app.settings import Settings, without_secrets
-from app.wire.http import Lobby
 from handlers.domain import disconnects
 from handlers.domain.retries import run_each
 from handlers.events import connections as requests
@@ -180,7 +180,7 @@ class Runtime:
         self.delay = Delay(self.gateway.strangers, settings.max_unauthenticated)
         self.door = Door(settings, endpoints, self.gateway.crowds, self.refusals)
         self._http_budget = HttpBudget(settings.http_requests_per_second, sources.monotonic)
-        self.lobby = Lobby(
+        self.http_admission = HttpAdmission(
             settings.max_http_connections,
             self._http_budget,
             self._addresses,
@@ -222,7 +222,7 @@ class Runtime:
         duties = [
             self.follow_store,
             self.gateway.sweep,
-            self.lobby.sweep,
+            self.http_admission.sweep,
             self.failures.forget,
             self.http_failures.forget,
             self.logins.forget,
@@ -340,7 +340,7 @@ class Runtime:
             "sockets": len(self.gateway.connections),
             "addresses": len(self.gateway.crowds),
             "unauthenticated": self.gateway.waiting(),
-            "http": len(self.lobby),
+            "http": len(self.http_admission),
             "auth_failures": len(self.failures) + len(self.http_failures),
             "http_budgets": len(self._http_budget),
             "logins": len(self.logins),

@@ -12,7 +12,7 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta, Struct, field
 
-from app.admission import origins
+from app import origins
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]

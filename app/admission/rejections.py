@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from app.admission.addresses import logged
-from app.gateway.dispatch import Logger
+from app.logger import Logger
 from schemas.errors import Limit
 
 LOG_SECONDS = 1.0

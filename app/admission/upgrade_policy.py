@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from app.admission import origins
+from app import origins
 from app.admission.rejections import Refusals
 from app.settings import Settings
 from schemas.errors import Limit

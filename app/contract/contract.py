@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from app.contract import asyncapi, openapi, python
+from app.contract.endpoint import Endpoint
 from app.contract.events import Event, events_of
 from app.contract.shapes import Schema, Shapes
-from app.rest.endpoint import Endpoint
 from handlers.table import Route
 
 

@@ -8,9 +8,8 @@ from typing import Any
 from msgspec import Struct
 
 from app import VERSION
+from app.contract.endpoint import Answer, Endpoint, JsonError
 from app.contract.shapes import Components, Schema, never_null
-from app.rest.endpoint import Answer, Endpoint
-from app.rest.responses import JsonError
 
 SCHEME = "accessToken"
 OVER_BUDGET = Answer(

@@ -12,6 +12,7 @@ from app.delivery.outbox import Flusher, Outbox
 from app.gateway.dispatch import Dispatcher
 from app.wire.codec import encode, ref_of, with_ref
 from app.wire.frames import is_utf8
+from app.wire.receiver import MAX_BYTES_BEFORE_AUTH
 from app.wire.transport import Transport
 from handlers.context import Context
 from handlers.ports import Identity, Services, State
@@ -22,7 +23,6 @@ from schemas.notices import ServerNotice
 from schemas.prices import STRANGER_BYTES_PER_SECOND
 from stores.model import Holder, Revocation, User
 
-MAX_BYTES_BEFORE_AUTH = 65_536
 WAITING_FRAMES = 64
 REFUSED_PER_SECOND = 8000.0  # how many frames beyond the rate limit are still read
 GOODBYES = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS})

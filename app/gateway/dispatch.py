@@ -10,13 +10,14 @@ from asyncio import CancelledError, current_task
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from time import perf_counter
-from typing import Any, Protocol, Union
+from typing import Any, Union
 
 import msgspec
 from anyio import fail_after
 from msgspec import Raw
 
-from app.ops.histogram import Histogram
+from app.histogram import Histogram
+from app.logger import Logger
 from app.wire.codec import check_ref, decode_data, decode_envelope
 from handlers.context import Context
 from handlers.ports import Socket, State
@@ -28,22 +29,6 @@ from stores.protocols import StoreUnreachableError
 SAMPLED_OUT = 63  # one event in 64 is timed
 HANDLER_SECONDS = 10.0
 _LONGEST_ECHO = 100
-
-
-class Logger(Protocol):
-    """The part of a structlog logger that is used here."""
-
-    def debug(self, event: str, **values: object) -> object:
-        """Log for those who look closely."""
-
-    def info(self, event: str, **values: object) -> object:
-        """Log what an operator follows."""
-
-    def warning(self, event: str, **values: object) -> object:
-        """Log what somebody may have to look at."""
-
-    def exception(self, event: str, **values: object) -> object:
-        """Log the exception being handled, with its traceback."""
 
 
 class Row:

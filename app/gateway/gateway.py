@@ -18,9 +18,10 @@ from app.delivery.hub import Hub
 from app.delivery.outbox import Flusher
 from app.delivery.resumption import Resumption
 from app.gateway.connection import Connection, End
-from app.gateway.dispatch import Dispatcher, Logger
+from app.gateway.dispatch import Dispatcher
 from app.gateway.drain import Drain
 from app.gateway.expiry import Expiry
+from app.logger import Logger
 from app.wire.transport import Transport
 from handlers.context import Context
 from handlers.domain import disconnects

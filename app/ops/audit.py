@@ -17,7 +17,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from app.admission.addresses import logged
-from app.gateway.dispatch import Logger
+from app.logger import Logger
 from app.settings import SettingsError
 from handlers.ports import AuditDetail, Audited
 from stores.model import User

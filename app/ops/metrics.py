@@ -16,8 +16,8 @@ from app.delivery.presence import Presence
 from app.delivery.resumption import Resumption
 from app.gateway.dispatch import Dispatcher
 from app.gateway.gateway import Gateway
+from app.histogram import Histogram
 from app.ops.audit import AuditLog, NoAudit
-from app.ops.histogram import Histogram
 from app.ops.watch import StoreWatch
 from handlers.ports import State
 from stores.protocols import Stores

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, cast
 
-from app.ops.histogram import Histogram
+from app.histogram import Histogram
 from stores.protocols import PeerRecords, RequestRecords, Revocations, SessionRecords, Stores, StoreUnreachableError
 
 

@@ -8,12 +8,11 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from app.contract.endpoint import Answer, Call, Endpoint, JsonError
 from app.rest import admin, auth, console, docs, health
-from app.rest.endpoint import Answer, Call, Endpoint
 from app.rest.models import Bearer, Jwks, Live, Overview, PublicKey, Ready, Revoked, Token, Unavailable
 from app.rest.overview import OverviewQuery
 from app.rest.request import MAX_BODY_BYTES
-from app.rest.responses import JsonError
 from app.settings import Settings
 from app.wire.http import Paths
 

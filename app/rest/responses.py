@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.contract.endpoint import JsonError
 from schemas.errors import ErrorCode, EventError, RetryAfter
 
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: ErrorCode.INVALID_DATA}
@@ -19,13 +20,6 @@ _STATUS = {
     ErrorCode.RATE_LIMITED: 429,
 }
 _CHALLENGES = {401: "Bearer", 403: 'Bearer error="insufficient_scope"'}
-
-
-class JsonError(msgspec.Struct, frozen=True):
-    """The body of every REST error."""
-
-    code: str
-    message: str
 
 
 def json(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

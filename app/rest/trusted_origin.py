@@ -9,8 +9,8 @@ from socket import gethostname
 
 from starlette.requests import Request
 
-from app.admission.origins import ANY, matcher, parsed
 from app.admission.upgrade_policy import LOOPBACK
+from app.origins import ANY, matcher, parsed
 from app.settings import Settings
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\s:/@\[\]]+)(?::[0-9]+)?")

@@ -7,9 +7,8 @@ import anyio
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from app.gateway.connection import Connection
-from app.gateway.gateway import Gateway
 from app.wire.kernel import UNKNOWN, Progress
+from app.wire.receiver import OpenConnection, Receiver
 from schemas.errors import CloseCode
 
 CLOSE_SECONDS = 5.0
@@ -28,7 +27,7 @@ class AsgiTransport:
         self._readable = anyio.Event()
         self._readable.set()
         self._scope = anyio.CancelScope()
-        self.connection: Connection | None = None
+        self.connection: Receiver | None = None
 
     def write(self, payloads: list[bytes]) -> None:
         """See `Transport`."""
@@ -79,7 +78,7 @@ class AsgiTransport:
         """See `Transport`; pings are the server's own here."""
         return False
 
-    async def run(self, connection: Connection) -> None:
+    async def run(self, connection: Receiver) -> None:
         """Carry messages both ways until the connection has ended."""
         self.connection = connection
         with self._scope:
@@ -89,7 +88,7 @@ class AsgiTransport:
                 tasks.cancel_scope.cancel()
         connection.closed(CloseCode.ABNORMAL)
 
-    async def _receive(self, connection: Connection) -> None:
+    async def _receive(self, connection: Receiver) -> None:
         while True:
             await self._readable.wait()
             message = await self._websocket.receive()
@@ -126,10 +125,10 @@ class AsgiTransport:
                 self.connection.outbox.relieve()
 
 
-async def serve(websocket: WebSocket, gateway: Gateway, address: bytes) -> None:
+async def serve(websocket: WebSocket, open_connection: OpenConnection, address: bytes) -> None:
     """Carry one accepted WebSocket, with the salted hash of its address, until it ends."""
     transport = AsgiTransport(websocket)
-    await transport.run(gateway.open(transport, address))
+    await transport.run(open_connection(transport, address))
 
 
 def _close_code(message: Message) -> int:

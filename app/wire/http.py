@@ -8,10 +8,10 @@ sockets (yet), and the requests of an address are bounded.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from posixpath import normpath
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import httptools
@@ -23,24 +23,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.admission.addresses import Addresses
-from app.admission.http_budget import HttpBudget
-from app.admission.pending import WaitingRoom
-from app.admission.rejections import Refusals
-from schemas.errors import ErrorCode, Limit
+from schemas.errors import ErrorCode
 
-LOBBY = "peersync.lobby"
+ADMISSION = "peersync.admission"
 PATHS = "peersync.paths"
 LOGGER = "uvicorn.error.http"
-REQUEST_SECONDS = 10.0
-GRACE_SECONDS = 1.0
 DISCARD_SECONDS = 1.0
 MAX_HEAD_BYTES = 16_384
 
-_MALFORMED = b"400 Bad Request", "BAD_REQUEST", "This is no HTTP request"
-_TIMEOUT = b"408 Request Timeout", "REQUEST_TIMEOUT", f"A request has {REQUEST_SECONDS:g} seconds"
-_TOO_LARGE = b"431 Request Header Fields Too Large", "HEAD_TOO_LARGE", f"A head has {MAX_HEAD_BYTES} bytes at most"
-_TOO_MANY = b"503 Service Unavailable", "TOO_MANY_CONNECTIONS", "Too many connections wait; try again later"
 _OVER_BUDGET = msgspec.json.encode({"code": ErrorCode.RATE_LIMITED, "message": "Too many requests from your address"})
 _PROBING = frozenset({b"GET", b"HEAD"})
 
@@ -57,80 +47,30 @@ class Paths(Struct, frozen=True):
     probe: ASGIApp
 
 
-class Lobby:
-    """All HTTP connections: `limit` of them beyond their first second, and none for longer than a request may take.
-
-    In that second all may come at once, as they do when a node has restarted, and are read before they are counted.
-    """
-
-    def __init__(
-        self,
-        limit: int,
-        budget: HttpBudget,
-        addresses: Addresses,
-        refusals: Refusals,
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._room: WaitingRoom[HttpProtocol] = WaitingRoom(limit, REQUEST_SECONDS, GRACE_SECONDS)
-        self._budget = budget
-        self._addresses = addresses
-        self._refusals = refusals
-        self._monotonic = monotonic
-
-    def __len__(self) -> int:
-        """Return how many connections wait."""
-        return len(self._room)
+class Admission(Protocol):
+    """Decides which connections and requests are served; see `app.admission.http_admission`."""
 
     def address(self, host: str) -> bytes:
         """Return the salted hash of an address."""
-        return self._addresses.hashed(host)
 
     def enter(self, connection: "HttpProtocol") -> None:
-        """Await a request."""
-        self._room.enter(connection, connection.address, self._monotonic())
+        """Count a connection that waits for a request."""
 
     def leave(self, connection: "HttpProtocol") -> None:
-        """Await none: the connection is gone, or is a socket now."""
-        self._room.leave(connection)
+        """Count a connection no more: it is gone, or is a socket now."""
 
     def too_large(self, connection: "HttpProtocol") -> None:
-        """Send a connection away whose head does not end."""
-        self._refuse(connection, Limit.HTTP_HEAD, *_TOO_LARGE)
+        """Refuse a connection whose head is too long."""
 
     def malformed(self, connection: "HttpProtocol") -> None:
-        """Send a connection away that does not speak HTTP."""
-        self._refuse(connection, Limit.HTTP_MALFORMED, *_MALFORMED)
+        """Refuse a connection that does not speak HTTP."""
 
     def charge(self, connection: "HttpProtocol", price: float) -> float:
-        """Charge for a request; return 0 if it passes, else the seconds until it would.
-
-        A trusted proxy says which client to charge, so clients behind one proxy do not share a budget.
-        """
-        host = connection.client[0] if connection.client else ""
-        client = self._addresses.client(host, connection.headers)
-        address = connection.address if client == host else self.address(client)
-        wait = self._budget.charge(address, price)
-        if wait:
-            self._refusals.note(Limit.HTTP_REQUESTS, address)
-        return wait
-
-    def sweep(self) -> None:
-        """Send away whoever took too long, and where too many wait, some of the address that has most."""
-        now = self._monotonic()
-        for connection in self._room.overdue(now):
-            self._refuse(connection, Limit.HTTP_SECONDS, *_TIMEOUT)
-        self._budget.forget()
-        while (one_too_many := self._room.one_too_many(now)) is not None:
-            self._refuse(one_too_many, Limit.HTTP_CONNECTIONS, *_TOO_MANY)
-
-    def _refuse(self, connection: "HttpProtocol", limit: Limit, status: bytes, code: str, message: str) -> None:
-        self._room.leave(connection)
-        self._refusals.note(limit, connection.address)
-        connection.refuse(status, msgspec.json.encode({"code": code, "message": message}))
+        """Charge for a request; return 0 if it passes, else the seconds until it would."""
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One HTTP connection. The application's lifespan puts the lobby and `Paths` into uvicorn's state."""
+    """One HTTP connection. The application's lifespan puts `ADMISSION` and `PATHS` into uvicorn's state."""
 
     address = b""
 
@@ -139,7 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, **others)  # type: ignore[arg-type]  # as uvicorn calls it
         self.logger = logging.getLogger(LOGGER)
-        self._lobby: Lobby = app_state[LOBBY]
+        self._admission: Admission = app_state[ADMISSION]
         self._paths: Paths = app_state[PATHS]
         self._head = 0
         self._is_handshake = False
@@ -150,12 +90,12 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self.address = self._lobby.address(self.client[0] if self.client else "")
-        self._lobby.enter(self)
+        self.address = self._admission.address(self.client[0] if self.client else "")
+        self._admission.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more. uvicorn tells only the last of several pipelined requests, so tell the one being answered."""
-        self._lobby.leave(self)
+        self._admission.leave(self)
         if self._discarding is not None:
             self._discarding.cancel()
         self._take_back()
@@ -171,9 +111,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserError:
             if not self._is_over():
-                self._lobby.malformed(self)
+                self._admission.malformed(self)
         if self._head > MAX_HEAD_BYTES and not self._is_over():
-            self._lobby.too_large(self)
+            self._admission.too_large(self)
 
     def on_message_begin(self) -> None:
         """Begin a request, unless no more are answered."""
@@ -187,7 +127,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         is_upgrade = self.parser.should_upgrade()
         if is_upgrade and self.parser.get_method() == b"CONNECT":
-            self._lobby.malformed(self)
+            self._admission.malformed(self)
             return
         self._is_handshake = is_upgrade and self._opens_socket()
         if is_upgrade and not self._is_handshake:
@@ -196,7 +136,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_handshake and path == self._paths.socket:
             wait = 0.0  # whether a socket may come in is decided elsewhere
         else:
-            wait = self._lobby.charge(self, self._paths.prices.get(normpath(path), 1.0))
+            wait = self._admission.charge(self, self._paths.prices.get(normpath(path), 1.0))
         if wait:
             self._over_budget(path, wait)
         else:
@@ -216,12 +156,12 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         if not self.transport.is_closing():
-            self._lobby.enter(self)
+            self._admission.enter(self)
         super().on_response_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to the WebSocket protocol, with only the path, the query and the headers it needs."""
-        self._lobby.leave(self)
+        self._admission.leave(self)
         url = httptools.parse_url(self.url)
         self.url = b"?".join(filter(None, (url.path, url.query)))
         others = [header for header in self.headers if header[0] != b"upgrade"]
@@ -312,7 +252,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         retry_after = math.ceil(wait)
         if self._is_idle():
-            self._lobby.leave(self)
+            self._admission.leave(self)
             self.refuse(b"429 Too Many Requests", _OVER_BUDGET, retry_after)
             return
         self._answer_by(partial(_refuse_in_turn, retry_after))

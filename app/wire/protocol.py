@@ -1,4 +1,4 @@
-"""Our WebSocket protocol for uvicorn (`ws=`): frames go from the kernel to the gateway without a task or queue between.
+"""Our WebSocket protocol for uvicorn (`ws=`): frames go from the kernel to the receiver without a task or queue.
 
 The application still accepts, and then hands the connection over and returns. So an idle socket keeps no task, no scope
 and no coroutine alive.
@@ -11,8 +11,6 @@ import uvicorn
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from app.gateway.connection import MAX_BYTES_BEFORE_AUTH, Connection
-from app.gateway.gateway import Gateway
 from app.wire.frames import (
     PING,
     PONG,
@@ -29,6 +27,7 @@ from app.wire.frames import (
 )
 from app.wire.handshake import HANDOVER, Handshake
 from app.wire.kernel import Progress, progress
+from app.wire.receiver import MAX_BYTES_BEFORE_AUTH, OpenConnection, Receiver
 from schemas.errors import CloseCode
 
 CLOSE_SECONDS = 5.0
@@ -68,7 +67,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         self._server_state = server_state
         self._handshake: Handshake | None = Handshake(config, app_state, self._write_raw)
-        self._connection: Connection | None = None
+        self._connection: Receiver | None = None
         self._reader: FrameReader | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._is_closed_by_client = False
@@ -140,13 +139,13 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._pongs = b""
             self._connection.outbox.relieve()
 
-    def open(self, gateway: Gateway, address: bytes = b"") -> None:
-        """Hand the accepted connection to the gateway, with the salted hash of its address; the handshake is over."""
+    def open(self, open_connection: OpenConnection, address: bytes = b"") -> None:
+        """Begin to carry frames: the handshake is over. `address` is the salted hash of where it comes from."""
         self._handshake = None
         if self._transport.is_closing():
             return
         self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        self._connection = gateway.open(self, address)
+        self._connection = open_connection(self, address)
         self._reader = FrameReader(self._connection.max_bytes)
         self._received_since = asyncio.get_running_loop().time()
         self._transport.resume_reading()
@@ -248,7 +247,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._connection is None:
             self._transport.close()
 
-    def _control(self, event: Event, connection: Connection) -> None:
+    def _control(self, event: Event, connection: Receiver) -> None:
         if isinstance(event, Binary):
             connection.receive_binary(event.payload)
         elif isinstance(event, Ping):
@@ -264,7 +263,7 @@ class WebSocketProtocol(asyncio.Protocol):
             if self._close_timer is not None:
                 self._transport.close()
 
-    def _end_read(self, connection: Connection, reader: FrameReader, size: int) -> None:
+    def _end_read(self, connection: Receiver, reader: FrameReader, size: int) -> None:
         """Answer pings, and let the others be read before more of this socket is."""
         if self._pongs:
             self._send_pongs(connection)
@@ -273,7 +272,7 @@ class WebSocketProtocol(asyncio.Protocol):
         elif reader.unread or size > BYTES_A_TURN:
             self._take_turns()
 
-    def _send_pongs(self, connection: Connection) -> None:
+    def _send_pongs(self, connection: Receiver) -> None:
         """Answer the pings of one read with one write, after what already waits for the client."""
         if not connection.outbox.is_congested:
             connection.outbox.flush()

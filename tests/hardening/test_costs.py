@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 from starlette.staticfiles import StaticFiles
 
+from app.contract.endpoint import Endpoint
 from app.rest import console, docs
-from app.rest.endpoint import Endpoint
 from app.rest.endpoints import endpoints
 from app.settings import Settings
 from tests.hardening import kinds

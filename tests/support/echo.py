@@ -87,7 +87,7 @@ class EchoGateway:
 
 async def _echo(websocket: WebSocket) -> None:
     await websocket.accept()
-    websocket.scope["extensions"][HANDOVER]["open"](EchoGateway())
+    websocket.scope["extensions"][HANDOVER]["open"](EchoGateway().open)
 
 
 def main(port: int) -> None:

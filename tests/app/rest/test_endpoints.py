@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from app.auth.tokens import sign
+from app.contract.endpoint import Endpoint
 from app.main import create_app
 from app.rest.admin import SCOPE
-from app.rest.endpoint import Endpoint
 from app.rest.endpoints import ENDPOINTS, endpoints
 from app.settings import MEMORY, Settings
 from stores.memory.stores import MemoryStores

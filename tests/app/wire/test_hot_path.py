@@ -83,7 +83,7 @@ class Socket:
         transport: Any = self.wire
         self.protocol = WebSocketProtocol(server, server, {})
         self.protocol.connection_made(transport)
-        self.protocol.open(runtime.gateway)
+        self.protocol.open(runtime.gateway.open)
 
     async def say(self, event: str, **data: object) -> Any:
         """Send an event, and return the data of what comes back over this socket, if anything."""

@@ -49,7 +49,7 @@ async def test_a_stranger_sends_much(runtime: Runtime, frames: int, *, is_paused
     config: Any = server
     protocol = WebSocketProtocol(config, config, {})
     protocol.connection_made(wire)
-    protocol.open(runtime.gateway)
+    protocol.open(runtime.gateway.open)
     payload = b'{"event":"PING","data":{"x":"%b"}}' % (b"x" * 60_000)
     frame = b"\x81\xfe" + len(payload).to_bytes(2, "big") + MASK + apply_mask(payload, MASK)
     protocol.data_received(frame * frames)
@@ -69,7 +69,7 @@ async def test_the_pause_is_no_credit(runtime: Runtime, monkeypatch: pytest.Monk
     wire: Any = Tap()
     protocol = WebSocketProtocol(config, config, {})
     protocol.connection_made(wire)
-    protocol.open(runtime.gateway)
+    protocol.open(runtime.gateway.open)
     payload = b'{"event":"PING","data":{"x":"%b"}}' % (b"x" * 65_000)
     frame = b"\x81\xfe" + len(payload).to_bytes(2, "big") + MASK + apply_mask(payload, MASK)
     for _ in range(10):

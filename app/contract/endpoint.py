@@ -20,6 +20,13 @@ class Answer(Struct, frozen=True):
     media_type: str = JSON
 
 
+class JsonError(Struct, frozen=True):
+    """The body of every REST error."""
+
+    code: str
+    message: str
+
+
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One method of one path; `examples` has one for each parameter of the path.
 

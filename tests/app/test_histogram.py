@@ -1,6 +1,6 @@
 """Counting by upper bounds."""
 
-from app.ops.histogram import Histogram
+from app.histogram import Histogram
 
 
 def test_buckets() -> None:
