@@ -8,7 +8,7 @@ import anyio
 T = TypeVar("T")
 
 
-class Shared(Generic[T]):
+class CachedValue(Generic[T]):
     """Gives everybody the same value for `seconds`. Whoever asks while it is being made waits for it.
 
     If making it fails, whoever had it made gets the exception; the next to ask has it made again.

@@ -16,6 +16,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app import origins
 from app.admission.addresses import as_seen
 from app.auth.keys import public_keys
+from app.compose.lifespan import running
+from app.compose.plan import Plan
+from app.compose.runtime import Runtime
+from app.compose.stores import check_store_url, make_stores
 from app.contract.contract import Contract
 from app.ops.audit import opened
 from app.ops.logs import make_logger
@@ -23,15 +27,12 @@ from app.ops.tracing import opened_tracing
 from app.rest import health
 from app.rest.endpoints import endpoints, paths, static_files
 from app.rest.responses import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
-from app.runtime import Plan, Runtime, running
-from app.settings import FILE, MEMORY, STORE_URLS, Settings, SettingsError, read_settings, without_secrets
+from app.settings import FILE, Settings, read_settings
 from app.tables import load_routes
 from app.wire import asgi
 from app.wire.handshake import HANDOVER
 from app.wire.http import ADMISSION, PATHS
 from schemas.errors import ErrorCode, EventError
-from stores.log import Bounds
-from stores.memory.stores import MemoryStores
 from stores.protocols import Stores, StoreUnreachableError
 
 
@@ -50,7 +51,7 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:
         async with running(plan, app.state.stores or make_stores(plan)) as runtime:
             app.state.runtime = runtime
-            yield {ADMISSION: runtime.http_admission, PATHS: paths(chosen, health.probe(runtime))}
+            yield {ADMISSION: runtime.admission.http, PATHS: paths(chosen, health.probe(runtime))}
 
     app = Starlette(
         routes=[
@@ -73,76 +74,28 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     return app
 
 
-def check_store_url(url: str) -> None:
-    """Raise `SettingsError` for a `STORE_URL` that cannot be understood; nothing is connected to."""
-    if url == MEMORY:
-        return
-    try:
-        _check_url(url)
-    except ValueError as error:
-        raise SettingsError(f"STORE_URL is {without_secrets(url)!r} ({error}); it must be {STORE_URLS}") from None
-
-
-def _check_url(url: str) -> None:
-    if url.startswith(FILE):
-        from stores.sqlite.schema import parsed  # noqa: PLC0415 - each engine is imported where it is used
-
-        parsed(url)
-    else:
-        from stores.redis.client import check_url  # noqa: PLC0415 - memory:// starts a third faster
-
-        check_url(url)
-
-
 def open_file(app: Starlette) -> None:
     """Open the file that `STORE_URL` names, if it does, before anything listens; raises `SettingsError`."""
     if app.state.plan.settings.store_url.startswith(FILE):
         app.state.stores = make_stores(app.state.plan)
 
 
-def make_stores(plan: Plan) -> Stores:
-    """Return the stores that `STORE_URL` names; raises `SettingsError` if that is a file that cannot be used."""
-    settings = plan.settings
-    bounds = Bounds(settings.replay_events, settings.replay_bytes, settings.replay_total_bytes)
-    node = plan.sources.ids("node_")
-    if settings.store_url == MEMORY:
-        return MemoryStores(bounds, node=node)
-    if settings.store_url.startswith(FILE):
-        return _file_stores(plan, bounds, node)
-    from stores.redis.stores import LIFETIME_SECONDS, RedisStores  # noqa: PLC0415 - as above
-
-    lifetime = settings.resume_grace_seconds + LIFETIME_SECONDS
-    return RedisStores(settings.store_url, node, bounds, lease=settings.node_lease_seconds, lifetime=lifetime)
-
-
-def _file_stores(plan: Plan, bounds: Bounds, node: str) -> Stores:
-    from stores.sqlite.schema import UnusableFileError, parsed  # noqa: PLC0415 - as above
-    from stores.sqlite.stores import Graces, SqliteStores  # noqa: PLC0415
-
-    settings = plan.settings
-    graces = Graces(settings.resume_grace_seconds, settings.session_grace_seconds)
-    try:
-        return SqliteStores(parsed(settings.store_url), bounds, node, graces, plan.sources.clock.now)
-    except UnusableFileError as error:
-        raise SettingsError(str(error)) from None
-
-
 async def _socket(websocket: WebSocket) -> None:
     """Accept a WebSocket that may come in; our own protocol then gives its frames to the gateway, and this ends."""
     runtime: Runtime = websocket.app.state.runtime
     address = runtime.address(websocket.client)
-    if not await runtime.delay.wait(address):
+    if not await runtime.admission.delay.wait(address):
         why = "Too many sockets of your address end before they authenticate; try again later"
         await websocket.send_denial_response(json_error(429, "TOO_MANY_CONNECTIONS", why, {"Retry-After": "10"}))
         return
-    if runtime.is_draining:
+    if runtime.readiness.is_draining:
         await websocket.send_denial_response(json_error(503, "DRAINING", "This node stops; connect again"))
         return
-    if runtime.is_blind:
+    if not runtime.shared_state.is_known:
         why = "This node has not reached its store yet; connect again"
         await websocket.send_denial_response(json_error(503, ErrorCode.STORE_UNREACHABLE, why))
         return
-    refused = runtime.door.refuse(websocket.headers.get("origin"), address)
+    refused = runtime.admission.upgrades.refuse(websocket.headers.get("origin"), address)
     if refused is not None:
         again = {} if refused.retry_after is None else {"Retry-After": str(refused.retry_after)}
         await websocket.send_denial_response(json_error(refused.status, refused.code, refused.message, again))

@@ -85,7 +85,7 @@ class Tokens(Protocol):
         """
 
 
-class Failures(Protocol):
+class AuthThrottle(Protocol):
     """Failed authentications, by the salted hash of the address they came from."""
 
     def look(self, address: bytes) -> None:
@@ -281,7 +281,7 @@ class Services(Struct, frozen=True, kw_only=True):
     stores: Stores
     delivery: Delivery
     tokens: Tokens
-    failures: Failures
+    auth_throttle: AuthThrottle
     logins: Logins
     audit: Audit
     clock: Clock

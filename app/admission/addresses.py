@@ -47,7 +47,7 @@ class Addresses:
         return hashlib.blake2b(_network(host).encode(errors="replace"), key=self.salt, digest_size=16).digest()
 
 
-class Crowds(Counter[bytes]):
+class ConnectionCounts(Counter[bytes]):
     """How many sockets each address has; those with none are forgotten."""
 
     def add(self, address: bytes) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from app.admission.rejections import Refusals
+from app.admission.rejections import RejectionLog
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 from schemas.prices import STRANGER_SOCKETS, STRANGER_SOCKETS_PER_SECOND
 
@@ -24,8 +24,8 @@ class _Record(Struct):
     looks_until: float = 0.0
 
 
-class AuthFailures:
-    """See `handlers.ports.Failures`.
+class AuthThrottle:
+    """See `handlers.ports.AuthThrottle`.
 
     One failure is forgiven every `60 / per_minute` seconds; 0 a minute means no limit. An address that has used up its
     failures is throttled: its failures are answered with `ERR_5004`, and only `LOOKS` of its tokens at once and
@@ -39,12 +39,12 @@ class AuthFailures:
     def __init__(
         self,
         per_minute: int,
-        refusals: Refusals,
+        rejections: RejectionLog,
         monotonic: Callable[[], float],
         max_addresses: int = MAX_ADDRESSES,
     ) -> None:
         self._interval = MINUTE / per_minute if per_minute else 0.0
-        self._refusals = refusals
+        self._rejections = rejections
         self._monotonic = monotonic
         self._max_addresses = max_addresses
         self.count = 0
@@ -62,7 +62,7 @@ class AuthFailures:
         return max(0.0, record.forgiven_at + self._interval - MINUTE - self._monotonic())
 
     def look(self, address: bytes) -> None:
-        """See `Failures`."""
+        """See `handlers.ports.AuthThrottle`."""
         if not self.wait(address):
             return
         record, now = self._records[address], self._monotonic()
@@ -72,7 +72,7 @@ class AuthFailures:
         record.looks_until = now + ahead + _LOOK_SECONDS
 
     def failed(self, address: bytes, refusal: EventError) -> EventError:
-        """See `Failures`."""
+        """See `handlers.ports.AuthThrottle`."""
         if refusal.code in {ErrorCode.TOKEN_MISSING, ErrorCode.RATE_LIMITED}:
             return refusal
         self.count += 1
@@ -97,6 +97,6 @@ class AuthFailures:
             self._records.popitem(last=False)
 
     def _throttled(self, address: bytes, wait: float) -> EventError:
-        self._refusals.note(Limit.AUTH_FAILURES, address)
+        self._rejections.note(Limit.AUTH_FAILURES, address)
         message = "Too many authentications from your address failed; wait before you try again"
         return EventError(ErrorCode.RATE_LIMITED, message, RetryAfter(retry_after_ms=int(wait * 1000) + 1))

@@ -6,8 +6,8 @@ import msgspec
 
 from app.admission.addresses import Addresses
 from app.admission.http_budget import HttpBudget
-from app.admission.pending import WaitingRoom
-from app.admission.rejections import Refusals
+from app.admission.pending import PendingConnections
+from app.admission.rejections import RejectionLog
 from app.wire.http import MAX_HEAD_BYTES, HttpProtocol
 from schemas.errors import Limit
 
@@ -31,13 +31,13 @@ class HttpAdmission:
         limit: int,
         budget: HttpBudget,
         addresses: Addresses,
-        refusals: Refusals,
+        rejections: RejectionLog,
         monotonic: Callable[[], float],
     ) -> None:
-        self._pending: WaitingRoom[HttpProtocol] = WaitingRoom(limit, REQUEST_SECONDS, GRACE_SECONDS)
+        self._pending: PendingConnections[HttpProtocol] = PendingConnections(limit, REQUEST_SECONDS, GRACE_SECONDS)
         self._budget = budget
         self._addresses = addresses
-        self._refusals = refusals
+        self._rejections = rejections
         self._monotonic = monotonic
 
     def __len__(self) -> int:
@@ -50,11 +50,11 @@ class HttpAdmission:
 
     def enter(self, connection: HttpProtocol) -> None:
         """Await a request."""
-        self._pending.enter(connection, connection.address, self._monotonic())
+        self._pending.add(connection, connection.address, self._monotonic())
 
     def leave(self, connection: HttpProtocol) -> None:
         """Await none: the connection is gone, or is a socket now."""
-        self._pending.leave(connection)
+        self._pending.remove(connection)
 
     def too_large(self, connection: HttpProtocol) -> None:
         """Send a connection away whose head does not end."""
@@ -74,19 +74,19 @@ class HttpAdmission:
         address = connection.address if client == host else self.address(client)
         wait = self._budget.charge(address, price)
         if wait:
-            self._refusals.note(Limit.HTTP_REQUESTS, address)
+            self._rejections.note(Limit.HTTP_REQUESTS, address)
         return wait
 
     def sweep(self) -> None:
         """Send away whoever took too long, and where too many wait, some of the address that has most."""
         now = self._monotonic()
-        for connection in self._pending.overdue(now):
+        for connection in self._pending.expired(now):
             self._refuse(connection, Limit.HTTP_SECONDS, *_TIMEOUT)
         self._budget.forget()
-        while (one_too_many := self._pending.one_too_many(now)) is not None:
-            self._refuse(one_too_many, Limit.HTTP_CONNECTIONS, *_TOO_MANY)
+        while (to_evict := self._pending.to_evict(now)) is not None:
+            self._refuse(to_evict, Limit.HTTP_CONNECTIONS, *_TOO_MANY)
 
     def _refuse(self, connection: HttpProtocol, limit: Limit, status: bytes, code: str, message: str) -> None:
-        self._pending.leave(connection)
-        self._refusals.note(limit, connection.address)
+        self._pending.remove(connection)
+        self._rejections.note(limit, connection.address)
         connection.refuse(status, msgspec.json.encode({"code": code, "message": message}))

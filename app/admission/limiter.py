@@ -21,7 +21,7 @@ class Rate(Struct, frozen=True):
     burst: float
 
 
-class Verdict(Struct, frozen=True):
+class RateLimitResult(Struct, frozen=True):
     """A refusal: `retry_after` in seconds, whether to say so now, whether patience is over."""
 
     retry_after: float
@@ -49,7 +49,7 @@ class Limiter:
         """When all that was sent is paid for, in monotonic seconds."""
         return self._used_until
 
-    def admit(self, now: float) -> Verdict | None:
+    def admit(self, now: float) -> RateLimitResult | None:
         """Count one event at `now`, monotonic seconds; None if it passes."""
         ahead = self._used_until - now
         if ahead > self._slack:
@@ -72,7 +72,7 @@ class Limiter:
         least = now + self._slack - FIRST_EVENTS * self._interval
         self._used_until = min(used_until, least) if is_ordinary else used_until
 
-    def _refuse(self, now: float, ahead: float) -> Verdict:
+    def _refuse(self, now: float, ahead: float) -> RateLimitResult:
         """Return the refusal. More events may be on their way and cost too, so the wait is the longest."""
         penalised = min(ahead + PENALTY_SHARE * self._interval, self._slack + PENALTY_SECONDS)
         self._used_until = now + max(ahead, penalised)
@@ -82,4 +82,4 @@ class Limiter:
         if is_due:
             self._noticed_at = now
         wait = max(PENALTY_SECONDS, ahead - self._slack) + MARGIN_SECONDS
-        return Verdict(wait, is_due, now - self._refused_since >= PATIENCE_SECONDS)
+        return RateLimitResult(wait, is_due, now - self._refused_since >= PATIENCE_SECONDS)

@@ -1,60 +1,60 @@
-"""Those who have not shown yet what they want: bounded in time, and in number so that no address crowds out others."""
+"""Connections that have not yet said what they want: how many may wait, how long, and which one is evicted."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-Guest = TypeVar("Guest", bound=Hashable)
+Connection = TypeVar("Connection", bound=Hashable)
 
 
-class WaitingRoom(Generic[Guest]):
-    """Guests in the order of entering, each from an address; `seconds` is how long one may wait.
+class PendingConnections(Generic[Connection]):
+    """Pending connections in the order of arrival, each from an address.
 
-    Past `limit` somebody has to go, but nobody before `grace` seconds.
+    A connection may wait for `seconds`. Beyond `limit` connections one is evicted, but none before `grace` seconds.
     """
 
     def __init__(self, limit: int, seconds: float, grace: float = 0.0) -> None:
         self._limit = limit
         self._seconds = seconds
         self._grace = grace
-        self._guests: dict[Guest, tuple[float, bytes]] = {}
-        self._by_address: dict[bytes, dict[Guest, None]] = {}
+        self._pending: dict[Connection, tuple[float, bytes]] = {}
+        self._by_address: dict[bytes, dict[Connection, None]] = {}
 
     def __len__(self) -> int:
-        """Return how many wait."""
-        return len(self._guests)
+        """Return how many connections are pending."""
+        return len(self._pending)
 
-    def enter(self, guest: Guest, address: bytes, now: float) -> None:
-        """Begin to wait, or begin anew."""
-        self.leave(guest)
-        self._guests[guest] = now, address
-        self._by_address.setdefault(address, {})[guest] = None
+    def add(self, connection: Connection, address: bytes, now: float) -> None:
+        """Add a connection; one that is pending already starts to wait anew."""
+        self.remove(connection)
+        self._pending[connection] = now, address
+        self._by_address.setdefault(address, {})[connection] = None
 
-    def one_too_many(self, now: float) -> Guest | None:
-        """Return who has to go: the oldest guest of the address that has most, so that strangers cannot lock the door.
-
-        None if nobody has to.
-        """
-        if len(self._guests) <= self._limit:
-            return None
-        crowd: dict[Guest, None] = max(self._by_address.values(), key=len)
-        oldest = next(iter(crowd))
-        return oldest if now - self._guests[oldest][0] >= self._grace else None
-
-    def leave(self, guest: Guest) -> None:
-        """Wait no more; who does not wait is not missed."""
-        entered = self._guests.pop(guest, None)
-        if entered is None:
+    def remove(self, connection: Connection) -> None:
+        """Remove a connection, if it is pending."""
+        added = self._pending.pop(connection, None)
+        if added is None:
             return
-        crowd = self._by_address[entered[1]]
-        del crowd[guest]
-        if not crowd:
-            del self._by_address[entered[1]]
+        same_address = self._by_address[added[1]]
+        del same_address[connection]
+        if not same_address:
+            del self._by_address[added[1]]
 
-    def overdue(self, now: float) -> list[Guest]:
-        """Return those who have waited for too long."""
-        late: list[Guest] = []
-        for guest, (entered_at, _) in self._guests.items():
-            if now - entered_at < self._seconds:
+    def to_evict(self, now: float) -> Connection | None:
+        """Return the connection to evict, None if there is room.
+
+        It is the oldest of the address that has the most, so one address cannot crowd out others.
+        """
+        if len(self._pending) <= self._limit:
+            return None
+        most: dict[Connection, None] = max(self._by_address.values(), key=len)
+        oldest = next(iter(most))
+        return oldest if now - self._pending[oldest][0] >= self._grace else None
+
+    def expired(self, now: float) -> list[Connection]:
+        """Return the connections that have waited too long."""
+        found: list[Connection] = []
+        for connection, (added_at, _) in self._pending.items():
+            if now - added_at < self._seconds:
                 break
-            late.append(guest)
-        return late
+            found.append(connection)
+        return found

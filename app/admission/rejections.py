@@ -9,8 +9,8 @@ from schemas.errors import Limit
 LOG_SECONDS = 1.0
 
 
-class Refusals:
-    """Counts refusals; a log line has how many of its kind went without one since the last."""
+class RejectionLog:
+    """Counts rejections; a log line has how many of its kind went without one since the last."""
 
     def __init__(self, log: Logger, monotonic: Callable[[], float]) -> None:
         self._log = log

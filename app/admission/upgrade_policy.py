@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from app import origins
-from app.admission.rejections import Refusals
+from app.admission.rejections import RejectionLog
 from app.settings import Settings
 from schemas.errors import Limit
 
@@ -15,7 +15,7 @@ RETRY_SECONDS = 10
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Refused(Struct, frozen=True):
+class UpgradeRefusal(Struct, frozen=True):
     """How an upgrade is refused over HTTP; `retry_after` in seconds, None where trying again is of no use."""
 
     status: HTTPStatus
@@ -41,7 +41,7 @@ class Origins:
         return self._allows_loopback and _host(origin) in LOOPBACK
 
 
-class Door:
+class UpgradePolicy:
     """Refuses sockets of the wrong origin, and those beyond so many in all (`sockets`) and from one address."""
 
     def __init__(
@@ -49,28 +49,28 @@ class Door:
         settings: Settings,
         sockets: Collection[object],
         by_address: Mapping[bytes, int],
-        refusals: Refusals,
+        rejections: RejectionLog,
     ) -> None:
         self._origins = Origins(settings)
         self._most = settings.max_connections
         self._most_per_address = settings.max_connections_per_address
         self._sockets = sockets
         self._by_address = by_address
-        self._refusals = refusals
+        self._rejections = rejections
 
-    def refuse(self, origin: str | None, address: bytes) -> Refused | None:
+    def refuse(self, origin: str | None, address: bytes) -> UpgradeRefusal | None:
         """Return how to refuse a socket from this address; None if it may come in."""
         if not self._origins.allow(origin):
-            self._refusals.note(Limit.ORIGIN, address)
-            return Refused(HTTPStatus.FORBIDDEN, "ORIGIN_NOT_ALLOWED", "Sockets of this origin are not allowed")
+            self._rejections.note(Limit.ORIGIN, address)
+            return UpgradeRefusal(HTTPStatus.FORBIDDEN, "ORIGIN_NOT_ALLOWED", "Sockets of this origin are not allowed")
         if len(self._sockets) >= self._most:
-            self._refusals.note(Limit.CONNECTIONS, address)
+            self._rejections.note(Limit.CONNECTIONS, address)
             message = "This node has no room for more connections; try again later"
-            return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "TOO_MANY_CONNECTIONS", message, RETRY_SECONDS)
+            return UpgradeRefusal(HTTPStatus.SERVICE_UNAVAILABLE, "TOO_MANY_CONNECTIONS", message, RETRY_SECONDS)
         if 0 < self._most_per_address <= self._by_address.get(address, 0):
-            self._refusals.note(Limit.CONNECTIONS_PER_ADDRESS, address)
+            self._rejections.note(Limit.CONNECTIONS_PER_ADDRESS, address)
             message = f"Your address has {self._most_per_address} connections, no more are allowed"
-            return Refused(HTTPStatus.TOO_MANY_REQUESTS, "TOO_MANY_CONNECTIONS", message, RETRY_SECONDS)
+            return UpgradeRefusal(HTTPStatus.TOO_MANY_REQUESTS, "TOO_MANY_CONNECTIONS", message, RETRY_SECONDS)
         return None
 
 

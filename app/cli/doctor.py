@@ -24,7 +24,7 @@ from app.cli.doctor_file import examine_file
 from app.cli.finding import Finding, wrong
 from app.cli.port import try_port
 from app.clock import SystemClock
-from app.main import check_store_url
+from app.compose.stores import check_store_url
 from app.misspellings import misspellings
 from app.ops.audit import STDOUT
 from app.ops.printable import printable

@@ -127,7 +127,7 @@ class Soak:
         while (sample := self._server.sample(self._now())) is not None:
             self._samples.append(sample)
             await anyio.sleep(SAMPLE_SECONDS)
-        self._world.faults.note("the server ended", self._server.last_words())
+        self._world.faults.note("the server ended", self._server.stop_summary())
         self._world.end()
 
     async def _show_progress(self) -> None:

@@ -60,7 +60,7 @@ def _cancel(peer: Peer) -> None:
     peer.send("CONNECTION_CANCEL", requestId=peer.asked.pop())
 
 
-def _part(peer: Peer) -> None:
+def _clean_up(peer: Peer) -> None:
     session = peer.world.random.choice(list(peer.rooms))
     peer.send("SESSION_LEAVE", session, sessionId=session)
 
@@ -143,7 +143,7 @@ ACTS = (
     Act(30, _has_requests, _answer),
     Act(8, _may_ask, _ask),
     Act(12, _may_invite, _invite),
-    Act(3, _may_part, _part),
+    Act(3, _may_part, _clean_up),
     Act(2, _may_rule, _end),
     Act(3, _may_rule, _rule),
     Act(1, _may_cancel, _cancel),

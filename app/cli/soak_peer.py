@@ -287,7 +287,7 @@ class Peer:
         data = event.data
         if data.code not in (EXPECTED.get(name, set()) if event.ref else _ALL_EXPECTED):
             self._fault("an unexpected error", f"{data.code} {data.message} ({event.ref or 'no ref'})")
-        self.world.tally["refusals"] += 1
+        self.world.tally["rejections"] += 1
         if number:
             self.unanswered.pop(int(number), None)
         if data.code == ErrorCode.NOT_A_PARTICIPANT and self.speaks("sessions"):

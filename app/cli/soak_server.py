@@ -78,7 +78,7 @@ class Server:
         """Return the lines of the log that are errors, or no log lines at all."""
         return [line for line in self._log.read_text(encoding="utf-8").splitlines() if _is_error(line)]
 
-    def last_words(self) -> str:
+    def stop_summary(self) -> str:
         """Return the last line of the log."""
         return (self._log.read_text(encoding="utf-8").splitlines() or ["without a word"])[-1]
 
@@ -92,7 +92,7 @@ class Server:
                     await anyio.sleep(POLL_SECONDS)
                 else:
                     return
-        raise click.ClickException(f"the server did not start: {self.last_words()}")
+        raise click.ClickException(f"the server did not start: {self.stop_summary()}")
 
     def _get(self, path: str) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HTTP_SECONDS)

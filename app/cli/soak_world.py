@@ -30,7 +30,7 @@ EXPECTED: dict[str, set[ErrorCode]] = {
     "SESSION_HANDOVER": _NOT_HOST,
     "SESSION_END": _NOT_HOST,
 }
-"""Refusals that come of others acting at the same time; any other is a fault."""
+"""RejectionLog that come of others acting at the same time; any other is a fault."""
 
 
 class Plan(Struct, frozen=True):

@@ -76,12 +76,12 @@ class NodeListener(Listener):
             if self._is_ghost(peer)
         }
         for user in suspects & self._suspects:
-            self._part(user, self._presence.links[user].endpoint)
+            self._clean_up(user, self._presence.links[user].endpoint)
         for user in ghosts.keys() & self._suspects:
             self.orphaned(ghosts[user])
         self._suspects = suspects | ghosts.keys()
 
-    def _part(self, user: User, endpoint: Endpoint) -> None:
+    def _clean_up(self, user: User, endpoint: Endpoint) -> None:
         """Close a socket that is not its user's: another one is, or the store has lost it."""
         peer = self._services.stores.directory.peer(user)
         if peer is not None and peer.lapses_at is None:

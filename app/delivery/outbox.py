@@ -14,7 +14,7 @@ SLICE_BYTES = 262_144
 PATIENCE_SECONDS = 0.004
 
 
-class Flusher:
+class WriteScheduler:
     """All outboxes with something to say, written out together; and the bytes that the heavy ones of them hold."""
 
     def __init__(
@@ -27,7 +27,7 @@ class Flusher:
         self._call_later = call_later
         self._total_bytes = total_bytes
         self._ready: list[Outbox] = []
-        self._patient: set[Outbox] = set()
+        self._coalesced: set[Outbox] = set()
         self._heavy: dict[Outbox, int] = {}
         self.held = 0
         self.dropped = 0
@@ -38,13 +38,13 @@ class Flusher:
             self._call_soon(self.flush)
         self._ready.append(outbox)
 
-    def schedule_patiently(self, outbox: "Outbox") -> None:
+    def schedule_coalesced(self, outbox: "Outbox") -> None:
         """Write this outbox out with the turn, but if it was so lately, only when `PATIENCE_SECONDS` are over."""
-        if outbox in self._patient:
+        if outbox in self._coalesced:
             return
-        if not self._patient:
-            self._call_later(PATIENCE_SECONDS, self._flush_patient)
-        self._patient.add(outbox)
+        if not self._coalesced:
+            self._call_later(PATIENCE_SECONDS, self._flush_coalesced)
+        self._coalesced.add(outbox)
         outbox.schedule()
 
     def flush(self) -> None:
@@ -53,12 +53,12 @@ class Flusher:
         for outbox in ready:
             outbox.flush()
 
-    def _flush_patient(self) -> None:
+    def _flush_coalesced(self) -> None:
         """Write out those to which something came since they were last written out, and have them wait again."""
-        self._patient = {outbox for outbox in self._patient if outbox.is_waiting}
-        if self._patient:
-            self._call_later(PATIENCE_SECONDS, self._flush_patient)
-        for outbox in list(self._patient):
+        self._coalesced = {outbox for outbox in self._coalesced if outbox.is_waiting}
+        if self._coalesced:
+            self._call_later(PATIENCE_SECONDS, self._flush_coalesced)
+        for outbox in list(self._coalesced):
             outbox.flush()
 
     def weigh(self, outbox: "Outbox", size: int) -> None:
@@ -80,7 +80,6 @@ class Outbox:
 
     __slots__ = (
         "_events",
-        "_flusher",
         "_holds",
         "_is_due",
         "_is_slow",
@@ -92,6 +91,7 @@ class Outbox:
         "_size",
         "_transport",
         "_updates",
+        "_write_scheduler",
         "is_congested",
         "is_open",
     )
@@ -99,13 +99,13 @@ class Outbox:
     def __init__(
         self,
         transport: Transport,
-        flusher: Flusher,
+        write_scheduler: WriteScheduler,
         limit: int,
         on_overflow: Callable[[], None],
         on_slow: Callable[[], None] | None = None,
     ) -> None:
         self._transport = transport
-        self._flusher = flusher
+        self._write_scheduler = write_scheduler
         self._limit = limit
         self._on_overflow = on_overflow
         self._on_slow = on_slow or _say_nothing
@@ -136,7 +136,7 @@ class Outbox:
             if not self.is_open:
                 return
             self._is_due = True
-            self._flusher.schedule(self)
+            self._write_scheduler.schedule(self)
         self._events.append(payload)
         self._size += len(payload)
         if self._run:
@@ -144,20 +144,20 @@ class Outbox:
         if self._size > self._light:
             self._weigh()
 
-    def put_patiently(self, payload: bytes) -> None:
+    def put_coalesced(self, payload: bytes) -> None:
         """Send an event after all that was put before; many such within a few milliseconds go out with one write."""
         if self._is_due or self._run or self._size + len(payload) > self._light:
             self.put(payload)
         elif self.is_open:
             self._events.append(payload)
             self._size += len(payload)
-            self._flusher.schedule_patiently(self)
+            self._write_scheduler.schedule_coalesced(self)
 
     def schedule(self) -> None:
         """Write it out at the end of the turn."""
         if not self._is_due:
             self._is_due = True
-            self._flusher.schedule(self)
+            self._write_scheduler.schedule(self)
 
     @property
     def is_waiting(self) -> bool:
@@ -217,7 +217,7 @@ class Outbox:
         self.is_congested = self._is_slow = False
         self._light = LIGHT_BYTES
         self._updates = self._run = None
-        self._flusher.weigh(self, 0)
+        self._write_scheduler.weigh(self, 0)
         self.flush()
 
     def grant(self, size: int) -> None:
@@ -232,12 +232,12 @@ class Outbox:
 
     def discard(self) -> None:
         """Let go of everything and take nothing more: there is nobody to write to."""
-        self._flusher.dropped += len(self._events)
+        self._write_scheduler.dropped += len(self._events)
         self._release()
 
     def overflow(self) -> None:
         """Let go of everything, and say so."""
-        self._flusher.dropped += len(self._events)
+        self._write_scheduler.dropped += len(self._events)
         on_overflow = self._on_overflow
         self._release()
         on_overflow()
@@ -273,7 +273,7 @@ class Outbox:
         self.is_open = self.is_congested = False
         self._events, self._updates, self._run, self._size, self._is_due = [], None, None, 0, False
         self._on_overflow = self._on_slow = _say_nothing  # else whom they tell would live on in a reference cycle
-        self._flusher.weigh(self, 0)
+        self._write_scheduler.weigh(self, 0)
 
     def _weigh(self) -> None:
         """Count what is held; if the receiver kept up so far, write first, without waiting for the turn's end."""
@@ -286,7 +286,7 @@ class Outbox:
         if size > self._limit:
             self.overflow()
             return
-        self._flusher.weigh(self, size)
+        self._write_scheduler.weigh(self, size)
         if size > self._limit / 2 and not self._is_slow and self.is_open:
             self._is_slow = True
             self._on_slow()

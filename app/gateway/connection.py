@@ -6,9 +6,9 @@ from typing import Protocol
 
 from msgspec import Raw, Struct
 
-from app.admission.limiter import Limiter, Rate, Verdict
+from app.admission.limiter import Limiter, Rate, RateLimitResult
 from app.clock import iso
-from app.delivery.outbox import Flusher, Outbox
+from app.delivery.outbox import Outbox, WriteScheduler
 from app.gateway.dispatch import Dispatcher
 from app.wire.codec import encode, ref_of, with_ref
 from app.wire.frames import is_utf8
@@ -20,7 +20,7 @@ from schemas.capabilities import VERSION_1, Spoken
 from schemas.errors import CloseCode, Error, ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.notices import ServerNotice
-from schemas.prices import STRANGER_BYTES_PER_SECOND
+from schemas.prices import STRANGER_BYTES_PER_SECOND, STRANGER_EVENTS, STRANGER_EVENTS_PER_SECOND
 from stores.model import Holder, Revocation, User
 
 WAITING_FRAMES = 64
@@ -36,23 +36,31 @@ class End(Struct, frozen=True):
     is_leaving: bool = False
 
 
-class House(Protocol):
+class ConnectionLimits(Struct, frozen=True, kw_only=True):
+    """What each connection may use; `max_unauthenticated` is for all of them together."""
+
+    rate: Rate
+    outbox_bytes: int
+    max_message_bytes: int
+    bytes_per_second: int
+    max_unauthenticated: int
+    heartbeat_seconds: float
+    stranger_rate: Rate = Rate(STRANGER_EVENTS_PER_SECOND, STRANGER_EVENTS)
+
+
+class ConnectionHost(Protocol):
     """What connections share; see `app.gateway.gateway.Gateway`."""
 
     services: Services
     dispatcher: Dispatcher
-    flusher: Flusher
-    rate: Rate
-    stranger_rate: Rate
-    outbox_bytes: int
-    max_message_bytes: int
-    bytes_per_second: int
+    write_scheduler: WriteScheduler
+    limits: ConnectionLimits
     monotonic: Callable[[], float]
 
     def spawn(self, work: Awaitable[None]) -> None:
         """Run something that has to be awaited, in a task of the application."""
 
-    def let_in(self, connection: "Connection") -> Limiter:
+    def authenticated(self, connection: "Connection") -> Limiter:
         """Take note that a connection has authenticated; return its user's budget."""
 
     def renewed(self, connection: "Connection") -> None:
@@ -73,7 +81,7 @@ class House(Protocol):
     def refused(self, limit: Limit, address: bytes) -> None:
         """Take note that a limit was reached."""
 
-    async def farewell(self, connection: "Connection", context: Context, end: End) -> None:
+    async def disconnected(self, connection: "Connection", context: Context, end: End) -> None:
         """Do what follows from a connection's end."""
 
 
@@ -87,7 +95,7 @@ class Connection:
         "_dispatch",
         "_ending",
         "_has_ended",
-        "_house",
+        "_host",
         "_identity",
         "_is_busy",
         "_limiter",
@@ -104,15 +112,15 @@ class Connection:
         "was_heard",
     )
 
-    def __init__(self, house: House, holder: Holder, transport: Transport, address: bytes) -> None:
-        self._house = house
+    def __init__(self, host: ConnectionHost, holder: Holder, transport: Transport, address: bytes) -> None:
+        self._host = host
         self._transport = transport
-        self._context = Context(house.services, self)
+        self._context = Context(host.services, self)
         self._identity: Identity | None = None
         self._told_of = 0.0
-        self._monotonic = house.monotonic
-        self._dispatch = house.dispatcher.dispatch_slowly
-        self._limiter = Limiter(house.stranger_rate)
+        self._monotonic = host.monotonic
+        self._dispatch = host.dispatcher.dispatch_slowly
+        self._limiter = Limiter(host.limits.stranger_rate)
         self._acknowledged = 0
         self._awaits_pong = False
         self._waiting: deque[bytes] | None = None
@@ -121,10 +129,10 @@ class Connection:
         self._has_ended = False
         self.holder = holder
         self.address = address
-        self.outbox = Outbox(transport, house.flusher, house.outbox_bytes, self._too_slow, self._slow)
+        self.outbox = Outbox(transport, host.write_scheduler, host.limits.outbox_bytes, self._too_slow, self._slow)
         self.spoken = VERSION_1
         self.state = State.CONNECTED
-        self.max_bytes = min(house.max_message_bytes, MAX_BYTES_BEFORE_AUTH)
+        self.max_bytes = min(host.limits.max_message_bytes, MAX_BYTES_BEFORE_AUTH)
         self.was_heard = True
 
     @property
@@ -147,7 +155,7 @@ class Connection:
     @property
     def bytes_per_second(self) -> int:
         """How fast the client may send in the long run."""
-        most = self._house.bytes_per_second
+        most = self._host.limits.bytes_per_second
         return min(most, STRANGER_BYTES_PER_SECOND) if self.state is State.CONNECTED else most
 
     @property
@@ -167,7 +175,7 @@ class Connection:
         work = self._dispatch(frame, self._context)
         if work is not None:
             self._is_busy = True
-            self._house.spawn(self._finish(work))
+            self._host.spawn(self._finish(work))
 
     def receive_binary(self, frame: bytes) -> None:
         """Take a binary message: it is read as the same text."""
@@ -183,13 +191,13 @@ class Connection:
         """
         if code == CloseCode.ABNORMAL:
             self.outbox.discard()
-            self._house.lost(self)
+            self._host.lost(self)
         self._end_in_turn(End(code, "", is_leaving=code in GOODBYES))
 
     def violated(self, code: CloseCode, reason: str) -> None:
         """Close, since the client broke the WebSocket protocol; what came before is handled first."""
         if code == CloseCode.TOO_LARGE:
-            self._house.refused(Limit.MESSAGE_BYTES, self.address)
+            self._host.refused(Limit.MESSAGE_BYTES, self.address)
         self._end_in_turn(End(code, reason))
 
     def charge_frames(self, count: int) -> None:
@@ -217,14 +225,14 @@ class Connection:
         self._context.user = identity.user
         self.spoken = spoken
         self.state = State.AUTHENTICATED
-        self.max_bytes = self._house.max_message_bytes
-        self._dispatch = self._dispatch_first if "resume" in spoken else self._house.dispatcher.dispatch
-        self._limiter = self._house.let_in(self)
+        self.max_bytes = self._host.limits.max_message_bytes
+        self._dispatch = self._dispatch_first if "resume" in spoken else self._host.dispatcher.dispatch
+        self._limiter = self._host.authenticated(self)
 
     def renewed(self, identity: Identity) -> None:
         """See `Socket`."""
         self._identity = identity
-        self._house.renewed(self)
+        self._host.renewed(self)
 
     def registered(self) -> None:
         """See `Socket`."""
@@ -236,7 +244,7 @@ class Connection:
         if variant is None:
             return
         frame = encode(variant)
-        put = self.outbox.put_patiently if event.can_wait else self.outbox.put
+        put = self.outbox.put_coalesced if event.can_wait else self.outbox.put
         put(frame if ref is None else with_ref(frame, ref))
 
     def close(self, code: CloseCode, reason: str) -> None:
@@ -284,7 +292,7 @@ class Connection:
             self.was_heard = False
             self._awaits_pong = True
             if "resume" in self.spoken:
-                self._house.pinged(self)
+                self._host.pinged(self)
         else:
             self._transport.abort()
             self.closed(CloseCode.ABNORMAL)
@@ -297,8 +305,8 @@ class Connection:
 
     def _dispatch_first(self, frame: bytes, ctx: Context) -> Awaitable[None] | None:
         """Dispatch the first frame after authentication, which shows that the client knows it is in."""
-        self._dispatch = self._house.dispatcher.dispatch
-        self._house.confirm(self)
+        self._dispatch = self._host.dispatcher.dispatch
+        self._host.confirm(self)
         return self._dispatch(frame, ctx)
 
     def ponged(self) -> None:
@@ -308,13 +316,13 @@ class Connection:
             return
         self._awaits_pong = False
         if "resume" in self.spoken:
-            self._house.ponged(self)
+            self._host.ponged(self)
 
     async def _finish(self, work: Awaitable[None]) -> None:
         await work
         self._is_busy = False
         if self._has_ended and self._ending is not None:  # it ended during the work, and its cleanup waited
-            await self._part(self._ending)
+            await self._clean_up(self._ending)
             return
         while self._waiting and not self._is_busy:
             self.receive(self._waiting.popleft())
@@ -349,19 +357,19 @@ class Connection:
         self._ending, self._has_ended, self._waiting = end, True, None
         self.outbox.close()
         self._transport.close(end.code, end.reason)
-        self._house.lost(self)
+        self._host.lost(self)
         if not self._is_busy:
-            self._house.spawn(self._part(end))
+            self._host.spawn(self._clean_up(end))
 
-    async def _part(self, end: End) -> None:
+    async def _clean_up(self, end: End) -> None:
         """Do what follows from the end, and let go of what leads back here: then no garbage is left to be collected."""
-        await self._house.farewell(self, self._context, end)
+        await self._host.disconnected(self, self._context, end)
         del self._context, self._dispatch
 
-    def _refuse(self, verdict: Verdict, frame: bytes | None = None) -> None:
+    def _refuse(self, verdict: RateLimitResult, frame: bytes | None = None) -> None:
         """Refuse a frame beyond the rate limit; say so once a second at most."""
-        self._house.refused(Limit.EVENTS, self.address)
-        self._house.dispatcher.refused[ErrorCode.RATE_LIMITED] += 1
+        self._host.refused(Limit.EVENTS, self.address)
+        self._host.dispatcher.refused[ErrorCode.RATE_LIMITED] += 1
         if self.state is State.CONNECTED:
             self._close_as_flooding("Too many frames before AUTH")
         elif verdict.is_final:
@@ -371,7 +379,7 @@ class Connection:
             if verdict.is_due:
                 self._say_when_to_go_on(verdict, frame)
 
-    def _say_when_to_go_on(self, verdict: Verdict, frame: bytes | None) -> None:
+    def _say_when_to_go_on(self, verdict: RateLimitResult, frame: bytes | None) -> None:
         retry = RetryAfter(retry_after_ms=int(verdict.retry_after * 1000) + 1)
         error = Error(code=ErrorCode.RATE_LIMITED, message="Too many events; wait before you send more", details=retry)
         self.send(error, None if frame is None else ref_of(frame))
@@ -386,5 +394,5 @@ class Connection:
             self.outbox.put_first(encode(ServerNotice(kind="slow")))
 
     def _too_slow(self) -> None:
-        self._house.refused(Limit.OUTBOX_BYTES, self.address)
+        self._host.refused(Limit.OUTBOX_BYTES, self.address)
         self.close(CloseCode.TOO_SLOW, "You read too slowly")

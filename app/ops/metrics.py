@@ -9,35 +9,35 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.admission.auth_throttle import AuthFailures
+from app.admission.admission import Admission
 from app.delivery.hub import Hub
-from app.delivery.outbox import Flusher
+from app.delivery.outbox import WriteScheduler
 from app.delivery.presence import Presence
 from app.delivery.resumption import Resumption
 from app.gateway.dispatch import Dispatcher
 from app.gateway.gateway import Gateway
 from app.histogram import Histogram
 from app.ops.audit import AuditLog, NoAudit
-from app.ops.watch import StoreWatch
+from app.ops.store_timings import StoreTimings
 from handlers.ports import State
 from stores.protocols import Stores
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """Where the counts of one application are; `registries` says how many entries each table of it has."""
+    """Where the counts of one application are; `table_sizes` says how many entries each table of it has."""
 
     gateway: Gateway
+    admission: Admission
     dispatcher: Dispatcher
     hub: Hub
     resumption: Resumption
     engine: Stores
-    flusher: Flusher
+    write_scheduler: WriteScheduler
     presence: Presence
-    failures: tuple[AuthFailures, ...]
-    stores: StoreWatch
+    stores: StoreTimings
     audit: AuditLog | NoAudit
     loop_lag: Histogram
-    registries: Callable[[], Mapping[str, int]]
+    table_sizes: Callable[[], Mapping[str, int]]
 
 
 class ServiceCollector(Collector):
@@ -58,7 +58,7 @@ class ServiceCollector(Collector):
         yield CounterMetricFamily(
             "peersync_audit_lines_lost", "Lines of the audit log that could not be written.", self._from.audit.lost
         )
-        entries = self._from.registries()
+        entries = self._from.table_sizes()
         yield _gauge(
             "peersync_registry_entries", "Entries of each table; of peers also those away.", "registry", entries
         )
@@ -70,9 +70,13 @@ class ServiceCollector(Collector):
         yield _gauge("peersync_sockets", "Open sockets by state.", "state", states)
         yield _counter("peersync_sockets_closed", "Sockets closed, by close code.", "code", gateway.closed)
         yield _counter(
-            "peersync_refusals", "Refusals, by the limit that was reached.", "limit", gateway.refusals.counts
+            "peersync_refusals",
+            "Rejections, by the limit that was reached.",
+            "limit",
+            self._from.admission.rejections.counts,
         )
-        failures = sum(each.count for each in self._from.failures)
+        admission = self._from.admission
+        failures = admission.auth_throttle.count + admission.http_auth_throttle.count
         yield CounterMetricFamily("peersync_auth_failures", "Failed authentications.", failures)
 
     def _events(self) -> Iterable[Metric]:
@@ -87,16 +91,16 @@ class ServiceCollector(Collector):
         yield _histogram("peersync_handler_seconds", "Time in handlers, of one event in 64.", seconds, "event")
 
     def _delivery(self) -> Iterable[Metric]:
-        hub, flusher = self._from.hub, self._from.flusher
+        hub, write_scheduler = self._from.hub, self._from.write_scheduler
         log_bytes = self._from.engine.log.stats()["log_bytes"]
         yield CounterMetricFamily("peersync_messages_delivered", "Events handed to sockets of others.", hub.delivered)
         yield CounterMetricFamily("peersync_messages_queued", "Events kept for users who are away.", hub.kept)
-        dropped = {"nobody": hub.dropped, "outbox": flusher.dropped}
+        dropped = {"nobody": hub.dropped, "outbox": write_scheduler.dropped}
         yield _counter("peersync_messages_dropped", "Events let go of, by where they were.", "where", dropped)
         attempts = self._from.resumption.attempts
         yield _counter("peersync_resumes", "Attempts to resume, by outcome.", "outcome", attempts)
         yield GaugeMetricFamily("peersync_log_bytes", "Bytes kept for users who are away or may resume.", log_bytes)
-        yield GaugeMetricFamily("peersync_outbox_bytes", "Bytes that heavy outboxes hold.", flusher.held)
+        yield GaugeMetricFamily("peersync_outbox_bytes", "Bytes that heavy outboxes hold.", write_scheduler.held)
 
     def _presence(self) -> Iterable[Metric]:
         presence = self._from.presence

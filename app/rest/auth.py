@@ -34,7 +34,7 @@ class TokenRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 async def get_public_key(request: Request) -> Response:
     """Return the public key as PEM; of several, the first."""
-    keys = runtime_of(request).keys.own
+    keys = runtime_of(request).tokens.keys.own
     if not keys:
         return json_error(404, "NOT_FOUND", "There is no key here: tokens are verified with those of JWT_JWKS_URL")
     return json({"publicKey": keys[0].as_pem(private=False).decode()})
@@ -42,7 +42,7 @@ async def get_public_key(request: Request) -> Response:
 
 async def get_jwks(request: Request) -> Response:
     """Return the public keys as a JWK set (RFC 7517), `kid` being their thumbprint (RFC 7638)."""
-    return json({"keys": [jwk(key) for key in runtime_of(request).keys.own]})
+    return json({"keys": [jwk(key) for key in runtime_of(request).tokens.keys.own]})
 
 
 async def verify(request: Request) -> Response:

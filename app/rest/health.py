@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.compose.runtime import Runtime
 from app.rest.responses import json
-from app.runtime import Runtime
 from schemas.errors import ErrorCode
 
 
@@ -41,7 +41,7 @@ def _live() -> Response:
 
 
 async def _ready(runtime: Runtime) -> Response:
-    reasons = await runtime.reasons_not_ready()
+    reasons = await runtime.readiness.reasons()
     if not reasons:
         return json({"status": "ready"})
     message = "; ".join(reasons)

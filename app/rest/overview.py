@@ -7,8 +7,8 @@ from anyio.lowlevel import checkpoint
 from msgspec import Meta, Struct
 
 from app import VERSION
+from app.compose.runtime import Runtime
 from app.rest.models import Overview, OverviewCounts, SeenParticipant, SeenPeer, SeenSession
-from app.runtime import Runtime
 from schemas.capabilities import VERSION_1_1
 from schemas.fields import Part
 from stores.model import Peer, Session, User
@@ -34,7 +34,7 @@ async def overview(runtime: Runtime, wanted: OverviewQuery) -> Overview:
     sizes = directory.sizes()
     return Overview(
         version=VERSION,
-        draining=runtime.is_draining,
+        draining=runtime.readiness.is_draining,
         counts=OverviewCounts(len(runtime.gateway.connections), sizes.peers, sizes.sessions, sizes.requests),
         peers=[await _seen_peer(peer, runtime) for peer in peers],
         sessions=[_seen_session(session, runtime) for session in sessions],

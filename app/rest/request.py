@@ -6,7 +6,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from app.runtime import Runtime
+from app.compose.runtime import Runtime
 from handlers.ports import Identity
 from schemas.errors import ErrorCode, EventError
 
@@ -33,11 +33,11 @@ async def identify(request: Request) -> Identity:
     Failures over HTTP are counted apart, so that nothing a web page sends can lock a socket out.
     """
     runtime = runtime_of(request)
-    failures, address = runtime.http_failures, runtime.address(request.client)
+    throttle, address = runtime.admission.http_auth_throttle, runtime.address(request.client)
     try:
-        return await runtime.services.tokens.verify(bearer(request), lambda: failures.look(address))
+        return await runtime.services.tokens.verify(bearer(request), lambda: throttle.look(address))
     except EventError as refusal:
-        raise failures.failed(address, refusal) from None
+        raise throttle.failed(address, refusal) from None
 
 
 def query_of(request: Request, kind: type[_Body]) -> _Body:

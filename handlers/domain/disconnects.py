@@ -218,7 +218,7 @@ async def _withdraw(user: User, reason: EndReason, services: Services) -> None:
     await run_each(
         [
             *(partial(_end_request, request, user, services) for request in directory.requests_of(user)),
-            *(partial(_part, session.id, user, reason, services) for session in directory.sessions_of(user)),
+            *(partial(_clean_up, session.id, user, reason, services) for session in directory.sessions_of(user)),
         ]
     )
 
@@ -230,6 +230,6 @@ async def _end_request(request: Request, gone: User, services: Services) -> None
         reject(services, request, "offline")
 
 
-async def _part(session_id: str, user: User, reason: EndReason, services: Services) -> None:
+async def _clean_up(session_id: str, user: User, reason: EndReason, services: Services) -> None:
     with suppress(EventError):  # it is over by now, or the user out of it
         await membership.part(services, session_id, user, reason)

@@ -53,9 +53,9 @@ def _is_admitted(identity: Identity, ctx: Context) -> bool:
 
 async def _identify(message: Auth, ctx: Context) -> Identity:
     """Return whom the token names; raises `EventError`. A socket that is in need not wait to renew its token."""
-    failures, address = ctx.services.failures, ctx.socket.address
+    throttle, address = ctx.services.auth_throttle, ctx.socket.address
     if ctx.socket.state is State.CONNECTED:
-        return await ctx.tokens.verify(_token(message.token), lambda: failures.look(address))
+        return await ctx.tokens.verify(_token(message.token), lambda: throttle.look(address))
     identity = await ctx.tokens.verify(_token(message.token))
     if identity.user != ctx.user:
         raise EventError(ErrorCode.TOKEN_INVALID, "The token is of another user than this socket's")
@@ -64,7 +64,7 @@ async def _identify(message: Auth, ctx: Context) -> Identity:
 
 def _refuse(refusal: EventError, ctx: Context) -> None:
     """Send a socket away: with 4001, or while its address is throttled with 4029, since its token may be good."""
-    answer = ctx.services.failures.failed(ctx.socket.address, refusal)
+    answer = ctx.services.auth_throttle.failed(ctx.socket.address, refusal)
     if answer.code is ErrorCode.RATE_LIMITED and ctx.socket.state is State.CONNECTED:
         ctx.answer(Error(code=answer.code, message=answer.message, details=answer.details))
         ctx.socket.close(CloseCode.RATE_LIMITED, "Too many failed authentications")

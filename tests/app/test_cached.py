@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from app.cached import Shared
+from app.cached import CachedValue
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ class Maker:
         return made
 
 
-async def values(ask: Shared[int], maker: Maker, times: int) -> list[int]:
+async def values(ask: CachedValue[int], maker: Maker, times: int) -> list[int]:
     """Return what so many get who ask at once."""
     got: list[int] = []
 
@@ -42,7 +42,7 @@ async def values(ask: Shared[int], maker: Maker, times: int) -> list[int]:
 async def test_shared() -> None:
     """All who ask within a second get the same, also those who ask while it is made."""
     maker = Maker()
-    shared = Shared(maker.make, 1.0, lambda: maker.time)
+    shared = CachedValue(maker.make, 1.0, lambda: maker.time)
     assert await values(shared, maker, 100) == [1] * 100
     maker.time += 0.9
     assert await shared.get() == 1
@@ -59,7 +59,7 @@ async def test_a_failure_is_not_shared() -> None:
             raise error
         return "made"
 
-    shared = Shared(make, 1.0, lambda: 0.0)
+    shared = CachedValue(make, 1.0, lambda: 0.0)
     with pytest.raises(ValueError, match="once"):
         await shared.get()
     assert await shared.get() == "made"

@@ -64,7 +64,7 @@ def test_an_address_of_strangers_is_let_in_late(keys: Keys, monkeypatch: pytest.
         async def sleep(seconds: float) -> None:
             slept.append(seconds)
 
-        monkeypatch.setattr(app.state.runtime.delay, "_sleep", sleep)
+        monkeypatch.setattr(app.state.runtime.admission.delay, "_sleep", sleep)
         for _ in range(STRANGER_SOCKETS):
             with client.websocket_connect("/ws") as ann:
                 ann.send_json({"event": "AUTH", "data": {"token": keys.token("ann")}})

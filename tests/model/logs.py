@@ -141,9 +141,9 @@ class Socket:
 class Client:
     """A user who sends to all others. What was not acknowledged it sends again over its next connection."""
 
-    def __init__(self, house: "House", user: User, token: str | None) -> None:
-        self.house = house
-        self.dice = house.dice
+    def __init__(self, harness: "Harness", user: User, token: str | None) -> None:
+        self.harness = harness
+        self.dice = harness.dice
         self.user = user
         self.token = token
         self.offset = 0
@@ -158,7 +158,7 @@ class Client:
 
     @property
     def others(self) -> list[User]:
-        return [user for user in self.house.clients if user != self.user]
+        return [user for user in self.harness.clients if user != self.user]
 
     @property
     def missing(self) -> list[tuple[str, int]]:
@@ -190,7 +190,7 @@ class Client:
 
         A user of version 1 loses what reached a socket that it has left, unless that was noticed before.
         """
-        if self.last is not None and self.token is None and not self.house.trouble:
+        if self.last is not None and self.token is None and not self.harness.trouble:
             await self.last.released.wait()
         socket = self.last = Socket(self, node)
         try:
@@ -218,9 +218,9 @@ class Client:
         else:
             offset, token = self.offset, f"token {next(_numbers)}"
             if not await log.resume(user, holder, self.token or "", offset, token):
-                assert await self.house.holder(node, user) != holder, f"{user.id} was refused at {offset}"
+                assert await self.harness.holder(node, user) != holder, f"{user.id} was refused at {offset}"
                 return False
-            if self.dice.random() < self.house.trouble / 5:
+            if self.dice.random() < self.harness.trouble / 5:
                 return False
         if not socket.is_open or node.is_dead:
             return False
@@ -231,7 +231,7 @@ class Client:
     async def live(self, steps: int) -> None:
         for _ in range(steps):
             if self.socket is None:
-                if await self.come(self.dice.choice(self.house.nodes), self.dice.choice([0.02, 0.2, PATIENCE])):
+                if await self.come(self.dice.choice(self.harness.nodes), self.dice.choice([0.02, 0.2, PATIENCE])):
                     self.say_again()
                 else:
                     await anyio.sleep(RETRY)
@@ -248,10 +248,10 @@ class Client:
             node.stores.log.trim(self.user, self.offset)
         elif number < 0.9:
             node.drop(socket)
-        elif self.house.trouble or self.token is not None:
+        elif self.harness.trouble or self.token is not None:
             self.socket = None
             if self.dice.random() < 0.5:
-                await self.come(self.dice.choice(self.house.nodes))
+                await self.come(self.dice.choice(self.harness.nodes))
                 self.say_again()
 
     def say(self, socket: Socket, *, has_key: bool) -> None:
@@ -282,7 +282,7 @@ class Client:
             assert appended.outcome in {Outcome.DELIVERED, Outcome.QUEUED}, f"{said} to {user.id}: {appended}"
             if socket.node.is_dead or (said.has_key and self.socket is not socket):
                 return
-            self.house.clients[user].promised.add((said.sender, said.number))
+            self.harness.clients[user].promised.add((said.sender, said.number))
             if said.has_key and said.number in self.unsure:
                 self.unsure[said.number].discard(user)
                 if not self.unsure[said.number]:
@@ -292,7 +292,7 @@ class Client:
             socket.node.stores.log.append([_event(user, said) for user in users], key, done)
 
 
-class House:
+class Harness:
     """The nodes and their clients; `trouble` is how much of it there is, from 0 to 1."""
 
     def __init__(self, seed: int, trouble: float) -> None:

@@ -311,11 +311,11 @@ class Reference:
 
     def _on_session_leave(self, user: User, data: dict[str, Any], _number: int) -> None:
         self._participant(user, data)
-        self._part(data["sessionId"], user, "left", "left")
+        self._clean_up(data["sessionId"], user, "left", "left")
 
     def _on_session_kick(self, user: User, data: dict[str, Any], _number: int) -> None:
         _, target = self._as_host_of(user, data)
-        self._part(
+        self._clean_up(
             data["sessionId"], target, "kicked", "ended", lambda: self._end(data["sessionId"], [target], "kicked")
         )
 
@@ -424,7 +424,7 @@ class Reference:
             raise Refusal("ERR_3008")
         return session, target
 
-    def _part(
+    def _clean_up(
         self, session_id: str, user: User, kind: str, reason: str, first: Callable[[], object] = lambda: None
     ) -> None:
         """Take a user out of a session; where one is left alone, it is over, for this reason."""
@@ -502,7 +502,7 @@ class Reference:
             elif request.target == user:
                 self._reject(request_id, "offline")
         for session_id in self.sessions_of(user):
-            self._part(session_id, user, "left", reason)
+            self._clean_up(session_id, user, "left", reason)
 
     def _settle_overflow(self) -> None:
         while self._overflowing:

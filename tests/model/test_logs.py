@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from stores.memory.stores import MemoryStores
 from stores.redis.stores import RedisStores
-from tests.model.logs import House, Node
+from tests.model.logs import Harness, Node
 from tests.support.proxy import Proxy, proxy
 from tests.support.redis import RedisServer
 
@@ -30,14 +30,14 @@ NAMES = ("ann", "bob", "cat", "dan")
 
 
 class Seed:
-    """One life of a house on Redis, and the faults in it."""
+    """One life of a harness on Redis, and the faults in it."""
 
     def __init__(self, seed: int, redis: RedisServer) -> None:
         self.seed = seed
         self.url = f"redis://127.0.0.1:{{port}}/0?namespace={uuid4().hex}"
         self.redis = redis
-        self.house = House(seed, trouble=(0, 0.5, 1)[seed % 3])
-        self.dice = self.house.dice
+        self.harness = Harness(seed, trouble=(0, 0.5, 1)[seed % 3])
+        self.dice = self.harness.dice
         self.born = 0
 
     async def run(self) -> None:
@@ -45,21 +45,21 @@ class Seed:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             for _ in range(NODES):
                 network = await stack.enter_async_context(proxy(self.redis.port))
-                self.house.nodes.append(await self.bear(network, tasks))
-            await self.house.move_in(NAMES, with_token=self.dice.choice([1, 2, 3]))
+                self.harness.nodes.append(await self.bear(network, tasks))
+            await self.harness.move_in(NAMES, with_token=self.dice.choice([1, 2, 3]))
             async with anyio.create_task_group() as faults:
-                if self.house.trouble:
+                if self.harness.trouble:
                     faults.start_soon(self.make_trouble, tasks)
-                await self.house.live(STEPS)
+                await self.harness.live(STEPS)
                 faults.cancel_scope.cancel()
-            for node in self.house.nodes:
+            for node in self.harness.nodes:
                 if node.proxy is not None:
                     node.proxy.thaw()
                     node.proxy.mend()
             try:
-                await self.house.settle(SETTLED)
+                await self.harness.settle(SETTLED)
             finally:
-                for node in self.house.nodes:
+                for node in self.harness.nodes:
                     await node.kill()
             tasks.cancel_scope.cancel()
 
@@ -73,9 +73,9 @@ class Seed:
 
     async def make_trouble(self, tasks: TaskGroup) -> None:
         while True:
-            await anyio.sleep(self.dice.choice([0.01, 0.05, 0.2]) / self.house.trouble)
+            await anyio.sleep(self.dice.choice([0.01, 0.05, 0.2]) / self.harness.trouble)
             number = self.dice.randrange(NODES)
-            network = self.house.nodes[number].proxy
+            network = self.harness.nodes[number].proxy
             assert network is not None
             kind = self.dice.choice(["cut", "one", "one", "freeze", "freeze", "lose", "lose", "kill"])
             pause = self.dice.choice([0, 0.05, 0.3, 0.7])
@@ -92,8 +92,8 @@ class Seed:
             elif kind == "lose":
                 network.lose_answers(self.dice.choice([b"EVALSHA", b""]), self.dice.choice([1, 2]))
             else:
-                await self.house.nodes[number].kill()
-                self.house.nodes[number] = await self.bear(network, tasks)
+                await self.harness.nodes[number].kill()
+                self.harness.nodes[number] = await self.bear(network, tasks)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what redis-py makes of cancelled calls
@@ -126,13 +126,13 @@ async def test_redis(redis: RedisServer) -> None:
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + min(EXAMPLES, 12)))
 async def test_memory(seed: int) -> None:
     """Clients hop between sockets of the one node there is."""
-    house = House(seed, trouble=0)
+    harness = Harness(seed, trouble=0)
     with suppress(TimeoutError):
         async with anyio.create_task_group() as tasks:
-            house.nodes.append(Node(tasks, MemoryStores(), None))
-            await house.move_in(NAMES, with_token=2)
-            await house.live(STEPS)
-            await house.settle(SETTLED)
+            harness.nodes.append(Node(tasks, MemoryStores(), None))
+            await harness.move_in(NAMES, with_token=2)
+            await harness.live(STEPS)
+            await harness.settle(SETTLED)
             tasks.cancel_scope.cancel()
 
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from stores.log import RECENT_SECONDS
 from stores.model import User
-from tests.model.house import PEOPLE, House
+from tests.model.harness import PEOPLE, Harness
 from tests.model.plugin import Happening, Plugin
 from tests.model.reference import LEEWAY, RESUME_GRACE, SESSION_GRACE, Request
 from tests.support.tokens import Keys
@@ -32,7 +32,7 @@ TIMES = st.sampled_from([0.005, 0.1, 1.0, 4.0, 33.0, 125.0])
 HEARTBEATS = 2 * 30.0
 LONG = 10**6
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "60"))
-"""How many lives of the house are tried: always the same few, or as many as are asked for, new ones every time."""
+"""How many lives of the harness are tried: always the same few, or as many as are asked for, new ones every time."""
 
 OPAQUE = (type, ModuleType, FunctionType, AbstractEventLoop, Future)
 
@@ -44,15 +44,15 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.house = House(self.keys)
-        self.reference = self.house.reference
+        self.harness = Harness(self.keys)
+        self.reference = self.harness.reference
         self._tokens_end = 0.0
 
     @initialize(latency=LATENCY, groups=st.lists(st.permutations(TOGETHER), min_size=1, max_size=2))
     def begin(self, latency: float, groups: list[list[User]]) -> None:
         for user in PEOPLE:
-            self.house.connect(user, latency)
-        self.house.pass_time(4)
+            self.harness.connect(user, latency)
+        self.harness.pass_time(4)
         for group in groups:
             host = next(user for user in group if "sessions" in (PEOPLE[user] or ()))
             self.gather(host, [user for user in group if user != host][:3])
@@ -70,18 +70,18 @@ class Machine(RuleBasedStateMachine):
     @rule(who=WHO, latency=LATENCY)
     def connect(self, who: User, latency: float) -> None:
         """Connect; of the old connection, if there is one, the server hears no more."""
-        self.house.connect(who, latency)
+        self.harness.connect(who, latency)
 
     @rule(latency=LATENCY)
     def come_back(self, latency: float) -> None:
         """Have everybody connect who knows of no connection."""
-        for user, plugin in self.house.plugins.items():
+        for user, plugin in self.harness.plugins.items():
             if plugin.link is None:
-                self.house.connect(user, latency)
+                self.harness.connect(user, latency)
 
     @rule(who=WHO, is_noticed=st.booleans(), is_told=st.booleans())
     def break_off(self, who: User, *, is_noticed: bool, is_told: bool) -> None:
-        plugin = self.house.plugins[who]
+        plugin = self.harness.plugins[who]
         if plugin.link is not None:
             plugin.link.break_off(is_noticed=is_noticed)
             if is_told:
@@ -91,33 +91,33 @@ class Machine(RuleBasedStateMachine):
     def be_away(self, which: int, number: int, *, times: int, away: float, latency: float, is_noticed: bool) -> None:
         """Lose a participant for a while in which the others talk."""
         session_id, who = self._participant(which, number)
-        self.house.pass_time(latency)
+        self.harness.pass_time(latency)
         self.break_off(who, is_noticed=is_noticed, is_told=True)
         self._talk(session_id, who, times)
-        self.house.pass_time(away)
-        self.house.connect(who, latency)
+        self.harness.pass_time(away)
+        self.harness.connect(who, latency)
         self._talk(session_id, who, times)
-        self.house.pass_time(3 * latency)
+        self.harness.pass_time(3 * latency)
 
     @rule(who=WHO)
     def leave(self, who: User) -> None:
-        self.house.plugins[who].leave()
+        self.harness.plugins[who].leave()
 
     @rule(who=WHO)
     def stall(self, who: User) -> None:
-        plugin = self.house.plugins[who]
+        plugin = self.harness.plugins[who]
         if plugin.link is not None:
             plugin.link.stall()
 
     @rule(who=WHO)
     def read_on(self, who: User) -> None:
-        plugin = self.house.plugins[who]
+        plugin = self.harness.plugins[who]
         if plugin.link is not None:
             plugin.link.read_on()
 
     @rule(seconds=TIMES)
     def wait(self, seconds: float) -> None:
-        self.house.pass_time(seconds)
+        self.harness.pass_time(seconds)
 
     @rule(who=WHO, whom=WHO)
     def ask(self, who: User, whom: User) -> None:
@@ -139,24 +139,24 @@ class Machine(RuleBasedStateMachine):
     def say(self, which: int, number: int, who: User | None, times: int) -> None:
         session_id, participant = self._participant(which, number)
         for _ in range(times):
-            self.house.plugins[who or participant].say(session_id)
+            self.harness.plugins[who or participant].say(session_id)
 
     @rule(which=NUMBER, number=NUMBER, others=st.lists(NUMBER, max_size=2), who=RARELY_WHO)
     def say_to(self, which: int, number: int, others: list[int], who: User | None) -> None:
         session_id, participant = self._participant(which, number)
         to = [self._participant(which, other)[1] for other in others]
-        self.house.plugins[participant].say(session_id, [user.id for user in (*to, who) if user is not None])
+        self.harness.plugins[participant].say(session_id, [user.id for user in (*to, who) if user is not None])
 
     @rule(which=NUMBER, number=NUMBER, size=st.sampled_from([1500, 3500]), times=st.integers(1, 8))
     def say_much(self, which: int, number: int, *, size: int, times: int) -> None:
         session_id, participant = self._participant(which, number)
         for _ in range(times):
-            self.house.plugins[participant].say(session_id, size=size)
+            self.harness.plugins[participant].say(session_id, size=size)
 
     @rule()
     def repeat(self) -> None:
         """Have everybody send again what may well have arrived."""
-        for plugin in self.house.plugins.values():
+        for plugin in self.harness.plugins.values():
             if plugin.is_registered:
                 plugin.repeat()
 
@@ -178,19 +178,19 @@ class Machine(RuleBasedStateMachine):
         session_id, host = self._host(which)
         _, participant = self._participant(which, number)
         self.send(host, "SESSION_ROLE", sessionId=session_id, targetId=participant.id, role="observer")
-        self.house.pass_time(2)
-        self.house.plugins[participant].say(session_id)
+        self.harness.pass_time(2)
+        self.harness.plugins[participant].say(session_id)
 
-    @rule(which=NUMBER, way=st.sampled_from(["session", "house", "network"]), seconds=TIMES)
+    @rule(which=NUMBER, way=st.sampled_from(["session", "harness", "network"]), seconds=TIMES)
     def lose_host(self, which: int, way: str, seconds: float) -> None:
         session_id, host = self._host(which)
         if way == "session":
             self.send(host, "SESSION_LEAVE", sessionId=session_id)
-        elif way == "house":
+        elif way == "harness":
             self.leave(host)
         else:
             self.break_off(host, is_noticed=True, is_told=True)
-        self.house.pass_time(seconds)
+        self.harness.pass_time(seconds)
 
     @rule(who=WHO, status=st.sampled_from(["online", "away", "busy"]))
     def set_status(self, who: User, status: str) -> None:
@@ -206,24 +206,24 @@ class Machine(RuleBasedStateMachine):
 
     @rule(who=WHO)
     def say_what_is_handled(self, who: User) -> None:
-        self.send(who, "PING", offset=self.house.plugins[who].offset)
+        self.send(who, "PING", offset=self.harness.plugins[who].offset)
 
     @rule(who=WHO, seconds=st.sampled_from([20, 90, LONG]))
     def renew(self, who: User, seconds: int) -> None:
         """Present a new token, which may run out soon."""
-        if self.house.plugins[who].is_registered:
-            self.send(who, "AUTH", token=self.house.tokens.make(who, seconds))
+        if self.harness.plugins[who].is_registered:
+            self.send(who, "AUTH", token=self.harness.tokens.make(who, seconds))
             if seconds < LONG:
-                self._tokens_end = self.house.loop.time() + seconds + LEEWAY + 1
+                self._tokens_end = self.harness.loop.time() + seconds + LEEWAY + 1
 
     def send(self, who: User, event: str, **data: object) -> None:
-        self.house.plugins[who].send(event, **data)
+        self.harness.plugins[who].send(event, **data)
 
     def teardown(self) -> None:
         try:
             self._come_together()
             self._check_answers()
-            for plugin in self.house.plugins.values():
+            for plugin in self.harness.plugins.values():
                 self._check_history(plugin)
                 self._check_acknowledged(plugin)
                 visible = self.reference.visible_to(plugin.user)
@@ -231,30 +231,30 @@ class Machine(RuleBasedStateMachine):
             self._go_apart()
             self._check_that_nothing_is_left()
         finally:
-            self.house.close()
+            self.harness.close()
 
     def _come_together(self) -> None:
         """Have everybody connected who is not; the server may cut some off yet that did not read for long."""
-        for plugin in self.house.plugins.values():
+        for plugin in self.harness.plugins.values():
             if plugin.link is not None and plugin.link.is_stalled:
                 plugin.link.read_on()
-        self.house.pass_time(max(0, self._tokens_end - self.house.loop.time()))
+        self.harness.pass_time(max(0, self._tokens_end - self.harness.loop.time()))
         for _ in range(3):
-            self.house.pass_time(3)
-            for user, plugin in self.house.plugins.items():
+            self.harness.pass_time(3)
+            for user, plugin in self.harness.plugins.items():
                 link = plugin.link
                 if link is None or link.is_broken or self.reference.links.get(user) != link.number:
-                    self.house.connect(user, 0.001)
-        self.house.pass_time(3)
+                    self.harness.connect(user, 0.001)
+        self.harness.pass_time(3)
 
     def _go_apart(self) -> None:
-        for plugin in self.house.plugins.values():
+        for plugin in self.harness.plugins.values():
             plugin.leave()
-        self.house.pass_time(RESUME_GRACE + SESSION_GRACE + HEARTBEATS)
+        self.harness.pass_time(RESUME_GRACE + SESSION_GRACE + HEARTBEATS)
 
     def _check_answers(self) -> None:
         """Every answer was as expected, and none is missing on connections that still stand."""
-        for plugin in self.house.plugins.values():
+        for plugin in self.harness.plugins.values():
             for key, answer in plugin.answers.items():
                 assert answer == self.reference.answers[key], (plugin.user, key, answer, self.reference.answers[key])
             assert plugin.link is not None
@@ -277,35 +277,35 @@ class Machine(RuleBasedStateMachine):
         """What a sender was told is true: each receiver who resumes got it once, or was told that it lost something."""
         for message_id, ack in plugin.acknowledged.items():
             for name in (*ack["delivered"], *ack["queued"]):
-                receiver = self.house.plugins[User(name, plugin.user.org)]
+                receiver = self.harness.plugins[User(name, plugin.user.org)]
                 times = [str(seen[-1]).rstrip() for seen in chain(*receiver.epochs.values())].count(message_id)
                 is_told = any(loss >= plugin.said_at[message_id] for loss in receiver.losses)
                 assert times == 1 or (times == 0 and (is_told or not receiver.can_resume)), (receiver.user, message_id)
 
     def _check_that_nothing_is_left(self) -> None:
         """Nobody who is gone is remembered by anything that the runtime holds."""
-        house, runtime = self.house, self.house.runtime
+        harness, runtime = self.harness, self.harness.runtime
         assert not runtime.gateway.connections
         runtime.stores.log.forget_old(runtime.services.clock.now() + RECENT_SECONDS)
         left = [each for each in reachable(runtime) if isinstance(each, User)]
         assert left == [], left
-        assert (runtime.stores.log.stats()["log_bytes"], runtime.flusher.held) == (0, 0)
-        assert not house.reference.people
+        assert (runtime.stores.log.stats()["log_bytes"], runtime.delivery.write_scheduler.held) == (0, 0)
+        assert not harness.reference.people
 
     def _talk(self, session_id: str, absent: User, times: int) -> None:
         """Have everybody else in a session say something."""
         session = self.reference.sessions.get(session_id)
         for other in session.roles if session is not None else ():
             for _ in range(times if other != absent else 0):
-                self.house.plugins[other].say(session_id)
+                self.harness.plugins[other].say(session_id)
 
     def _accept_all(self, who: User) -> None:
         """Have a user accept what it is asked; it is given the time for it."""
-        self.house.pass_time(1)
+        self.harness.pass_time(1)
         for request_id, request in list(self.reference.requests.items()):
             if request.target == who:
                 self.send(who, "CONNECTION_RESPONSE", requestId=request_id, accepted=True)
-        self.house.pass_time(1)
+        self.harness.pass_time(1)
 
     def _session(self, which: int) -> str:
         """Return a session, or now and then one that never was."""

@@ -142,7 +142,11 @@ def verified(server: Server, authorization: str | None) -> httpx2.Response:
 
 async def test_half_a_request(keys: Keys, tmp_path: Path) -> None:
     """A request that does not end in time is answered 408 and closed, also one sent byte by byte."""
-    with serving(keys, tmp_path, plugins=f"{HASTY},{CURT}") as house, _knock(house) as silent, _knock(house) as slow:
+    with (
+        serving(keys, tmp_path, plugins=f"{HASTY},{CURT}") as harness,
+        _knock(harness) as silent,
+        _knock(harness) as slow,
+    ):
         slow.sendall(HALF)
         for _ in range(8):
             await anyio.sleep(0.1)
@@ -150,7 +154,7 @@ async def test_half_a_request(keys: Keys, tmp_path: Path) -> None:
         for stranger in (silent, slow):
             answer = await anyio.to_thread.run_sync(_until_closed, stranger)
             assert answer.startswith(b"HTTP/1.1 408 ")
-        assert refusals(house, "http_seconds") == 2
+        assert refusals(harness, "http_seconds") == 2
 
 
 async def test_a_head_without_end(narrow: Server) -> None:

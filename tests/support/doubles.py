@@ -102,7 +102,7 @@ class NamingTokens:
         return Identity(who, f"Name {name}", email, (), START + 3600, token_id=f"token of {name}")
 
 
-class CountingFailures:
+class CountingThrottle:
     """Failures by address; the throttled addresses, and those of them that have had their looks."""
 
     def __init__(self) -> None:
@@ -299,14 +299,14 @@ class World:
         self.directory = self.stores.directory
         self.clock = ManualClock()
         self.delivery = RecordingDelivery()
-        self.failures = CountingFailures()
+        self.auth_throttle = CountingThrottle()
         self.logins = CountingLogins()
         self.audit = RecordingAudit()
         self.services = Services(
             stores=self.stores,
             delivery=delivery or self.delivery,
             tokens=NamingTokens(),
-            failures=self.failures,
+            auth_throttle=self.auth_throttle,
             logins=self.logins,
             audit=self.audit,
             clock=self.clock,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.admission.addresses import Addresses, Crowds, as_seen, logged
+from app.admission.addresses import Addresses, ConnectionCounts, as_seen, logged
 
 SAME = [
     ("192.0.2.1", "::ffff:192.0.2.1"),
@@ -44,9 +44,9 @@ def test_as_seen() -> None:
 
 def test_crowds() -> None:
     """An address without sockets is forgotten."""
-    crowds = Crowds()
-    for change in (crowds.add, crowds.add, crowds.remove):
+    connection_counts = ConnectionCounts()
+    for change in (connection_counts.add, connection_counts.add, connection_counts.remove):
         change(b"here")
-    assert crowds == {b"here": 1}
-    crowds.remove(b"here")
-    assert not crowds
+    assert connection_counts == {b"here": 1}
+    connection_counts.remove(b"here")
+    assert not connection_counts

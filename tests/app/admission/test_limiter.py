@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.admission.limiter import Limiter, Rate, Verdict
+from app.admission.limiter import Limiter, Rate, RateLimitResult
 
 RATE = Rate(per_second=8, burst=16)
 
@@ -14,7 +14,7 @@ def limiter() -> Limiter:
     return Limiter(RATE)
 
 
-def spent(limiter: Limiter, now: float = 100.0) -> Verdict:
+def spent(limiter: Limiter, now: float = 100.0) -> RateLimitResult:
     """Use the burst up, and return the first refusal."""
     while (verdict := limiter.admit(now)) is None:
         pass
@@ -53,7 +53,7 @@ def test_the_wait_suffices(limiter: Limiter) -> None:
 
 
 def test_patience(limiter: Limiter) -> None:
-    """Ten seconds of nothing but refusals are final; an event that passes starts them anew."""
+    """Ten seconds of nothing but rejections are final; an event that passes starts them anew."""
     spent(limiter)
     verdicts = [limiter.admit(100 + step / 20) for step in range(1, 201)]
     assert [verdict is not None and verdict.is_final for verdict in verdicts] == [False] * 199 + [True]

@@ -5,8 +5,8 @@ from http import HTTPStatus
 import pytest
 from structlog.testing import CapturingLogger
 
-from app.admission.rejections import Refusals
-from app.admission.upgrade_policy import Door, Origins
+from app.admission.rejections import RejectionLog
+from app.admission.upgrade_policy import Origins, UpgradePolicy
 from app.settings import read_settings
 from schemas.errors import Limit
 
@@ -75,8 +75,8 @@ def test_limits() -> None:
     settings = read_settings({"MAX_CONNECTIONS": "3", "MAX_CONNECTIONS_PER_ADDRESS": "2"}, None)
     sockets: list[bytes] = []
     by_address: dict[bytes, int] = {}
-    refusals = Refusals(CapturingLogger(), lambda: 0.0)
-    door = Door(settings, sockets, by_address, refusals)
+    rejections = RejectionLog(CapturingLogger(), lambda: 0.0)
+    door = UpgradePolicy(settings, sockets, by_address, rejections)
 
     def knock(address: bytes) -> HTTPStatus | None:
         refused = door.refuse(None, address)
@@ -89,4 +89,4 @@ def test_limits() -> None:
 
     answers = [knock(HERE) for _ in range(3)] + [knock(THERE) for _ in range(2)]
     assert answers == [None, None, HTTPStatus.TOO_MANY_REQUESTS, None, HTTPStatus.SERVICE_UNAVAILABLE]
-    assert (refusals.counts[Limit.CONNECTIONS], refusals.counts[Limit.CONNECTIONS_PER_ADDRESS]) == (1, 1)
+    assert (rejections.counts[Limit.CONNECTIONS], rejections.counts[Limit.CONNECTIONS_PER_ADDRESS]) == (1, 1)

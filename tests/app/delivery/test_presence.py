@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from app.delivery.hub import Hub
-from app.delivery.outbox import Flusher, Outbox
+from app.delivery.outbox import Outbox, WriteScheduler
 from app.delivery.presence import WATCHED, Presence
 from app.delivery.resumption import Resumption
 from app.wire.codec import encode, with_ref
@@ -58,7 +58,7 @@ class Town:
     def __init__(self, everyone: int = 500) -> None:
         stores = MemoryStores(Bounds(10, 10_000, 10_000))
         self.turns = Turns()
-        self.flusher = Flusher(self.turns.call_soon, self.turns.call_later, 1 << 30)
+        self.write_scheduler = WriteScheduler(self.turns.call_soon, self.turns.call_later, 1 << 30)
         self.time = 1000.0
         self.presence = Presence(stores.directory, everyone, lambda: self.time, resume_grace=120)
         self.sockets: dict[int, HubSocket] = {}
@@ -77,7 +77,7 @@ class Town:
     def _socket(self, number: int, address: bytes, calls: list[tuple[object, ...]]) -> HubSocket:
         socket = self.sockets[number] = HubSocket(number, address, calls)
         socket.transport = RecordingTransport()
-        socket.outbox = Outbox(socket.transport, self.flusher, 1 << 30, lambda: None)
+        socket.outbox = Outbox(socket.transport, self.write_scheduler, 1 << 30, lambda: None)
         return socket
 
     async def join(self, *names: str, address: bytes = HERE) -> list[Seat]:

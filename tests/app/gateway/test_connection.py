@@ -4,7 +4,7 @@ import json
 
 import anyio
 
-from app.runtime import Runtime
+from app.compose.runtime import Runtime
 from tests.app.gateway.test_notices import enter, runtime
 
 __all__ = ["runtime"]

@@ -49,7 +49,7 @@ def ask_the_store(message: Nothing, ctx: Context) -> None:
     raise StoreUnreachableError("away")
 
 
-class House:
+class Harness:
     """A dispatcher that waits for no handler, and a socket."""
 
     def __init__(self, patience: float = 0) -> None:
@@ -67,27 +67,27 @@ class House:
 @pytest.mark.parametrize("event", ["EXIT", "EXIT_LATER", "HANG", "AWAIT_WHAT_IS_CANCELLED"])
 async def test_internal_error(event: str) -> None:
     """A handler that exits, hangs or awaits what is cancelled is answered ERR_9001, logged and counted."""
-    house = House()
-    assert await house.dispatch(event) == [ErrorCode.INTERNAL]
-    assert [call.method_name for call in house.log.calls] == ["exception"]
-    assert sum(row.failed for row in house.dispatcher.rows) == 1
+    harness = Harness()
+    assert await harness.dispatch(event) == [ErrorCode.INTERNAL]
+    assert [call.method_name for call in harness.log.calls] == ["exception"]
+    assert sum(row.failed for row in harness.dispatcher.rows) == 1
 
 
 async def test_the_end_of_all() -> None:
     """When the application ends, a handler that is awaited ends with it, without an answer."""
-    house = House(patience=60)
+    harness = Harness(patience=60)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(house.dispatch, "HANG")
+        tasks.start_soon(harness.dispatch, "HANG")
         await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
-    assert house.seat.socket.sent == []
+    assert harness.seat.socket.sent == []
 
 
 async def test_a_stranger_pays_nothing_for_a_store_that_is_away() -> None:
     """Who cannot authenticate for want of the store may try again and again; others have a budget to do so."""
-    house = House()
-    assert await house.dispatch("STORE") == [ErrorCode.STORE_UNREACHABLE]
-    assert house.seat.socket.charged == -1
-    house.seat = await World().join("ann")
-    assert await house.dispatch("STORE") == [ErrorCode.STORE_UNREACHABLE]
-    assert house.seat.socket.charged == 0
+    harness = Harness()
+    assert await harness.dispatch("STORE") == [ErrorCode.STORE_UNREACHABLE]
+    assert harness.seat.socket.charged == -1
+    harness.seat = await World().join("ann")
+    assert await harness.dispatch("STORE") == [ErrorCode.STORE_UNREACHABLE]
+    assert harness.seat.socket.charged == 0

@@ -34,7 +34,7 @@ class Socket:
             raise ZeroDivisionError
 
 
-class House:
+class Harness:
     """So many sockets and a clock."""
 
     def __init__(self, count: int) -> None:
@@ -60,60 +60,60 @@ class House:
 
 def test_spread() -> None:
     """Sockets are closed evenly over the time, the oldest first, each of them told before."""
-    house = House(20_000)
-    first, last = house.sockets[0], house.sockets[19_999]
-    drain = house.drain(20)
+    harness = Harness(20_000)
+    first, last = harness.sockets[0], harness.sockets[19_999]
+    drain = harness.drain(20)
     assert first.notices == last.notices == [ServerNotice(kind="draining", closes_in_seconds=20)]
-    house.time = 0.1
+    harness.time = 0.1
     assert not drain.step()
-    assert list(house.sockets) == list(range(100, 20_000))
-    left = house.run(drain, 0.1)
+    assert list(harness.sockets) == list(range(100, 20_000))
+    left = harness.run(drain, 0.1)
     assert left == pytest.approx([19_800 - 100 * n for n in range(len(left))], abs=100)
-    assert (left[-1], round(house.time, 1)) == (0, 20)
+    assert (left[-1], round(harness.time, 1)) == (0, 20)
 
 
 def test_few() -> None:
     """A few sockets take a few milliseconds."""
-    house = House(2)
-    first = house.sockets[0]
-    drain = house.drain(20)
+    harness = Harness(2)
+    first = harness.sockets[0]
+    drain = harness.drain(20)
     assert first.notices == [ServerNotice(kind="draining", closes_in_seconds=0.02)]
-    assert house.run(drain, 0.1) == [0]
+    assert harness.run(drain, 0.1) == [0]
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(0, 20), (5000, 0)])
 def test_nothing_to_wait_for(count: int, seconds: float) -> None:
     """Without sockets, or without time, one step is all."""
-    house = House(count)
-    assert house.run(house.drain(seconds), 0.1) == [0]
+    harness = Harness(count)
+    assert harness.run(harness.drain(seconds), 0.1) == [0]
 
 
 def test_slow_steps() -> None:
     """Late steps close more each, and do not prolong the drain."""
-    house = House(1000)
-    assert house.run(house.drain(10), 4) == pytest.approx([600, 200, 0], abs=1)
+    harness = Harness(1000)
+    assert harness.run(harness.drain(10), 4) == pytest.approx([600, 200, 0], abs=1)
 
 
 def test_comings_and_goings() -> None:
     """Who comes meanwhile has its turn; who goes by itself is not waited for."""
-    house = House(1000)
-    drain = house.drain(10)
-    house.time = 5
+    harness = Harness(1000)
+    drain = harness.drain(10)
+    harness.time = 5
     assert not drain.step()
-    late = Socket(1000, house.sockets)
+    late = Socket(1000, harness.sockets)
     drain.tell(late)
     assert late.notices == [ServerNotice(kind="draining", closes_in_seconds=5)]
-    assert house.run(drain, 0.1)[-1] == 0
-    house = House(1000)
-    drain = house.drain(10)
-    house.sockets.clear()
-    assert house.run(drain, 0.1) == [0]
+    assert harness.run(drain, 0.1)[-1] == 0
+    harness = Harness(1000)
+    drain = harness.drain(10)
+    harness.sockets.clear()
+    assert harness.run(drain, 0.1) == [0]
 
 
 def test_one_that_fails() -> None:
     """What goes wrong with one socket keeps no other from being told and closed."""
-    house = House(3)
-    house.sockets[1].fails = True
+    harness = Harness(3)
+    harness.sockets[1].fails = True
     failed: list[object] = []
 
     @contextmanager
@@ -123,8 +123,8 @@ def test_one_that_fails() -> None:
         except ZeroDivisionError:
             failed.append(socket)
 
-    drain = Drain(house.sockets, 1, lambda: house.time, guard)
-    assert [len(socket.notices) for socket in house.sockets.values()] == [1, 0, 1]
-    house.time = 1
+    drain = Drain(harness.sockets, 1, lambda: harness.time, guard)
+    assert [len(socket.notices) for socket in harness.sockets.values()] == [1, 0, 1]
+    harness.time = 1
     assert drain.step()
-    assert (list(house.sockets), failed) == ([1], [house.sockets[1]] * 2)
+    assert (list(harness.sockets), failed) == ([1], [harness.sockets[1]] * 2)

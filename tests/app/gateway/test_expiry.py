@@ -29,7 +29,7 @@ class Socket:
         self.told.append("expired")
 
 
-class House:
+class Harness:
     """Sockets and when their tokens run out."""
 
     def __init__(self, policy: Policy = "auto") -> None:
@@ -61,73 +61,73 @@ class House:
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def harness() -> Harness:
+    return Harness()
 
 
-def test_the_life_of_a_token(house: House) -> None:
+def test_the_life_of_a_token(harness: Harness) -> None:
     """A minute before its end it is told of, and past its end and the leeway the socket is closed; once each."""
-    socket = house.enter(3600)
-    house.wait(3539)
+    socket = harness.enter(3600)
+    harness.wait(3539)
     assert socket.told == []
-    house.wait(1)
-    house.wait(64)
+    harness.wait(1)
+    harness.wait(64)
     assert socket.told == ["expiring"]
-    house.wait(1)
-    house.wait(3600)
+    harness.wait(1)
+    harness.wait(3600)
     assert socket.told == ["expiring", "expired"]
 
 
-def test_without_notices(house: House) -> None:
+def test_without_notices(harness: Harness) -> None:
     """A socket that did not ask for notices is closed at the same time, and not told before."""
-    socket = house.enter(3600, spoken([]))
-    house.wait(3604)
+    socket = harness.enter(3600, spoken([]))
+    harness.wait(3604)
     assert socket.told == []
-    house.wait(1)
+    harness.wait(1)
     assert socket.told == ["expired"]
 
 
 @pytest.mark.parametrize("lives", [60, 1, -4])
-def test_the_last_seconds(house: House, lives: float) -> None:
+def test_the_last_seconds(harness: Harness, lives: float) -> None:
     """A token that lives less than a minute at AUTH, or only by the leeway, is told of at once."""
-    socket = house.enter(lives)
+    socket = harness.enter(lives)
     assert socket.told == ["expiring"]
-    house.wait(lives + LEEWAY)
+    harness.wait(lives + LEEWAY)
     assert socket.told == ["expiring", "expired"]
 
 
-def test_not_told_before_the_answer(house: House) -> None:
+def test_not_told_before_the_answer(harness: Harness) -> None:
     """A socket that has authenticated but was not answered yet is told nothing, but is closed in time."""
-    socket = house.sockets[1] = Socket(1, NOTICES)
-    house.expiry.watch(socket)
-    house.wait(4)
+    socket = harness.sockets[1] = Socket(1, NOTICES)
+    harness.expiry.watch(socket)
+    harness.wait(4)
     assert socket.told == []
-    house.wait(1)
+    harness.wait(1)
     assert socket.told == ["expired"]
 
 
 @pytest.mark.parametrize("lives", [7200, 600])
-def test_renewal(house: House, lives: float) -> None:
+def test_renewal(harness: Harness, lives: float) -> None:
     """Another token moves both times, be it to later or to earlier."""
-    socket = house.enter(3600)
-    house.wait(100)
-    house.renew(socket, lives)
-    house.wait(lives - 61)
+    socket = harness.enter(3600)
+    harness.wait(100)
+    harness.renew(socket, lives)
+    harness.wait(lives - 61)
     assert socket.told == []
-    house.wait(1)
+    harness.wait(1)
     assert socket.told == ["expiring"]
-    house.wait(65)
+    harness.wait(65)
     assert socket.told == ["expiring", "expired"]
 
 
-def test_renewal_in_the_last_minute(house: House) -> None:
+def test_renewal_in_the_last_minute(harness: Harness) -> None:
     """A socket that renews when told goes on, and is told again a minute before the next end."""
-    socket = house.enter(3600)
-    house.wait(3550)
-    house.renew(socket, 3600)
-    house.wait(3539)
+    socket = harness.enter(3600)
+    harness.wait(3550)
+    harness.renew(socket, 3600)
+    harness.wait(3539)
     assert socket.told == ["expiring"]
-    house.wait(1)
+    harness.wait(1)
     assert socket.told == ["expiring", "expiring"]
 
 
@@ -145,50 +145,50 @@ def test_renewal_in_the_last_minute(house: House) -> None:
 )
 def test_policy(policy: Policy, speaks: list[str] | None, is_closed: bool) -> None:
     """TOKEN_EXPIRY says which sockets are closed; one that would not be is not told either."""
-    house = House(policy)
-    socket = house.enter(10, spoken(speaks))
-    house.wait(15)
+    harness = Harness(policy)
+    socket = harness.enter(10, spoken(speaks))
+    harness.wait(15)
     assert socket.told[-1:] == (["expired"] if is_closed else [])
 
 
-def test_several(house: House) -> None:
+def test_several(harness: Harness) -> None:
     """Each socket has its own time, and two may have the same."""
-    sockets = [house.enter(lives) for lives in (300, 100, 200, 100)]
-    house.wait(105)
+    sockets = [harness.enter(lives) for lives in (300, 100, 200, 100)]
+    harness.wait(105)
     assert [socket.told[-1:] for socket in sockets] == [[], ["expired"], [], ["expired"]]
-    house.wait(200)
+    harness.wait(200)
     assert [socket.told[-1] for socket in sockets] == ["expired"] * 4
 
 
-def test_a_socket_that_is_gone(house: House) -> None:
+def test_a_socket_that_is_gone(harness: Harness) -> None:
     """Who has left is not looked at, neither when its time comes nor when its AUTH is handled late."""
-    socket = house.enter(3600)
-    house.leave(socket)
-    house.renew(socket, 10)
-    house.wait(7200)
+    socket = harness.enter(3600)
+    harness.leave(socket)
+    harness.renew(socket, 10)
+    harness.wait(7200)
     assert socket.told == []
-    assert entries(house) == 0
+    assert entries(harness) == 0
 
 
-def test_many_renewals(house: House) -> None:
+def test_many_renewals(harness: Harness) -> None:
     """However often sockets renew, to later or to earlier, what is kept is as much as there are sockets."""
-    sockets = [house.enter(3600) for _ in range(100)]
+    sockets = [harness.enter(3600) for _ in range(100)]
     for n in range(10_000):
-        house.renew(sockets[n % 100], 100_000 - n if n % 3 else 100_000 + n)
-        assert entries(house) <= 2 * 100 + SLACK
+        harness.renew(sockets[n % 100], 100_000 - n if n % 3 else 100_000 + n)
+        assert entries(harness) <= 2 * 100 + SLACK
     for socket in sockets:
-        house.leave(socket)
-    assert entries(house) <= SLACK
+        harness.leave(socket)
+    assert entries(harness) <= SLACK
 
 
-def test_an_idle_look(house: House) -> None:
+def test_an_idle_look(harness: Harness) -> None:
     """A look without anything due looks at no socket."""
     for _ in range(1000):
-        house.enter(3600)
-    house.sockets.clear()  # whoever looked one up would fail
-    house.wait(1)
+        harness.enter(3600)
+    harness.sockets.clear()  # whoever looked one up would fail
+    harness.wait(1)
 
 
-def entries(house: House) -> int:
+def entries(harness: Harness) -> int:
     """Return how many times are kept."""
-    return len(house.expiry._heap)
+    return len(harness.expiry._heap)

@@ -9,9 +9,11 @@ import pytest
 
 from app.auth.keys import public_keys
 from app.clock import iso
+from app.compose.lifespan import running
+from app.compose.plan import Plan
+from app.compose.runtime import Runtime
 from app.gateway.connection import Connection
 from app.ops.logs import make_logger
-from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from handlers.ports import Identity, State
@@ -56,7 +58,7 @@ def enter(runtime: Runtime, expires_at: float, *capabilities: str) -> tuple[Conn
     identity = Identity(User("ann"), "Ann", None, (), expires_at)
     connection.authenticated(identity, spoken(capabilities))
     connection.renewed(identity)
-    runtime.flusher.flush()
+    runtime.delivery.write_scheduler.flush()
     return connection, transport
 
 
@@ -67,10 +69,10 @@ async def test_once_a_token(runtime: Runtime) -> None:
     notice = ("SERVER_NOTICE", {"kind": "token-expiring", "expiresAt": iso(soon)})
     assert transport.read() == [notice]
     connection.renewed(connection.identity)
-    runtime.flusher.flush()
+    runtime.delivery.write_scheduler.flush()
     assert transport.read() == []
     connection.renewed(Identity(User("ann"), "Ann", None, (), soon + 1))
-    runtime.flusher.flush()
+    runtime.delivery.write_scheduler.flush()
     assert transport.read() == [("SERVER_NOTICE", {"kind": "token-expiring", "expiresAt": iso(soon + 1)})]
 
 
@@ -80,7 +82,7 @@ async def test_who_did_not_ask(runtime: Runtime, capabilities: tuple[str, ...]) 
     connection, transport = enter(runtime, time.time() + 30, *capabilities)
     connection._slow()
     runtime.drain("SIGTERM")
-    runtime.flusher.flush()
+    runtime.delivery.write_scheduler.flush()
     assert transport.read() == []
 
 
@@ -118,14 +120,14 @@ async def test_refusals_for_the_rate_are_counted(runtime: Runtime) -> None:
         connection.receive(b'{"event":"PING"}')
     refused = runtime.dispatcher.refused[ErrorCode.RATE_LIMITED]
     assert refused > 5
-    assert runtime.refusals.counts[Limit.EVENTS] == refused
+    assert runtime.admission.rejections.counts[Limit.EVENTS] == refused
 
 
 async def test_slow(runtime: Runtime) -> None:
     """A slow client is told so."""
     connection, transport = enter(runtime, time.time() + 3600, "notices")
     connection._slow()
-    runtime.flusher.flush()
+    runtime.delivery.write_scheduler.flush()
     assert transport.read() == [("SERVER_NOTICE", {"kind": "slow"})]
 
 
@@ -147,5 +149,5 @@ async def test_gone_before(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) ->
     connection.closed(CloseCode.ABNORMAL)
     monkeypatch.setattr(runtime.services.clock, "now", lambda: time.time() + 3600)
     runtime.gateway.sweep()
-    runtime.flusher.flush()
+    runtime.delivery.write_scheduler.flush()
     assert transport.read() == []

@@ -11,10 +11,11 @@ import anyio
 import pytest
 
 from app.auth.keys import public_keys
+from app.compose.lifespan import running
+from app.compose.plan import Plan
 from app.main import create_app
 from app.ops.audit import AuditLog, NoAudit, opened
 from app.ops.logs import make_logger
-from app.runtime import Plan, running
 from app.settings import MEMORY, Settings, SettingsError
 from app.tables import load_routes
 from stores.memory.stores import MemoryStores

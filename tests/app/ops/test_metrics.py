@@ -8,9 +8,11 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from app.auth.keys import public_keys
+from app.compose.lifespan import running
+from app.compose.plan import Plan
+from app.compose.runtime import Runtime
 from app.gateway.connection import Connection
 from app.ops.logs import make_logger
-from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from handlers.events.heartbeat import table

@@ -16,9 +16,11 @@ import pytest
 from websockets.utils import apply_mask
 
 from app.auth.keys import public_keys
+from app.compose.lifespan import running
+from app.compose.plan import Plan
+from app.compose.runtime import Runtime
 from app.gateway.connection import Connection
 from app.ops.logs import make_logger
-from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from app.wire.protocol import WebSocketProtocol
@@ -134,12 +136,12 @@ async def test_calls(pair: tuple[Runtime, Socket, Socket, str]) -> None:
     message = frame("SEND_MESSAGE", sessionId=session_id, **MESSAGE)
     for _ in range(3):
         ann.protocol.data_received(message)
-        runtime.flusher.flush()
+        runtime.delivery.write_scheduler.flush()
     bob.wire.writes.clear()
 
     def pass_on() -> None:
         ann.protocol.data_received(message)
-        runtime.flusher.flush()
+        runtime.delivery.write_scheduler.flush()
 
     calls = min(count_calls(pass_on) for _ in range(5))
     assert len(bob.wire.writes) == 5

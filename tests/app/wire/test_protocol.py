@@ -8,8 +8,10 @@ import pytest
 from websockets.utils import apply_mask
 
 from app.auth.keys import public_keys
+from app.compose.lifespan import running
+from app.compose.plan import Plan
+from app.compose.runtime import Runtime
 from app.ops.logs import make_logger
-from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from app.wire.frames import FRAMES_AT_ONCE, FrameReader, Ping

@@ -72,47 +72,47 @@ def assert_throttled(seat: Seat) -> None:
 
 async def test_too_many_failures(world: World) -> None:
     """A throttled address is told when to come back, even with a good token, once it has had its looks."""
-    world.failures.throttled.add(HERE)
-    world.failures.blind.add(HERE)
+    world.auth_throttle.throttled.add(HERE)
+    world.auth_throttle.blind.add(HERE)
     seat = world.open()
     await auth.authenticate(presented("ann"), seat)
     assert_throttled(seat)
-    assert not world.failures.counts
+    assert not world.auth_throttle.counts
 
 
 async def test_throttled(world: World) -> None:
     """A throttled address that still has looks gets in with a good token; its failures are answered as throttled."""
-    world.failures.throttled.add(HERE)
+    world.auth_throttle.throttled.add(HERE)
     await world.enter("ann")
     seat = world.open()
     await auth.authenticate(presented("expired"), seat)
     assert_throttled(seat)
-    assert world.failures.counts == {HERE: 1}
+    assert world.auth_throttle.counts == {HERE: 1}
 
 
 @pytest.mark.parametrize("token", [None, ""])
 async def test_a_missing_token_is_no_failure(world: World, token: str | None) -> None:
     """A missing token needs no look, and does not count against its address."""
-    world.failures.blind.add(HERE)
+    world.auth_throttle.blind.add(HERE)
     seat = world.open()
     await auth.authenticate(presented(token), seat)
     assert_turned_away(seat, ErrorCode.TOKEN_MISSING)
-    assert not world.failures.counts
+    assert not world.auth_throttle.counts
 
 
 async def test_failures_are_counted(world: World) -> None:
     """A failure counts against its address, also one of renewing; but a socket that is in need not wait to renew."""
     await auth.authenticate(presented("expired"), world.open())
     await auth.authenticate(presented("ann"), world.open(b"there"))
-    assert world.failures.counts == {HERE: 1}
+    assert world.auth_throttle.counts == {HERE: 1}
     seat = await world.enter("bob")
-    world.failures.throttled.add(HERE)
-    world.failures.blind.add(HERE)
+    world.auth_throttle.throttled.add(HERE)
+    world.auth_throttle.blind.add(HERE)
     await auth.authenticate(presented("bob"), seat)
     assert seat.socket.closed is None
     await auth.authenticate(presented("expired"), seat)
     assert_turned_away_last(seat, ErrorCode.TOKEN_EXPIRED)
-    assert world.failures.counts == {HERE: 2}
+    assert world.auth_throttle.counts == {HERE: 2}
 
 
 async def test_a_user_who_logs_in_too_often(world: World) -> None:
@@ -126,7 +126,7 @@ async def test_a_user_who_logs_in_too_often(world: World) -> None:
     assert (error.code, error.details) == (ErrorCode.RATE_LIMITED, RetryAfter(retry_after_ms=201))
     assert (seat.socket.state, seat.socket.closed) == (State.CONNECTED, CloseCode.RATE_LIMITED)
     assert not world.delivery.named("supersede")
-    assert not world.failures.counts
+    assert not world.auth_throttle.counts
     await auth.authenticate(presented("ann"), old)
     assert old.socket.closed is None
     assert world.logins.counts[ANN] == 1

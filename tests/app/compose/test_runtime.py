@@ -6,13 +6,15 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from app import runtime as module
-from app.admission import pending as waiting
+from app.admission import pending
 from app.auth.keys import public_keys
+from app.compose import readiness
+from app.compose.lifespan import running
+from app.compose.plan import Plan
+from app.compose.runtime import Runtime
 from app.gateway import gateway
-from app.gateway.gateway import Farewell
+from app.gateway.disconnects import PendingDisconnect
 from app.ops.logs import make_logger
-from app.runtime import Plan, Runtime, running
 from app.settings import MEMORY, Settings
 from app.tables import load_routes
 from handlers.domain import disconnects
@@ -103,7 +105,7 @@ async def test_a_frozen_store(keys: Keys, monkeypatch: pytest.MonkeyPatch, froze
     """Heartbeats, and the deadline for authentication, do not wait for it."""
     monkeypatch.setattr(gateway, "AUTH_SECONDS", 0.5)
     async with living(keys, frozen, ws_heartbeat_interval=100) as runtime:
-        runtime.gateway._put_off.append(Farewell(named(ANN), Holder("node", 1), is_leaving=True))
+        runtime.gateway.disconnects.add(PendingDisconnect(named(ANN), Holder("node", 1), is_leaving=True))
         wire = Wire()
         runtime.gateway.open(wire, b"here").was_heard = True
         await until(lambda: wire.pings > 0)
@@ -118,10 +120,10 @@ async def test_a_frozen_store(keys: Keys, monkeypatch: pytest.MonkeyPatch, froze
 
 async def test_readiness_with_a_frozen_store(keys: Keys, monkeypatch: pytest.MonkeyPatch, frozen: MemoryStores) -> None:
     """Whoever asks is told that it does not answer."""
-    monkeypatch.setattr(module, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(readiness, "PING_SECONDS", 0.05)
     async with living(keys, frozen) as runtime:
         with anyio.fail_after(PATIENCE):
-            reasons = await runtime.reasons_not_ready()
+            reasons = await runtime.readiness.reasons()
         assert reasons == ["store unreachable: no answer within 0.05 s"]
 
 
@@ -133,12 +135,12 @@ async def test_ends_that_were_put_off(keys: Keys, monkeypatch: pytest.MonkeyPatc
             put(stores, Peer(user, Profile(user.id, "guest", "other"), "online", b"here"))
         with failing(monkeypatch, stores.peers, "release", 1):
             for number, user in enumerate((ANN, BOB)):
-                runtime.gateway._put_off.append(Farewell(named(user), Holder("node", number), is_leaving=True))
+                runtime.gateway.disconnects.add(PendingDisconnect(named(user), Holder("node", number), is_leaving=True))
             with pytest.raises(StoreUnreachableError):
-                await runtime.gateway.catch_up()
-            assert (stores.directory.peer(BOB), len(runtime.gateway._put_off)) == (None, 1)
-        await runtime.gateway.catch_up()
-        assert (stores.directory.peer(ANN), len(runtime.gateway._put_off)) == (None, 0)
+                await runtime.gateway.disconnects.retry()
+            assert (stores.directory.peer(BOB), len(runtime.gateway.disconnects)) == (None, 1)
+        await runtime.gateway.disconnects.retry()
+        assert (stores.directory.peer(ANN), len(runtime.gateway.disconnects)) == (None, 0)
 
 
 async def test_duties_on_their_own(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,14 +156,14 @@ async def test_duties_on_their_own(keys: Keys, monkeypatch: pytest.MonkeyPatch) 
 
         done: list[int] = []
         monkeypatch.setattr(runtime.gateway, "sweep", fail)
-        monkeypatch.setattr(runtime.failures, "forget", lambda: done.append(1))
-        runtime.tick()
+        monkeypatch.setattr(runtime.admission.auth_throttle, "forget", lambda: done.append(1))
+        runtime.local_timer.tick()
         assert done
 
 
 async def test_sockets_on_their_own(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes wrong with one socket keeps no other from being looked after."""
-    monkeypatch.setattr(waiting.WaitingRoom, "overdue", lambda room, _: list(room._guests))
+    monkeypatch.setattr(pending.PendingConnections, "expired", lambda pending, _: list(pending._pending))
     async with living(keys, MemoryStores()) as runtime:
         wires = [Wire(), Wire()]
         for wire in wires:

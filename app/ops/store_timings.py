@@ -9,7 +9,7 @@ from app.histogram import Histogram
 from stores.protocols import PeerRecords, RequestRecords, Revocations, SessionRecords, Stores, StoreUnreachableError
 
 
-class StoreWatch:
+class StoreTimings:
     """What was seen, by operation, such as `peers.claim`."""
 
     def __init__(self, timer: Callable[[], float]) -> None:
@@ -33,18 +33,18 @@ class StoreWatch:
         return watched
 
 
-class WatchedStores:
+class TimedStores:
     """See `Stores`: the records of others, watched. What never waits, the directory above all, is theirs as it is."""
 
-    def __init__(self, stores: Stores, watch: StoreWatch) -> None:
+    def __init__(self, stores: Stores, watch: StoreTimings) -> None:
         self.directory = stores.directory
         self.log = stores.log
         self.node = stores.node
         self.listener = stores.listener
-        self.peers = cast("PeerRecords", _Watched("peers", stores.peers, watch))
-        self.requests = cast("RequestRecords", _Watched("requests", stores.requests, watch))
-        self.sessions = cast("SessionRecords", _Watched("sessions", stores.sessions, watch))
-        self.revocations = cast("Revocations", _Watched("revocations", stores.revocations, watch))
+        self.peers = cast("PeerRecords", _Timed("peers", stores.peers, watch))
+        self.requests = cast("RequestRecords", _Timed("requests", stores.requests, watch))
+        self.sessions = cast("SessionRecords", _Timed("sessions", stores.sessions, watch))
+        self.revocations = cast("Revocations", _Timed("revocations", stores.revocations, watch))
         self.ping = watch.timed("ping", stores.ping)
         self.run = stores.run
         self.stats = stores.stats
@@ -62,10 +62,10 @@ class WatchedStores:
         return self._stores.ahead
 
 
-class _Watched:
+class _Timed:
     """Stands in for an object, its coroutine functions watched."""
 
-    def __init__(self, name: str, records: object, watch: StoreWatch) -> None:
+    def __init__(self, name: str, records: object, watch: StoreTimings) -> None:
         self._name = name
         self._records = records
         self._watch = watch

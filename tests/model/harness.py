@@ -1,4 +1,4 @@
-"""A house in simulated time: the real runtime over a simulated network, its clients, and the reference beside it."""
+"""A harness in simulated time: the real runtime over a simulated network, its clients, and the reference beside it."""
 
 import asyncio
 import json
@@ -8,9 +8,11 @@ from typing import Any
 from app.auth.keys import public_keys
 from app.auth.tokens import dev_claims, sign
 from app.clock import Sources, iso
+from app.compose.lifespan import running
+from app.compose.plan import Plan
+from app.compose.runtime import Runtime
 from app.gateway.connection import Connection, End
 from app.ops.logs import make_logger
-from app.runtime import Plan, Runtime, running
 from app.settings import Settings
 from app.tables import load_routes
 from handlers.context import Context
@@ -89,7 +91,7 @@ class Tokens:
         return token
 
 
-class House:
+class Harness:
     """Everything, with `pass_time` to have it go on."""
 
     def __init__(self, keys: Keys) -> None:
@@ -149,25 +151,25 @@ class House:
 
     def _listen(self, runtime: Runtime) -> None:
         """Have the reference told of what the runtime finds out by itself."""
-        gateway, lost, farewell = runtime.gateway, runtime.gateway.lost, runtime.gateway.farewell
-        do_store_work = runtime.do_store_work
+        gateway, lost, disconnected = runtime.gateway, runtime.gateway.lost, runtime.gateway.disconnected
+        tick = runtime.store_timer.tick
 
         def also_lost(connection: Connection) -> None:
             self.reference.lost(connection.holder.socket)
             lost(connection)
 
-        async def also_farewell(connection: Connection, context: Context, end: End) -> None:
+        async def also_disconnected(connection: Connection, context: Context, end: End) -> None:
             self.reference.ended(connection.holder.socket, is_leaving=end.is_leaving)
-            await farewell(connection, context, end)
+            await disconnected(connection, context, end)
 
-        async def also_do_store_work() -> None:
-            await do_store_work()
+        async def also_tick() -> None:
+            await tick()
             self.reference.tick()
 
         replacements: dict[tuple[object, str], Callable[..., Awaitable[None] | None]] = {
             (gateway, "lost"): also_lost,
-            (gateway, "farewell"): also_farewell,
-            (runtime, "do_store_work"): also_do_store_work,
+            (gateway, "disconnected"): also_disconnected,
+            (runtime.store_timer, "tick"): also_tick,
         }
         for (owner, name), replacement in replacements.items():
             setattr(owner, name, replacement)

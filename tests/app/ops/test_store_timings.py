@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from app.ops.watch import StoreWatch, WatchedStores
+from app.ops.store_timings import StoreTimings, TimedStores
 from stores.memory.stores import MemoryPeers, MemoryStores
 from stores.model import Holder, User
 from stores.protocols import StoreUnreachableError
@@ -14,8 +14,8 @@ ANN = User("ann")
 
 async def test_operations_are_timed() -> None:
     """Each operation does what it did, and is timed under its name."""
-    watch = StoreWatch(count().__next__)
-    stores = WatchedStores(MemoryStores(), watch)
+    watch = StoreTimings(count().__next__)
+    stores = TimedStores(MemoryStores(), watch)
     assert await stores.peers.claim(ANN, Holder("node", 1)) is None
     assert await stores.peers.claim(ANN, Holder("node", 2)) == Holder("node", 1)
     await stores.ping()
@@ -30,9 +30,9 @@ async def test_errors_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         raise StoreUnreachableError("away")
 
     monkeypatch.setattr(MemoryPeers, "claim", claim)
-    watch = StoreWatch(count().__next__)
+    watch = StoreTimings(count().__next__)
     with pytest.raises(StoreUnreachableError):
-        await WatchedStores(MemoryStores(), watch).peers.claim(ANN, Holder("node", 1))
+        await TimedStores(MemoryStores(), watch).peers.claim(ANN, Holder("node", 1))
     assert watch.errors == {"peers.claim": 1}
     assert watch.seconds["peers.claim"].sum == 1
 
@@ -40,6 +40,6 @@ async def test_errors_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_looking_costs_nothing() -> None:
     """What the data plane looks at is the store's own."""
     stores = MemoryStores()
-    watched = WatchedStores(stores, StoreWatch(lambda: 0.0))
+    watched = TimedStores(stores, StoreTimings(lambda: 0.0))
     assert watched.directory is stores.directory
     assert watched.log is stores.log

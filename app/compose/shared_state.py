@@ -1,0 +1,31 @@
+"""What all nodes have in common: the clock they go by, and the salt they hash addresses with."""
+
+from app.admission.addresses import Addresses
+from app.clock import SystemClock
+from handlers.ports import Clock
+from stores.protocols import Stores
+
+
+class SharedState:
+    """Follows the store, which has both. `is_known` says whether the store was reached."""
+
+    def __init__(self, stores: Stores, clock: Clock, addresses: Addresses) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._addresses = addresses
+        self._is_known = bool(stores.salt)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether clock and salt are known."""
+        if not self._is_known:
+            self.follow()
+        return self._is_known
+
+    def follow(self) -> None:
+        """Go by the clock of all nodes, and hash addresses as they do."""
+        if self._stores.ahead is not None and isinstance(self._clock, SystemClock):
+            self._clock.follow(self._stores.ahead)
+        if self._stores.salt:
+            self._addresses.salt = self._stores.salt
+            self._is_known = True
