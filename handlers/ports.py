@@ -238,7 +238,7 @@ class Delivery(Protocol):
         """Start anew for a user whose socket has authenticated: what was kept to be resumed is dropped.
 
         Returns the token to resume with if it speaks `resume`. What comes for it is then kept from now on, numbered
-        from 1.
+        from 1. Raises `SupersededError` if another socket of the user holds the claim by now.
         """
 
     async def recover(self, user: User, resume: Resume, socket: Socket) -> str | None:

@@ -17,6 +17,10 @@ class StoreUnreachableError(Exception):
     """The store cannot be asked now; the same call may succeed later."""
 
 
+class SupersededError(Exception):
+    """A newer socket of the same user holds the claim."""
+
+
 class Directory(Protocol):
     """What this node knows. Never waits; what it returns is not to be changed."""
 
@@ -71,7 +75,11 @@ class PeerRecords(Protocol):
     """Who holds a user's connection, and what is known of the user."""
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
-        """Make `holder` the user's one socket, and return the one it was until now; None if there was none."""
+        """Make `holder` the user's one socket, and return the one it was until now; None if there was none.
+
+        Raises `SupersededError` if the claim of a newer socket came first. A claim that raises `StoreUnreachableError`
+        is not made later.
+        """
 
     async def release(self, user: User, holder: Holder) -> bool:
         """Give the claim up; False, changing nothing, if it is another's by now."""

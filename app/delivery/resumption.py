@@ -7,6 +7,7 @@ from handlers.ports import Ids, Socket
 from schemas.auth import Resume
 from stores.log import Log
 from stores.model import User
+from stores.protocols import SupersededError
 
 
 class Resumption:
@@ -20,9 +21,13 @@ class Resumption:
         self.attempts: Counter[str] = Counter(recovered=0, refused=0)
 
     async def begin(self, user: User, socket: Socket) -> str | None:
-        """Start the user's log over; return the token to resume with, None for a socket of version 1."""
+        """Start the user's log over; return the token to resume with, None for a socket of version 1.
+
+        Raises `SupersededError` if another socket of the user holds the claim by now.
+        """
         token = self._ids("res_") if "resume" in socket.spoken else None
-        await self._log.start(user, socket.holder, token)
+        if not await self._log.start(user, socket.holder, token):
+            raise SupersededError
         if token is not None:
             self._positions[socket.holder.socket] = 0
         return token

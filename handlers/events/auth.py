@@ -10,7 +10,7 @@ from schemas.auth import Auth, AuthFailed, AuthSuccess, Resumption, Server, Sock
 from schemas.capabilities import CAPABILITIES, VERSION_1_1, Spoken, spoken
 from schemas.errors import CloseCode, Error, ErrorCode, EventError
 from stores.model import Peer, User
-from stores.protocols import StoreUnreachableError
+from stores.protocols import StoreUnreachableError, SupersededError
 
 from handlers.context import Context
 from handlers.domain import disconnects, membership
@@ -81,13 +81,21 @@ def _token(raw: Raw) -> str | None:
 
 
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
-    """Claim the user for this socket, and let it in.
+    """Claim the user for this socket, and let it in, unless a newer socket of the user has the claim."""
+    try:
+        await _supersede(identity.user, ctx)
+        await _let_in(message, identity, ctx)
+    except SupersededError:
+        ctx.delivery.supersede(ctx.socket.holder)
+
+
+async def _let_in(message: Auth, identity: Identity, ctx: Context) -> None:
+    """Authenticate the socket that holds the user's claim; raises `SupersededError` if it does not any more.
 
     Whether its token is revoked is asked again once the socket is the user's: a revocation that came since the token
     was verified could not find the socket. One that comes later does.
     A socket that is only half in, since the store was lost, is closed: a second `AUTH` would only renew its token.
     """
-    await _supersede(identity.user, ctx)
     ctx.socket.authenticated(identity, spoken(message.capabilities, ctx.services.capabilities))
     _audit(message, identity, ctx)
     with _closing_halfway(ctx):
@@ -123,7 +131,7 @@ def _closing_halfway(ctx: Context) -> Iterator[None]:
 async def _begin(message: Auth, identity: Identity, ctx: Context) -> None:
     """Go on where the user's last socket left off, if it asks for that and it can be, or start over."""
     speaks = ctx.socket.spoken
-    peer = ctx.directory.peer(identity.user)
+    peer = ctx.directory.peer(identity.user) if message.resume is None else await ctx.stores.peers.find(identity.user)
     if peer is not None and peer.is_present:
         token = await _recover(message, ctx)
         if token is not None:

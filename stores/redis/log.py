@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -15,6 +15,7 @@ from stores.protocols import Listener, StoreUnreachableError
 from stores.redis import channel
 from stores.redis.batch import Batch, Batches
 from stores.redis.channel import Channel
+from stores.redis.claims import UNKNOWN, Claims
 from stores.redis.client import Argument, Client
 from stores.redis.cursor import Cursor
 from stores.redis.follower import Follower
@@ -36,12 +37,18 @@ TRIM_BYTES = 200
 FULL = "Redis: too much waits for it"
 NOT_SUBSCRIBED = "Redis: this node does not hear from others"
 NOBODY = Holder("", 0)
+SCRIPTS = ("append", "trim", "confirm", "forget", "release", "break")
 
 
 class RedisLog:
-    """See `Log`, and `PeerRecords` for claims. What is not refreshed for `lifetime` seconds is let go of by Redis."""
+    """See `Log`, and `PeerRecords` for claims. What is not refreshed for `lifetime` seconds is let go of by Redis.
 
-    def __init__(self, client: Client, follower: Follower, bounds: Bounds, lifetime: float) -> None:
+    `now` is the clock of Redis, in seconds since 1970, as far as it is known here.
+    """
+
+    def __init__(
+        self, client: Client, follower: Follower, bounds: Bounds, lifetime: float, now: Callable[[], float]
+    ) -> None:
         self.listener = Listener()
         self._client = client
         self._keys = client.keys
@@ -49,14 +56,14 @@ class RedisLog:
         self._lifetime = int(lifetime)
         self._reader = LogReader(client, follower)
         self._recent = RecentAppends(client, lifetime)
-        self.pipeline = Pipeline(client, "append", "trim", "confirm", "forget", "break", connected=self._recent.verify)
+        self.pipeline = Pipeline(client, *SCRIPTS, connected=self._recent.verify)
+        self.claims = Claims(client, self.pipeline, self._lifetime, now)
         self._channel = Channel(client, self._take, self._connected)
         self._batches = Batches(client, follower, bounds)
         self._cursors: dict[User, Cursor] = {}
         self._epochs: dict[User, str] = {}
         self._handed: dict[User, tuple[int, int]] = {}
         self._tokens: dict[User, str] = {}
-        self._forgotten: set[User] = set()
         self._trims: dict[User, tuple[str, int]] = {}
         self._behind: list[Cursor] = []
         self._lost: list[Cursor] = []
@@ -82,42 +89,33 @@ class RedisLog:
             self._batches.add(event, key, reader, done)
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
-        if user in self._forgotten:
-            with anyio.move_on_after(self._client.patience):
-                await self.pipeline.drained()
+        """See `PeerRecords`. If it fails, the socket that held the claim goes on."""
         cursor = self._end(user)
-        handed = self._handed.get(user, ("", ""))
-        prefix, message = self._keys.node(""), channel.superseded(user)
-        found: Any = None
         try:
-            found = await self._run("claim", user, holder.node, holder.socket, self._lifetime, prefix, message, *handed)
-        finally:
-            if found is None and cursor is not None and cursor.has_begun and user not in self._cursors:
+            before = await self.claims.take(user, holder, self._handed.get(user, UNKNOWN))
+        except BaseException:
+            if cursor is not None and cursor.has_begun and user not in self._cursors:
                 self._cursors[user] = cursor
                 self._check(cursor, is_due=True)
+            raise
         self._handed.pop(user, None)
-        node, socket = found
-        return Holder(node.decode(), int(socket)) if node else None
+        return before
 
     async def release(self, user: User, holder: Holder) -> bool:
+        """See `PeerRecords`."""
         handed: Argument = ""
         cursor = self._cursors.get(user)
-        if holder.node == self._client.node and (cursor is None or cursor.holder == holder):
+        is_ours = holder.node == self._client.node
+        if is_ours and (cursor is None or cursor.holder == holder):
             self._end(user)
             socket, offset = self._handed.get(user, (0, 0))
             handed = offset if socket == holder.socket else 0
-        call = secrets.token_hex(EPOCH_BYTES)
-        done = await self._run("release", user, holder.node, holder.socket, self._lifetime, handed, call)
-        if done and holder.node == self._client.node:
+        is_released = await self.claims.release(user, holder, handed)
+        if is_released and is_ours:
             self._let_go(user)
-        elif holder.node == self._client.node and self._handed.get(user, (0, 0))[0] == holder.socket:
-            del self._handed[user]  # another socket holds the claim, perhaps of another node
-        return bool(done)
-
-    async def holder(self, user: User) -> Holder | None:
-        """Return who holds the user's claim; None if nobody does."""
-        ((node, socket),) = await self._client.ask(("HMGET", self._keys.state(user), "node", "socket"))
-        return Holder(node.decode(), int(socket)) if node else None
+        elif is_ours and self._handed.get(user, (0, 0))[0] == holder.socket:
+            self._handed.pop(user, None)  # another socket holds the claim, perhaps of another node
+        return is_released
 
     async def start(self, user: User, holder: Holder, token: str | None) -> bool:
         epoch, hashed = secrets.token_hex(EPOCH_BYTES), "" if token is None else _digest(token)
@@ -174,10 +172,7 @@ class RedisLog:
     def forget(self, user: User) -> None:
         if user not in self._cursors:
             self._let_go(user)
-            self._forgotten.add(user)
-            keys = self._keys.state(user), self._keys.log(user)
-            command = "EVALSHA", self._client.scripts["forget"].sha, len(keys), *keys
-            self.pipeline.put(Call(command, TRIM_BYTES, lambda _: self._forgotten.discard(user)))
+            self.claims.settle_first("forget", user)
 
     async def count(self, user: User) -> int:
         (count,) = await self._client.ask(("XLEN", self._keys.log(user)))

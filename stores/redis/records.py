@@ -36,11 +36,11 @@ class RedisPeers:
         """See `PeerRecords`. A claim that was lost meanwhile takes the peer back, as far as nobody has changed it."""
         registered = replace(peer, holder=holder)
         for attempt in range(ATTEMPTS):
-            if await self._log.holder(peer.user) != holder:
+            if await self._log.claims.holder(peer.user) != holder:
                 return False
             before = self._known(peer.user)
             if await self._swap(peer.user, before, registered):
-                if await self._log.holder(peer.user) == holder:
+                if await self._log.claims.holder(peer.user) == holder:
                     return True
                 await self._swap(peer.user, registered, before)
                 return False
@@ -55,7 +55,7 @@ class RedisPeers:
 
     async def put_released(self, peer: Peer) -> bool:
         before = self._known(peer.user)
-        if before is None or await self._log.holder(peer.user) is not None:
+        if before is None or await self._log.claims.holder(peer.user) is not None:
             return False
         return await self._swap(peer.user, before, peer)
 
@@ -68,7 +68,7 @@ class RedisPeers:
 
     async def remove_released(self, user: User) -> Peer | None:
         before = self._known(user)
-        if before is None or await self._log.holder(user) is not None:
+        if before is None or await self._log.claims.holder(user) is not None:
             return None
         return before if await self._swap(user, before, None) else None
 

@@ -44,7 +44,7 @@ class RedisStores:
         self.client = Client(url, node, patience)
         self.follower = Follower(self.client)
         self.directory = self.follower.directory
-        self.log = RedisLog(self.client, self.follower, bounds or Bounds(), lifetime)
+        self.log = RedisLog(self.client, self.follower, bounds or Bounds(), lifetime, self._now)
         writer = Writer(self.client, self.follower)
         self.peers = RedisPeers(self.follower, writer, self.log)
         self.requests = RedisRequests(self.follower, writer)
@@ -64,6 +64,10 @@ class RedisStores:
     @property
     def ahead(self) -> float:
         return self.lease.ahead
+
+    def _now(self) -> float:
+        """Return the time by the clock of Redis, in seconds since 1970."""
+        return time.monotonic() + self.lease.ahead
 
     async def run(self, started: Callable[[], None]) -> None:
         async with anyio.create_task_group() as tasks:

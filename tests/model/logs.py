@@ -307,7 +307,7 @@ class Harness:
         if claims is not None:
             found: Holder | None = claims.get(user)
             return found
-        return await node.stores.log.holder(user)  # type: ignore[attr-defined, no-any-return]
+        return await node.stores.log.claims.holder(user)  # type: ignore[attr-defined, no-any-return]
 
     async def move_in(self, names: Sequence[str], with_token: int) -> None:
         """Have all users come for the first time, and go; so many of them with a token."""

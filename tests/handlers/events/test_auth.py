@@ -16,7 +16,7 @@ from schemas.errors import CloseCode, Error, ErrorCode, RetryAfter
 from schemas.peers import PeerRegister
 from stores.memory.stores import MemoryPeers
 from stores.model import Holder, Peer, Revocation, User
-from stores.protocols import StoreUnreachableError
+from stores.protocols import StoreUnreachableError, SupersededError
 from tests.support.doubles import ANN, HERE, START, NamingTokens, Seat, World, presented
 
 
@@ -369,6 +369,19 @@ async def test_revoked_while_it_is_let_in(world: World, resume: Resume | None, *
     assert world.directory.peer(ANN) is None
     assert world.directory.session(session_id) is None
     assert not await world.stores.peers.release(ANN, thief.socket.holder)
+
+
+async def test_superseded_while_it_is_let_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket whose claim another one has taken is not told that it started over: it is closed with 4002."""
+
+    async def admit(*_: object) -> str | None:
+        raise SupersededError
+
+    monkeypatch.setattr(world.delivery, "admit", admit)
+    slow = world.open()
+    await auth.authenticate(presented("ann", ["resume"], RESUME), slow)
+    assert world.delivery.named("supersede") == [("supersede", slow.socket.holder)]
+    assert slow.socket.sent == []
 
 
 async def test_revoked_while_it_renews(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from stores.log import Bounds, Outcome
 from stores.model import Holder, User
-from stores.protocols import Listener, StoreUnreachableError
+from stores.protocols import Listener, StoreUnreachableError, SupersededError
 from stores.redis.stores import RedisStores
 from tests.support.client import until
 from tests.support.logs import Socket, append, counted, event, tell
@@ -39,6 +39,13 @@ async def pair(redis: RedisServer) -> AsyncIterator[Pair]:
         one = await stack.enter_async_context(running(url, "one", Bounds(), patience=0.5))
         two = await stack.enter_async_context(running(redis.namespace(name), "two"))
         yield Pair(one, two, network)
+
+
+async def until_free(stores: RedisStores, user: User) -> None:
+    """Return once nobody holds the user's claim."""
+    with anyio.fail_after(5):
+        while await stores.log.claims.holder(user) is not None:  # noqa: ASYNC110 - Redis brings it about
+            await anyio.sleep(0.01)
 
 
 async def test_answers_that_are_lost(pair: Pair) -> None:
@@ -94,12 +101,46 @@ class Recording(Listener):
 async def test_a_claim_that_is_given_up(pair: Pair) -> None:
     """If the new socket is gone before its claim has an answer, the one before finds out that it has lost it."""
     pair.one.listener = listener = Recording()
-    await Socket(pair.one, BOB).come("t1")
+    first = await Socket(pair.one, BOB).come("t1")
     pair.network.freeze()
     with anyio.move_on_after(0.05):
         await Socket(pair.one, BOB).claim()
     pair.network.thaw()
-    await until(lambda: listener.superseded_users == [BOB])
+    await until(lambda: first.is_lost or listener.superseded_users == [BOB])
+    await until_free(pair.two, BOB)
+
+
+async def test_a_claim_that_comes_too_late(pair: Pair) -> None:
+    """Redis gets it after the caller was told that it failed: it takes nothing from whoever has the claim by then."""
+    pair.network.freeze()
+    with pytest.raises(StoreUnreachableError):
+        await Socket(pair.one, BOB).claim()
+    second = await Socket(pair.two, BOB).come("t1")
+    pair.network.thaw()
+    await pair.one.log.pipeline.drained()
+    await tell(pair.one, BOB, "a")
+    await until(lambda: second.payloads == [b"a"])
+    assert await pair.two.log.claims.holder(BOB) == second.holder
+
+
+async def test_claims_out_of_order(pair: Pair) -> None:
+    """A claim that was asked for before another one, and comes after it, changes nothing."""
+    first = Socket(pair.one, BOB)
+    outcomes: list[type[Exception]] = []
+
+    async def claim() -> None:
+        with pytest.raises(SupersededError) as refusal:
+            await first.claim()
+        outcomes.append(refusal.type)
+
+    pair.network.freeze()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(claim)
+        await anyio.sleep(0.2)
+        second = await Socket(pair.two, BOB).come("t1")
+        pair.network.thaw()
+    assert outcomes == [SupersededError]
+    assert await pair.two.log.claims.holder(BOB) == second.holder
 
 
 async def test_a_release_whose_answer_is_lost(pair: Pair) -> None:
@@ -255,6 +296,7 @@ async def test_a_late_claim_of_version_1(pair: Pair) -> None:
     await tell(pair.two, BOB, "a")
     await until(lambda: socket.payloads == [b"a"])
     pair.one.log._trims.clear()
-    arguments = pair.one.client.node, 10**6, 60, pair.one.client.keys.node(""), "S", 10**6, 0
+    late = 10**15
+    arguments = pair.one.client.node, 10**6, 60, pair.one.client.keys.node(""), "S", 10**6, 0, late, late
     await pair.one.log._run("claim", BOB, *arguments)
     assert (await Socket(pair.two, BOB).come()).payloads == []

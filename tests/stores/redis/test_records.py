@@ -93,12 +93,12 @@ async def test_a_claim_lost_while_it_registers(
     async def holder(_user: User) -> Holder:
         return found.pop(0)
 
-    monkeypatch.setattr(one.log, "holder", holder)
+    monkeypatch.setattr(one.log.claims, "holder", holder)
     assert not await one.peers.register(peer(ANN), Holder("one", 1))
     assert one.directory.peer(ANN) is None
     monkeypatch.undo()
     await put(one, peer(ANN, "three"))
-    monkeypatch.setattr(one.log, "holder", holder)
+    monkeypatch.setattr(one.log.claims, "holder", holder)
     assert not await one.peers.register(peer(ANN), Holder("one", 1))
     assert one.directory.peer(ANN) == peer(ANN, "three")
 
@@ -109,7 +109,7 @@ async def test_a_row_that_changed_on_its_way(
     """What is for who is away is not done to another row."""
     one, two = nodes
     await put(one, peer(ANN, lapses_at=5.0))
-    ask = one.log.holder
+    ask = one.log.claims.holder
 
     async def holder(user: User) -> Holder | None:
         known = await two.peers.find(ANN)
@@ -118,7 +118,7 @@ async def test_a_row_that_changed_on_its_way(
         assert await two.peers._swap(ANN, known, changed)
         return await ask(user)
 
-    monkeypatch.setattr(one.log, "holder", holder)
+    monkeypatch.setattr(one.log.claims, "holder", holder)
     before = one.directory.peer(ANN)
     assert before is not None
     assert not await one.peers.put_released(replace(before, lapses_at=9.0))
