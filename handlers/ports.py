@@ -13,7 +13,7 @@ from stores.log import Appended, MessageKey, Outcome
 from stores.model import Holder, Peer, Revocation, User
 from stores.protocols import Stores
 
-from handlers.domain.retries import Retries
+from handlers.retries import Retries
 
 
 class State(IntEnum):

@@ -8,7 +8,7 @@ import anyio
 from app.compose.background import Background
 from app.histogram import Histogram
 from app.logger import Logger
-from handlers.domain.retries import run_each
+from handlers.retries import run_each
 from stores.protocols import StoreUnreachableError
 
 TICK_SECONDS = 0.1

@@ -6,8 +6,8 @@ from functools import partial
 from msgspec import Struct
 
 from handlers.domain import disconnects
-from handlers.domain.retries import run_each
 from handlers.ports import Identity, Services
+from handlers.retries import run_each
 from stores.model import Holder
 from stores.protocols import StoreUnreachableError
 

@@ -13,8 +13,8 @@ from stores.model import Holder, Peer, Request, Revocation, User
 from handlers.context import Context
 from handlers.domain import membership
 from handlers.domain.requests import cancel, reject
-from handlers.domain.retries import run_each
 from handlers.ports import Identity, Services
+from handlers.retries import run_each
 
 STRAY_SECONDS = 10.0
 

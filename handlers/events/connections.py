@@ -17,8 +17,8 @@ from stores.model import Peer, Request, User
 from handlers.context import Context
 from handlers.domain.acceptance import accept, check_sessions, request_gone
 from handlers.domain.requests import cancel, expire, reject, tell_request
-from handlers.domain.retries import run_each
 from handlers.ports import Services
+from handlers.retries import run_each
 from handlers.table import HandlerTable
 
 UNASKABLE = (

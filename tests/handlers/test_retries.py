@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from handlers.domain.retries import Retries, run_each
+from handlers.retries import Retries, run_each
 from stores.protocols import StoreUnreachableError
 
 
