@@ -42,6 +42,7 @@ def project(tmp_path: Path) -> Path:
         ("bin/_setup", "#!/bin/sh\n"),
         ("bin/_setup_node", "#!/bin/sh\n"),
         ("venv/bin/python", PYTHON),
+        ("venv/bin/lint-imports", "#!/bin/sh\n"),
         ("test_steady.py", STEADY),
         ("pytest.ini", "[pytest]\naddopts = -q\n"),
     ):
