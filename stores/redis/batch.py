@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from stores.log import (
+    RECENT_MESSAGES,
     RECENT_SECONDS,
     RESERVED_EVENTS,
     Appended,
@@ -21,7 +22,7 @@ from stores.redis.client import Argument, Client
 from stores.redis.follower import Follower
 from stores.redis.keyspace import shard_of
 
-MOST_KEYS = 10_000
+MOST_REQUESTS = 10_000
 EVENT_BYTES = 200
 SENT_BEFORE = 1
 OUTCOMES = {2: Outcome.FULL, 3: Outcome.OVERFLOWED, 4: Outcome.DROPPED, 5: Outcome.QUEUED}
@@ -64,7 +65,8 @@ class Batches:
         self._follower = follower
         self._sha = client.scripts["append"].sha
         self._prefix = client.keys.node("")
-        self._bounds = bounds.events, bounds.user_bytes, RESERVED_EVENTS, int(RECENT_SECONDS * 1000), MOST_KEYS
+        known = int(RECENT_SECONDS * 1000), MOST_REQUESTS, RECENT_MESSAGES
+        self._bounds = bounds.events, bounds.user_bytes, RESERVED_EVENTS, *known
         self._by_user: dict[User, Batch] = {}
         self._serial = 0
 
@@ -79,7 +81,7 @@ class Batches:
         if batch is None:
             batch = self._by_user[event.user] = self._begin(event.user)
         if key is not None:
-            name, sent_at = key.digest, key.sent_at
+            name, sent_at = key.stream.hex().encode() + key.digest, key.sent_at
         else:
             name, sent_at = event.request_id.encode(), 0
         batch.items.append(Item(event, reader, done, sent_at))

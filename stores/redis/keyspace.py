@@ -67,7 +67,10 @@ class Keyspace(Struct, frozen=True):
         return self._user(user, "log")
 
     def recent(self, user: User) -> str:
-        """Return the key of the sorted set of the messages that a user got lately."""
+        """Return the key of the sorted set of the requests that a user was told of lately.
+
+        Those of the messages that it got, one for each stream, have names that begin with it.
+        """
         return self._user(user, "recent")
 
     def _user(self, user: User, kind: str) -> str:

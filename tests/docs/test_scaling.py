@@ -9,10 +9,10 @@ import pytest
 from redis import Redis
 
 from schemas.peers import Profile
-from stores.log import Event, MessageKey
+from stores.log import RECENT_MESSAGES, Event, MessageKey
 from stores.memory.recent_messages import MOST_KEYS as MOST_LOCAL_KEYS
 from stores.model import Holder, Peer, Request, Revocation, Session, User
-from stores.redis.batch import MOST_KEYS
+from stores.redis.batch import MOST_REQUESTS
 from stores.redis.keyspace import SHARDS
 from stores.redis.log import WAITING_BYTES
 from stores.redis.pipeline import WINDOW_BYTES, WINDOW_CALLS
@@ -59,6 +59,7 @@ async def test_keys(stores: RedisStores, admin: Redis) -> None:
     for user, token in ((ANN, None), (None, "token")):
         await stores.revocations.add(Revocation(time.time() + 60, token, user), time.time())
     assert await stores.log.start(ANN, HOLDER, "res_1")
+    stores.log.append([Event(ANN, b"{}", "while_pending", request_id="req_1")])
     stores.log.append([Event(ANN, b"{}")], MessageKey.of("ses_1", ANN, "m", int(time.time() * 1000)))
     await stores.log.pipeline.drained()
     await stores.ping()
@@ -67,6 +68,7 @@ async def test_keys(stores: RedisStores, admin: Redis) -> None:
 
 def _as_on_the_page(key: str) -> str:
     key = re.sub(r"\{\d+\}", "{SHARD}", key.replace("=acme/ann", "ORG/ID"))
+    key = re.sub(r":recent:\w{16}$", ":recent:STREAM", key)
     return re.sub(r":revoked:.*", ":revoked:NAME", key)
 
 
@@ -95,7 +97,8 @@ def test_bounds() -> None:
     assert f"| {WAITING_BYTES >> 20} MiB a node for messages" in told
     assert f"| {WINDOW_BYTES >> 20} MiB, {WINDOW_CALLS:,} calls |" in told
     assert f"{MOST_LOCAL_KEYS:,} in all" in told
-    assert f"{MOST_KEYS:,} at most" in PAGE
+    assert f"{MOST_REQUESTS:,} at most" in PAGE
+    assert f"{RECENT_MESSAGES:,} at most" in PAGE
     assert f"in {SHARDS} shards" in PAGE
 
 

@@ -543,12 +543,14 @@ async def test_how_many_messages_are_recognised(stores: Stores) -> None:
     await append(stores, event(BOB, "a"), key=key("m"))
     for number in range(RECENT_MESSAGES - 1):
         stores.log.append([event(BOB, "x")], key(f"{number}"))
-    for number in range(5 * RECENT_MESSAGES):
-        stores.log.append([event(BOB, "y")], key(f"{number}", sender=CAT))
+    for number in range(11 * RECENT_MESSAGES):
+        stores.log.append([event(BOB, "y")], key(f"{number}", sender=CAT, session_id=f"{number % 11}"))
     await tell(stores, BOB, "z")
     (again,) = await append(stores, event(BOB, "a"), key=key("m", ago=-1))
     assert again.first_sent_at
     assert socket.payloads.count(b"a") == 1
+    await append(stores, event(BOB, "x"), key=key("n"))
+    assert await append(stores, event(BOB, "a"), key=key("m", ago=-1)) == [Appended(DELIVERED)]
 
 
 async def test_forgetting(stores: Stores) -> None:

@@ -1,7 +1,9 @@
 -- Appends events to the log of one user, and sends them to the node that holds the claim, unless that is the caller.
--- KEYS: state, log, recent. ARGV: node, serial of this call, channel prefix, header of the message,
--- most events, most bytes, reserved events, ms for which a key is known, most keys;
--- then of each event how it is kept, its key ('' for none), when it was sent (0 for now), its payload, and what else the node needs.
+-- KEYS: state, log, recent, where requests are known; the messages of a stream are in a key of their own, `recent:STREAM`.
+-- ARGV: node, serial of this call, channel prefix, header of the message, most events, most bytes, reserved events,
+-- ms for which a key is known, most requests, most messages of a stream;
+-- then of each event how it is kept, its key ('' for none; that of a message begins with 16 letters for its stream), when it was
+-- sent (0 for now), its payload, and what else the node needs.
 -- Answers the holder's node, the epoch, then of each event an outcome and an offset, or when it was sent first.
 -- Outcomes: 0 kept, 1 sent before, 2 full, 3 overflowed, 4 dropped, 5 told on return, 6 done by an earlier call.
 local state, log, recent = KEYS[1], KEYS[2], KEYS[3]
@@ -13,12 +15,12 @@ local node, epoch, top, bytes, tokens, broken, last =
   unpack(redis.call('HMGET', state, 'node', 'epoch', 'top', 'bytes', 'tokens', 'broken', 'by:' .. caller))
 local answers = {node or '', epoch or ''}
 if not epoch then
-  for _ = 10, #ARGV, 5 do answers[#answers + 1] = 4; answers[#answers + 1] = 0 end
+  for _ = 11, #ARGV, 5 do answers[#answers + 1] = 4; answers[#answers + 1] = 0 end
   return answers
 end
 top, bytes = tonumber(top), tonumber(bytes)
 local is_away, is_again = node == '' or not node, last and serial <= tonumber(last)
-local count, first, parts = redis.call('XLEN', log), top + 1, {}
+local count, first, parts, added = redis.call('XLEN', log), top + 1, {}, {}
 local is_new = count == 0
 if is_new then bytes = 0 end
 
@@ -41,13 +43,13 @@ local function refusal(kept, size)
   return 4
 end
 
-local function outcome(kept, key, payload)
+local function outcome(kept, known_in, key, payload)
   if is_again and kept == 'if_told' then return 6, 0 end
   if key ~= '' then
-    local known = redis.call('ZSCORE', recent, key)
+    local known = redis.call('ZSCORE', known_in, key)
     if kept == 'if_told' then
       if not known then return 4, 0 end
-      redis.call('ZREM', recent, key)
+      redis.call('ZREM', known_in, key)
     elseif known and known + known_for > now then
       return 1, known
     end
@@ -62,14 +64,20 @@ local function outcome(kept, key, payload)
   return 0, top
 end
 
-for at = 10, #ARGV, 5 do
+for at = 11, #ARGV, 5 do
   local kept, key, sent_at, payload, meta = unpack(ARGV, at, at + 4)
+  local known_in, most_known = recent, ARGV[9]
   if kept == 'while_pending' or kept == 'if_told' then
     if tokens == '' then kept, key = 'always', '' else key = epoch .. key end
+  elseif key ~= '' then
+    known_in, key, most_known = recent .. ':' .. string.sub(key, 1, 16), string.sub(key, 17), ARGV[10]
   end
-  local what, number = outcome(kept, key, payload)
+  local what, number = outcome(kept, known_in, key, payload)
   if what == 0 then
-    if key ~= '' and kept ~= 'if_told' then redis.call('ZADD', recent, sent_at == '0' and string.format('%d', now) or sent_at, key) end
+    if key ~= '' and kept ~= 'if_told' then
+      redis.call('ZADD', known_in, sent_at == '0' and string.format('%d', now) or sent_at, key)
+      added[known_in] = most_known
+    end
     parts[#parts + 1] = struct.pack('>I4I4', #payload, #meta) .. payload .. meta
   end
   answers[#answers + 1] = what
@@ -79,10 +87,10 @@ while not is_away and count > 0 and (count > most or bytes > most_bytes) do drop
 if not is_again then redis.call('HSET', state, 'by:' .. caller, string.format('%d', serial)) end
 redis.call('HSET', state, 'top', string.format('%d', top), 'bytes', string.format('%d', bytes))
 if is_new and #parts > 0 then redis.call('EXPIRE', log, redis.call('TTL', state)) end
-if redis.call('ZCARD', recent) > 0 then
-  redis.call('ZREMRANGEBYSCORE', recent, '-inf', string.format('%d', now - known_for))
-  redis.call('ZREMRANGEBYRANK', recent, 0, -ARGV[9] - 1)
-  redis.call('PEXPIRE', recent, known_for)
+for known_in, most_known in pairs(added) do
+  redis.call('ZREMRANGEBYSCORE', known_in, '-inf', string.format('%d', now - known_for))
+  redis.call('ZREMRANGEBYRANK', known_in, 0, -most_known - 1)
+  redis.call('PEXPIRE', known_in, known_for)
 end
 if #parts > 0 and not is_away and node ~= caller then
   local message = ARGV[4] .. epoch .. ' ' .. string.format('%d', first) .. '\n' .. table.concat(parts)
