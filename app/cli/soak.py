@@ -36,7 +36,7 @@ OWN = dict.fromkeys(("JWT_PUBLIC_KEY", "JWT_PRIVATE_KEY", "TLS_CERT_PATH", "TLS_
 TOKEN_SPARE_SECONDS = 3600
 SAMPLE_SECONDS = 1.0
 PROGRESS_SECONDS = 10.0
-OUTLASTING = "registry_entries message_keys"  # messages are recognised for five minutes, whoever is gone
+OUTLASTING = {"registry_entries message_keys", "registry_entries recent_appends"}  # known for a while, whoever is gone
 SETTLE_ROUNDS = 2  # in the first all that was sent is acknowledged, in the second what was acknowledged is there
 LINGER_SECONDS = 10.0  # after the last grace
 SETTLING_AT_ONCE = 50
@@ -168,7 +168,7 @@ class Soak:
     async def _remains(self, before: Mapping[str, float]) -> dict[str, float]:
         sample = self._server.sample(0)
         now = await self._gauges() | {"open files": 0 if sample is None else sample.files}
-        return {name: value for name, value in now.items() if value > before.get(name, 0) and name != OUTLASTING}
+        return {name: value for name, value in now.items() if value > before.get(name, 0) and name not in OUTLASTING}
 
     def _now(self) -> float:
         return time.monotonic() - self._began

@@ -215,6 +215,8 @@ class Runtime:
             "unauthenticated": self.gateway.unauthenticated(),
             "expiries": self.gateway.expiries(),
             "retries": len(self.services.retries),
+            "disconnects": len(self.gateway.disconnects),
+            "resuming": len(self.delivery.resumption),
         }
 
     def _overflow(self, user: User) -> None:

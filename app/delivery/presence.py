@@ -118,6 +118,7 @@ class Presence:
             "presence_pending": len(self.pending),
             "presence_known": len(self._known),
             "presence_watched": len(self._watched),
+            "presence_watchers": len(self._watchers),
             "presence_quiet": len(self._quiet_until),
             "presence_cursors": sum(len(log.cursors) for log in self._logs.values()),
             "presence_log": sum(map(len, self._logs.values())),

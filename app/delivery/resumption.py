@@ -20,6 +20,10 @@ class Resumption:
         self._positions: dict[int, int] = {}
         self.attempts: Counter[str] = Counter(recovered=0, refused=0)
 
+    def __len__(self) -> int:
+        """Return how many sockets are about to follow their user's log."""
+        return len(self._positions)
+
     async def begin(self, user: User, socket: Socket) -> str | None:
         """Start the user's log over; return the token to resume with, None for a socket of version 1.
 

@@ -184,7 +184,13 @@ class RedisLog:
 
     def stats(self) -> dict[str, float]:
         """See `Log`. Events and keys are in Redis, so here they are what waits to go there."""
-        return {"logs": len(self._cursors), "log_bytes": self.pipeline.size, "message_keys": len(self.pipeline)}
+        return {
+            "logs": len(self._cursors),
+            "log_notes": len(self._epochs) + len(self._handed) + len(self._tokens),
+            "log_bytes": self.pipeline.size,
+            "message_keys": len(self.pipeline),
+            "recent_appends": len(self._recent),
+        }
 
     def dataset_lost(self) -> None:
         """Have those start over whose log this node follows: the store has lost its data."""

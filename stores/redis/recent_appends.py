@@ -31,6 +31,10 @@ class RecentAppends:
         self._latest: dict[User, Latest] = {}
         self._monotonic: Callable[[], float] = time.monotonic
 
+    def __len__(self) -> int:
+        """Return of how many users it knows one."""
+        return len(self._latest)
+
     def note(self, user: User, epoch: str, serial: int) -> None:
         """Note that a call was answered."""
         self._latest.pop(user, None)

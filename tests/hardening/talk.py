@@ -1,11 +1,13 @@
 """Peers who talk as fast as they are answered, so many messages at once, and keep score of what they hear."""
 
 from collections import Counter
+from itertools import count
 from typing import Any
 
 import anyio
 
-from tests.hardening.crowd import PATIENCE, Peer
+from tests.hardening.crowd import PATIENCE, Peer, loopback, until
+from tests.support.server import Server
 
 SPOKEN = ["resume", "acks", "sessions", "notices"]
 HANDLED_EACH = 25
@@ -36,7 +38,8 @@ class Talker(Peer):
 
     async def say(self, session: str, message_id: str, content: str = "") -> None:
         """Send a message, as soon as there is room for it."""
-        await self._room.acquire()
+        with anyio.fail_after(PATIENCE):
+            await self._room.acquire()
         self.send("SEND_MESSAGE", sessionId=session, content=content, messageId=message_id)
 
     async def answered(self) -> None:
@@ -89,3 +92,45 @@ class Talker(Peer):
         self._offset = offset
         if not offset % HANDLED_EACH:
             self.send("PING", offset=offset)
+
+
+class Pairs:
+    """Pairs of which one talks to the other, as fast as it is answered, until told to be quiet."""
+
+    def __init__(self, pairs: int, window: int, content: str) -> None:
+        self._content = content
+        self._sessions: list[str] = []
+        self.pairs = [(Talker(window), Talker()) for _ in range(pairs)]
+        self.is_quiet = False
+
+    @property
+    def errors(self) -> Counter[str]:
+        """What was refused, by code."""
+        return sum((ann.errors for ann, _ in self.pairs), Counter())
+
+    async def come(self, server: Server) -> None:
+        """Have all come in, and meet."""
+        for number, (ann, bob) in enumerate(self.pairs):
+            await ann.enter(server.url, server.keys.token(f"ann-{number}"), loopback(number))
+            await bob.enter(server.url, server.keys.token(f"bob-{number}"), loopback(number))
+            self._sessions.append(await ann.meet(bob, f"bob-{number}"))
+
+    async def talk(self) -> None:
+        """Talk, and return once all is answered and has arrived."""
+        async with anyio.create_task_group() as tasks:
+            for (ann, bob), session in zip(self.pairs, self._sessions, strict=True):
+                tasks.start_soon(self._talk, ann, bob, session)
+
+    async def leave(self) -> None:
+        """Have all leave."""
+        for pair in self.pairs:
+            for talker in pair:
+                await talker.leave()
+
+    async def _talk(self, ann: Talker, bob: Talker, session: str) -> None:
+        numbers = count()
+        while not self.is_quiet:
+            await ann.say(session, f"m{next(numbers)}", self._content)
+        await ann.answered()
+        await until(lambda: len(bob.heard) >= len(ann.acked))
+        await bob.handle()

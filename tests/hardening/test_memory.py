@@ -4,21 +4,26 @@ import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
 from redis import Redis
 
+from app.delivery.presence_log import MOST_CHANGES
 from app.settings import MEMORY, Settings
 from stores.log import RECENT_MESSAGES, RECENT_SECONDS
+from stores.redis.log import WAITING_BYTES
 from stores.sqlite.schema import CHECKPOINT_PAGES
+from tests.hardening.cluster import Cluster
 from tests.hardening.conftest import Report, Scale
-from tests.hardening.crowd import PATIENCE, all_of, loopback, metric, registries, resident_mib
-from tests.hardening.talk import Talker
-from tests.support.redis import REDIS_SERVER, redis_server
+from tests.hardening.crowd import PATIENCE, all_of, loopback, metric, registries, resident_mib, until
+from tests.hardening.faults import running
+from tests.hardening.talk import Pairs, Talker
+from tests.support.proxy import Proxy, proxy
+from tests.support.redis import REDIS_SERVER, RedisServer, redis_server
 from tests.support.server import Server, free_port, serving
 from tests.support.tokens import Keys
 
@@ -33,6 +38,12 @@ WARM_MESSAGES, WARM_BYTES = 3000, 4096  # more than SQLite caches
 TOKEN_MIB = 8
 MESSAGES = 100_000
 LEVEL_MIB = 4
+TIMES, AWAY_SECONDS = 10, 2
+PAIRS, LARGE_WINDOW, LARGE_BYTES = 8, 32, 65_536
+WAITING_MIB = 40
+GUESTS, AT_ONCE = 10_000, 50
+BRIEF = {"session_grace_seconds": 0.2, "resume_grace_seconds": 0.2}
+SETTLE_SECONDS = 0.5
 KEY_BYTES = 120
 WAL_MIB = 1.5 * CHECKPOINT_PAGES * 4096 / MIB  # it begins anew once all of it is in the file
 
@@ -181,4 +192,119 @@ async def _settle(*talkers: Talker) -> None:
     """Have all say how far they have come."""
     for talker in talkers:
         await talker.handle()
-    await anyio.sleep(0.5)
+    await anyio.sleep(SETTLE_SECONDS)
+
+
+@NEEDS_REDIS
+@pytest.mark.parametrize("is_frozen", [True, False], ids=["frozen", "away"])
+async def test_a_store_that_is_away(
+    keys: Keys, tmp_path: Path, scale: Scale, report: Report, *, is_frozen: bool
+) -> None:
+    """What waits for Redis is bounded, senders are told; what is acknowledged arrives once, and in order."""
+    times, pairs, waiting = max(1, scale(TIMES)), Pairs(PAIRS, LARGE_WINDOW, "x" * LARGE_BYTES), list[float]()
+    async with _store_and_server(keys, tmp_path) as (store, wire, server):
+        await pairs.come(server)
+        before = resident_mib(server)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pairs.talk)
+            await anyio.sleep(AWAY_SECONDS)
+            for _ in range(times):
+                async with _away(store, wire, is_frozen=is_frozen):
+                    await anyio.sleep(AWAY_SECONDS)
+                    waiting.append(metric(server, "peersync_log_bytes"))
+                await anyio.sleep(AWAY_SECONDS)
+            pairs.is_quiet = True
+        grown, refused = resident_mib(server, peak=True) - before, pairs.errors.total()
+        await pairs.leave()
+    arrived = sum(len(bob.heard) for _, bob in pairs.pairs)
+    report(
+        f"Redis {'frozen' if is_frozen else 'cut off'} for {AWAY_SECONDS} s under all that {PAIRS} senders can say",
+        times,
+        f"{arrived:,} messages of {LARGE_BYTES >> 10} KiB acknowledged, all of them arrived once and in order;"
+        f" {refused:,} refused with `ERR_9002`; {max(waiting) / MIB:.1f} MiB waited, memory {grown:+.1f} MiB at most",
+    )
+    assert pairs.errors.keys() == {"ERR_9002"}
+    for ann, bob in pairs.pairs:
+        assert bob.heard == ann.acked
+    assert WAITING_BYTES < max(waiting) < 2 * WAITING_BYTES
+    assert grown < WAITING_MIB
+
+
+class Host(Talker):
+    """A peer that wants no connection."""
+
+    def took(self, event: Any) -> None:
+        """Say so."""
+        super().took(event)
+        if event["event"] == "CONNECTION_REQUEST_RECEIVED":
+            self.send("CONNECTION_RESPONSE", requestId=event["data"]["requestId"], accepted=False)
+
+
+@NEEDS_REDIS
+async def test_coming_and_going(keys: Keys, tmp_path: Path, scale: Scale, report: Report) -> None:
+    """Many come to two nodes, ask for a connection, and go, and then those who stayed: every table is empty again."""
+    count = scale(GUESTS)
+    with (
+        redis_server(free_port(), tmp_path) as store,
+        running(keys, tmp_path, [store.port] * 2, **UNLIMITED, **BRIEF) as cluster,
+    ):
+        await cluster.start(0, 1)
+        hosts = [await Host().enter(url, keys.token(f"host-{at}")) for at, url in enumerate(cluster.urls)]
+
+        async def visit(number: int) -> None:
+            guest = Talker()
+            await guest.enter(cluster.urls[number % 2], keys.token(f"guest-{number}"), loopback(number))
+            await guest.ask("CONNECTION_REJECTED", "CONNECTION_REQUEST", targetId=f"host-{number // 2 % 2}")
+            if number % 3:
+                await guest.leave()
+            else:
+                guest.cut()
+
+        await all_of(visit, count, AT_ONCE)
+        await _gone(cluster, len(hosts))
+        left = [registries(node) for node in cluster.living]
+        memory = ", ".join(f"{resident_mib(node):.1f} MiB" for node in cluster.living)
+        for host in hosts:
+            await host.leave()
+        await _gone(cluster, 0)
+        empty = [registries(node) for node in cluster.living]
+    logged, known = ([tables.pop(name, 0) for tables in (*left, *empty)] for name in ("presence_log", "recent_appends"))
+    report(
+        "peers who come to two nodes, ask for a connection, and go",
+        count,
+        f"every table back to what those who stayed need, but {logged[0]:,.0f} and {logged[1]:,.0f} entries of the"
+        f" presence log; with the last of their org these are gone, too; memory of the nodes {memory}",
+    )
+    assert max(max(tables.values()) for tables in left) == len(hosts)
+    assert empty == [{}, {}]
+    assert max(logged[:2]) <= MOST_CHANGES
+    assert logged[2:] == [0, 0]
+    assert max(known) <= count + len(hosts)
+
+
+async def _gone(cluster: Cluster, peers: int) -> None:
+    """Return once all nodes have no other peers than these."""
+    await until(lambda: all(registries(node).get("peers", 0) == peers for node in cluster.living))
+    await anyio.sleep(SETTLE_SECONDS)
+
+
+@asynccontextmanager
+async def _store_and_server(keys: Keys, folder: Path) -> AsyncIterator[tuple[RedisServer, Proxy, Server]]:
+    """Run a Redis, and a server that reaches it over a wire."""
+    with redis_server(free_port(), folder) as store:
+        async with proxy(store.port) as wire:
+            with running(keys, folder, [wire.port], **UNLIMITED) as cluster:
+                await cluster.start(0)
+                yield store, wire, cluster.living[0]
+
+
+@asynccontextmanager
+async def _away(store: RedisServer, wire: Proxy, *, is_frozen: bool) -> AsyncIterator[None]:
+    """Have Redis answer nobody, or nobody reach it, for a while."""
+    if is_frozen:
+        with store.frozen():
+            yield
+        return
+    await wire.cut()
+    yield
+    wire.mend()
