@@ -1,10 +1,12 @@
 """The logs of a single process, in memory; what they write down goes to a journal."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
+
+from msgspec import Struct
 
 from stores.log import RESERVED_EVENTS, Appended, Bounds, Done, Event, MessageKey, Outcome, Reader
 from stores.memory.journal import Journal, LogHeader
@@ -14,6 +16,7 @@ from stores.protocols import Directory
 
 MOST_TOLD = 100
 TOKEN_BYTES = 16
+DELIVERED = Appended(Outcome.DELIVERED)
 DROPPED = Appended(Outcome.DROPPED)
 HAD = frozenset((Outcome.DELIVERED, Outcome.QUEUED))
 
@@ -60,6 +63,15 @@ class UserLog:
         return size
 
 
+class Given(Struct, frozen=True, eq=False):
+    """Events that a reader of version 1 is handed, by calling `hand`, once the journal is as far."""
+
+    reader: Reader
+    events: Sequence[Event]
+    hand: Callable[[], None]
+    done: Done | None = None
+
+
 class MemoryLog:
     """See `Log`. `claims` has who holds each user's claim. A user whom no reader follows is away."""
 
@@ -70,6 +82,7 @@ class MemoryLog:
         self._bounds = bounds
         self._logs: dict[User, UserLog] = {}
         self._readers: dict[User, Reader] = {}
+        self._given: dict[User, deque[Given]] = {}
         self._recent = RecentMessages()
         self.size = 0
 
@@ -127,9 +140,10 @@ class MemoryLog:
         start = first if offset is None else offset + 1
         if start < first:
             return False
+        self.unfollow(user)
         self._readers[user] = reader
         if log is None or not log.tokens:
-            self._hand_out(log, reader)
+            self._hand_out(user, reader)
             await self._journal.committed()
             return True
         uncommitted = log.top - log.committed
@@ -140,7 +154,12 @@ class MemoryLog:
         return True
 
     def unfollow(self, user: User) -> None:
+        """See `Log`. What a socket of version 1 was given and has not got is kept for the next."""
         self._readers.pop(user, None)
+        for given in self._given.pop(user, ()):
+            given.reader.pending -= 1
+            for event in given.events:
+                self._append(event, given.done)
 
     def confirm(self, user: User) -> None:
         log = self._logs.get(user)
@@ -242,36 +261,42 @@ class MemoryLog:
 
     def _hand(self, event: Event, reader: Reader, done: Done | None) -> Appended:
         """Hand an event to a socket of version 1, for which nothing is kept."""
-        appended = Appended(Outcome.DELIVERED)
+        hand = partial(reader.take, 0, event)
         if self._journal.is_instant:
-            reader.take(0, event)
+            hand()
             if done is not None:
-                done(event.user, appended)
+                done(event.user, DELIVERED)
         else:
-            reader.pending += 1
-            self._journal.then(partial(self._hand_over, event, reader, appended, done))
-        return appended
+            self._give(event.user, Given(reader, (event,), hand, done))
+        return DELIVERED
 
-    def _hand_over(self, event: Event, reader: Reader, appended: Appended, done: Done | None) -> None:
-        reader.pending -= 1
-        if self._readers.get(event.user) is reader:
-            reader.take(0, event)
-        if done is not None:
-            done(event.user, appended)
-
-    def _hand_out(self, log: UserLog | None, reader: Reader) -> None:
+    def _hand_out(self, user: User, reader: Reader) -> None:
         """Hand all that was kept to a socket of version 1, as soon as it is certain that nobody gets it again."""
+        log = self._logs.get(user)
         if log is None:
             reader.catch_up(1, ())
             return
         self._remove(log)
-        reader.pending += 1
-        self._journal.then(partial(self._handed_out, log, reader))
+        events = tuple(Event(user, payload) for payload in log.events)
+        self._give(user, Given(reader, events, partial(reader.catch_up, log.trimmed + 1, log.events)))
 
-    def _handed_out(self, log: UserLog, reader: Reader) -> None:
-        reader.pending -= 1
-        if self._readers.get(log.user) is reader:
-            reader.catch_up(log.trimmed + 1, log.events)
+    def _give(self, user: User, given: Given) -> None:
+        given.reader.pending += 1
+        self._given.setdefault(user, deque()).append(given)
+        self._journal.then(partial(self._hand_over, user, given))
+
+    def _hand_over(self, user: User, given: Given) -> None:
+        """Hand a reader what it was given, unless that was taken back."""
+        waiting = self._given.get(user)
+        if not waiting or waiting[0] is not given:
+            return
+        waiting.popleft()
+        if not waiting:
+            del self._given[user]
+        given.reader.pending -= 1
+        given.hand()
+        if given.done is not None:
+            given.done(user, DELIVERED)
 
     def _finish(self, user: User, appended: Appended, done: Done | None) -> Appended:
         if done is not None:

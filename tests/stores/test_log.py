@@ -240,6 +240,28 @@ async def test_version_1_returns_while_more_is_on_its_way_than_is_kept(stores: S
     assert again.payloads[-1] == b"last"
 
 
+async def test_version_1_moves_while_events_are_on_their_way(stores: Stores) -> None:
+    """What one socket has not got is there for the next, in order, be it new or handed out again."""
+    sockets = [await Socket(stores, BOB).come()]
+    outcomes: list[Outcome] = []
+    for number in range(4):
+        for letter in "ab":
+            made = [event(BOB, f"{number}{letter}")]
+            stores.log.append(made, key(f"{number}{letter}"), lambda _, appended: outcomes.append(appended.outcome))
+        hasty = Socket(stores, BOB, is_version_1=True)
+        await hasty.claim()
+        stores.log.append([event(BOB, f"{number}c")])
+        assert await stores.log.start(BOB, hasty.holder, None)
+        assert await stores.log.follow(BOB, hasty.holder, None, hasty)
+        sockets.append(hasty)
+    await tell(stores, BOB, "last")
+    await settled(sockets[-1])
+    heard = [payload for socket in sockets for payload in socket.payloads]
+    assert heard == [b"%d%c" % (number, letter) for number in range(4) for letter in b"abc"] + [b"last"]
+    assert set(outcomes) <= {DELIVERED, QUEUED}
+    assert not any(socket.pending for socket in sockets)
+
+
 async def test_following_again(stores: Stores) -> None:
     """Another reader takes over; the first gets nothing any more."""
     first = await Socket(stores, BOB).come("t1")
