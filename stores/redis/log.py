@@ -286,12 +286,28 @@ class RedisLog:
     def _take(self, message: channel.Appended | channel.Superseded) -> None:
         if isinstance(message, channel.Appended):
             self._deliver_in_time(message)
+        else:
+            self._supersede_in_time(message.user, Holder(self._client.node, message.socket))
+
+    def _supersede_in_time(self, user: User, holder: Holder) -> None:
+        """End a socket once it has what this node appended before the claim moved: no other of version 1 gets that."""
+        end = partial(self._supersede, user, holder)
+        if not len(self.pipeline):
+            end()
             return
-        holder = Holder(self._client.node, message.socket)
-        cursor = self._cursors.get(message.user)
+        timer = asyncio.get_running_loop().call_later(LATEST_SECONDS, end)
+
+        def answered(_: object) -> None:
+            timer.cancel()
+            end()
+
+        self.pipeline.put(Call(("PING",), TRIM_BYTES, answered))
+
+    def _supersede(self, user: User, holder: Holder) -> None:
+        cursor = self._cursors.get(user)
         if cursor is not None and cursor.holder == holder:
-            del self._cursors[message.user]
-        self.listener.superseded(message.user, holder)
+            del self._cursors[user]
+        self.listener.superseded(user, holder)
 
     def _deliver_in_time(self, message: channel.Appended) -> None:
         """Deliver events once the directory shows what they are about; a failover may have lost that for good."""

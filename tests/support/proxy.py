@@ -21,7 +21,7 @@ class Proxy:
         self._is_mute = False
         self._unanswered, self._times = b"", 0
         self.lost = 0
-        self._word = b""
+        self._word = self._awaited = b""
         self._released = anyio.Event()
         self._thawed = anyio.Event()
         self._thawed.set()
@@ -60,9 +60,13 @@ class Proxy:
         """Keep back what a client says with this word in it, and what it says after it, until it is released."""
         self._word, self._released = word, anyio.Event()
 
+    def hold_answers(self, to: bytes) -> None:
+        """Keep back what the server says over a connection once a client said something with this in it."""
+        self._awaited, self._released = to, anyio.Event()
+
     def release(self) -> None:
         """Let through what was held."""
-        self._word, self.is_holding = b"", False
+        self._word, self._awaited, self.is_holding = b"", b"", False
         self._released.set()
 
     def lead_to(self, port: int) -> None:
@@ -88,11 +92,11 @@ class Proxy:
             server = None
         if server is not None:
             self._streams += [client, server]
-            is_over = anyio.Event()
-            self._tasks.start_soon(_copy, client, server, partial(self._said, is_over))
-            await _copy(server, client, partial(self._answered, is_over))
+            is_over, is_held = anyio.Event(), anyio.Event()
+            self._tasks.start_soon(_copy, client, server, partial(self._said, is_over, is_held))
+            await _copy(server, client, partial(self._answered, is_over, is_held))
 
-    async def _said(self, is_over: anyio.Event, data: bytes) -> bytes:
+    async def _said(self, is_over: anyio.Event, is_held: anyio.Event, data: bytes) -> bytes:
         await self._thawed.wait()
         if self._word and self._word in data:
             self.is_holding = True
@@ -101,10 +105,14 @@ class Proxy:
             self._times -= 1
             self.lost += 1
             is_over.set()
+        if self._awaited and self._awaited in data:
+            is_held.set()
         return data
 
-    async def _answered(self, is_over: anyio.Event, data: bytes) -> bytes:
+    async def _answered(self, is_over: anyio.Event, is_held: anyio.Event, data: bytes) -> bytes:
         await self._thawed.wait()
+        if is_held.is_set():
+            await self._released.wait()
         if is_over.is_set():
             raise anyio.EndOfStream
         return b"" if self._is_mute else data

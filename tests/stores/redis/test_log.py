@@ -263,6 +263,21 @@ async def test_what_was_appended_before_its_reader_came(pair: Pair) -> None:
     assert socket.payloads == [b"appended"]
 
 
+async def test_version_1_moves_before_an_answer_comes(pair: Pair) -> None:
+    """What was appended before the claim moved is its old socket's, though the node hears of the move first."""
+    socket = await Socket(pair.one, BOB).come()
+    pair.network.hold_answers(b"appended")
+    pair.one.log.append([event(BOB, "appended")])
+    await counted(pair.two, BOB, 1)
+    later = await Socket(pair.two, BOB).come()
+    await anyio.sleep(0.1)
+    pair.network.release()
+    await until(lambda: socket.payloads == [b"appended"])
+    assert await tell(pair.one, BOB, "next") == [DELIVERED]
+    await until(lambda: later.payloads == [b"next"])
+    assert socket.payloads == [b"appended"]
+
+
 async def test_version_1_whose_next_claim_fails(pair: Pair) -> None:
     """What its socket was handed is not handed out again, though the claim that was to say so failed."""
     socket = await Socket(pair.one, BOB).come()
