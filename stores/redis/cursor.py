@@ -1,6 +1,6 @@
 """A cursor: how far a reader of this node has come in its user's log."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stores.log import Event, Reader
 from stores.model import Holder, User
@@ -13,10 +13,23 @@ class Cursor:
 
     `offset` is the last that was handed out, `handed` the last that a reader of version 1 says it took. Events that
     come before those they follow wait in `early`. Those that this node appended itself, and that are part of the
-    reader's `pending`, are in `own`. `is_due` says that the log is to be read once more after `is_reading` is over.
+    reader's `pending`, are in `own`. `is_due` says that the log is to be read once more after `is_reading` is over, and
+    `read` is called then instead if another socket has the claim by now.
     """
 
-    __slots__ = ("early", "epoch", "handed", "holder", "is_due", "is_reading", "offset", "own", "reader", "user")
+    __slots__ = (
+        "early",
+        "epoch",
+        "handed",
+        "holder",
+        "is_due",
+        "is_reading",
+        "offset",
+        "own",
+        "read",
+        "reader",
+        "user",
+    )
 
     def __init__(self, user: User, holder: Holder, epoch: str, reader: Reader) -> None:
         self.user = user
@@ -27,6 +40,7 @@ class Cursor:
         self.handed = 0
         self.is_reading = True
         self.is_due = False
+        self.read: Callable[[], None] | None = None
         self.early: dict[int, Event] = {}
         self.own: set[int] = set()
 

@@ -290,18 +290,24 @@ class RedisLog:
             self._supersede_in_time(message.user, Holder(self._client.node, message.socket))
 
     def _supersede_in_time(self, user: User, holder: Holder) -> None:
-        """End a socket once it has what this node appended before the claim moved: no other of version 1 gets that."""
-        end = partial(self._supersede, user, holder)
-        if not len(self.pipeline):
-            end()
-            return
-        timer = asyncio.get_running_loop().call_later(LATEST_SECONDS, end)
+        """End a socket once it has what this node appended or read before the claim moved: no other gets that."""
+        timer = asyncio.get_running_loop().call_later(LATEST_SECONDS, self._supersede, user, holder)
 
-        def answered(_: object) -> None:
+        def appended(_: object = None) -> None:
+            cursor = self._cursors.get(user)
+            if cursor is not None and cursor.holder == holder and cursor.is_reading:
+                cursor.read = read
+            else:
+                read()
+
+        def read() -> None:
             timer.cancel()
-            end()
+            self._supersede(user, holder)
 
-        self.pipeline.put(Call(("PING",), TRIM_BYTES, answered))
+        if len(self.pipeline):
+            self.pipeline.put(Call(("PING",), TRIM_BYTES, appended))
+        else:
+            appended()
 
     def _supersede(self, user: User, holder: Holder) -> None:
         cursor = self._cursors.get(user)
@@ -338,6 +344,9 @@ class RedisLog:
             self._woken.set()
 
     def _check_again(self, cursor: Cursor) -> None:
+        if cursor.read is not None:
+            cursor.read()
+            return
         is_due, cursor.is_due = cursor.is_due, False
         self._check(cursor, is_due=is_due)
 

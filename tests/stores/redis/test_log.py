@@ -278,6 +278,28 @@ async def test_version_1_moves_before_an_answer_comes(pair: Pair) -> None:
     assert socket.payloads == [b"appended"]
 
 
+async def test_version_1_moves_while_its_log_is_read(pair: Pair) -> None:
+    """What was read before the claim moved is its old socket's, though the node hears of the move meanwhile."""
+    await (await Socket(pair.one, BOB).come()).go()
+    await tell(pair.two, BOB, "kept")
+    socket = Socket(pair.one, BOB, is_version_1=True)
+    await socket.claim()
+    assert await pair.one.log.start(BOB, socket.holder, None)
+    async with anyio.create_task_group() as tasks:
+        pair.network.hold_answers(pair.one.client.scripts["read"].sha.encode())
+        tasks.start_soon(pair.one.log.follow, BOB, socket.holder, None, socket)
+        with anyio.fail_after(5):
+            while await pair.two.client.ask(("HGET", pair.two.client.keys.state(BOB), "unheard")) != [None]:  # noqa: ASYNC110 - Redis is read
+                await anyio.sleep(0.01)
+        later = await Socket(pair.two, BOB).come()
+        await anyio.sleep(0.1)
+        pair.network.release()
+    assert (socket.payloads, later.payloads) == ([b"kept"], [])
+    assert await tell(pair.one, BOB, "next") == [DELIVERED]
+    await until(lambda: later.payloads == [b"next"])
+    assert socket.payloads == [b"kept"]
+
+
 async def test_version_1_whose_next_claim_fails(pair: Pair) -> None:
     """What its socket was handed is not handed out again, though the claim that was to say so failed."""
     socket = await Socket(pair.one, BOB).come()
