@@ -1,10 +1,11 @@
 """SEND_MESSAGE: the data plane."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from functools import partial
 
 from msgspec import Raw
 from schemas.errors import ErrorCode, EventError
+from schemas.events import Ok
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
 from stores.log import MessageKey
 from stores.model import Session, User
@@ -46,7 +47,7 @@ def send_message(message: SendMessage, ctx: Context) -> MessageAck | None:
         correlation_id=message.correlation_id,
         timestamp=ctx.clock.timestamp(),
     )
-    ctx.delivery.send(session.participants, received, about=ctx.user, refused=_refusal(ctx))
+    _pass_on(session.participants, received, ctx)
     return None
 
 
@@ -58,7 +59,7 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
     timestamp = _timestamp(sent_at, ctx)
     received = _addressed(message, message_id, session, timestamp, ctx)
     if message_id is None:
-        ctx.delivery.send(receivers, received, about=ctx.user, refused=_refusal(ctx))
+        _pass_on(receivers, received, ctx)
         return None
     receipt = Receipt()
     key = MessageKey.of(session.id, ctx.user, message_id, sent_at)
@@ -70,17 +71,22 @@ def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> Mes
     return None
 
 
-def _refusal(ctx: Context) -> Callable[[User], None]:
-    """Return what tells the sender that its message is not kept for one who is away."""
-    return ctx.tell_full if ctx.ref is None else partial(_answer_full, ctx, ctx.ref)
+def _pass_on(receivers: Iterable[User], received: MessageReceived, ctx: Context) -> None:
+    """Send what is not acknowledged. A message with a `ref` is answered once it is known who had no room for it."""
+    if ctx.ref is None:
+        ctx.delivery.send(receivers, received, about=ctx.user, refused=ctx.tell_full)
+        return
+    receipt = Receipt()
+    ctx.delivery.send(receivers, received, about=ctx.user, receipt=receipt)
+    receipt.on_complete(partial(_answer, ctx, ctx.take_ref()))
 
 
-def _answer_full(ctx: Context, ref: Raw, user: User) -> None:
-    """Answer with that, unless the event was answered by now."""
-    if ctx.ref is ref:
-        ctx.answer(log_full(user))
-    else:
-        ctx.tell_full(user)
+def _answer(ctx: Context, ref: Raw | None, receipt: Receipt) -> None:
+    for user_id in receipt.full:
+        ctx.socket.send(log_full(User(user_id, ctx.user.org)), ref)
+        ref = None
+    if not receipt.full:
+        ctx.socket.send(Ok(), ref)
 
 
 def _timestamp(sent_at: int, ctx: Context) -> str:

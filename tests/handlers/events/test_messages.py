@@ -7,7 +7,9 @@ from msgspec.structs import replace
 from handlers.domain import disconnects
 from handlers.events import messages
 from handlers.ports import Receipt
+from handlers.table import log_full
 from schemas.errors import Error, ErrorCode
+from schemas.events import Ok, ServerEvent
 from schemas.fields import Role
 from schemas.messages import AddressedMessage, MessageAck, MessageReceived, SendMessage
 from stores.log import Appended, Outcome
@@ -169,6 +171,29 @@ async def test_no_room_without_acks(world: World, to: list[str] | None) -> None:
     assert isinstance(error, Error)
     assert error.code is ErrorCode.LOG_FULL
     assert ann.ref is None
+
+
+@pytest.mark.parametrize("outcome", [Outcome.QUEUED, Outcome.FULL])
+async def test_a_late_answer(world: World, monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
+    """The answer to a message with a `ref` waits until it is known whether there is room: no error follows `OK`."""
+    ann = await world.join("ann")
+    await meet(world)
+    receipts: list[Receipt] = []
+    answers: list[tuple[ServerEvent, Raw | None]] = []
+
+    def send(*_: object, receipt: Receipt, **__: object) -> None:
+        receipt.add_pending(1)
+        receipts.append(receipt)
+
+    monkeypatch.setattr(world.delivery, "send", send)
+    monkeypatch.setattr(ann.socket, "send", lambda event, ref: answers.append((event, ref)))
+    ann.ref = Raw(b"1")
+    assert messages.send_message(message(), ann) is None
+    assert not answers
+    assert ann.ref is None
+    receipts[0].note("cat", Appended(outcome))
+    receipts[0].resolve()
+    assert answers == [(Ok() if outcome is Outcome.QUEUED else log_full(CAT), Raw(b"1"))]
 
 
 async def test_a_refused_message_was_not_seen(world: World) -> None:
