@@ -1,6 +1,7 @@
 """What follows here from what other nodes did, and from what the store says of this one."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -11,7 +12,7 @@ from handlers.domain import disconnects
 from handlers.ports import Services
 from schemas.errors import CloseCode
 from stores.model import Holder, Peer, Revocation, User
-from stores.protocols import Listener
+from stores.protocols import Listener, StoreUnreachableError
 
 
 class NodeListener(Listener):
@@ -100,7 +101,9 @@ class NodeListener(Listener):
         await disconnects.enforce(revocation, self._services)
 
     async def _abandon(self, peer: Peer) -> None:
+        """Have a peer count as dropped; if the store is away, it is reported again."""
         try:
-            await disconnects.abandon(peer, self._services)
+            with suppress(StoreUnreachableError):
+                await departures.abandon(peer, self._services)
         finally:
             self._orphans.discard(peer.user)
