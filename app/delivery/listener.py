@@ -104,6 +104,6 @@ class NodeListener(Listener):
         """Have a peer count as dropped; if the store is away, it is reported again."""
         try:
             with suppress(StoreUnreachableError):
-                await departures.abandon(peer, self._services)
+                await disconnects.abandon(peer, self._services)
         finally:
             self._orphans.discard(peer.user)

@@ -4,10 +4,10 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
+from handlers.context import log_full
 from handlers.domain import disconnects
 from handlers.events import messages
 from handlers.ports import Receipt
-from handlers.table import log_full
 from schemas.errors import Error, ErrorCode
 from schemas.events import Ok, ServerEvent
 from schemas.fields import Role
