@@ -4,49 +4,29 @@ import json
 import secrets
 import shlex
 import shutil
-import time
 from pathlib import Path
 from typing import get_args
 
 import click
 import msgspec
 
-from app.auth.algorithms import KINDS, Key
+from app.auth.algorithms import KINDS
 from app.auth.keys import make_keys, private_key
-from app.auth.tokens import dev_claims, sign
 from app.cli import server
 from app.cli.address import address
+from app.cli.group import OneLineErrors
+from app.cli.tokens import dev_token
 from app.contract.contract import Contract
 from app.contract.files import write
 from app.contract.typescript import module
-from app.ops.printable import printable
 from app.rest.endpoints import endpoints
-from app.settings import Settings, SettingsError, parse_duration, read_settings
+from app.settings import Settings, parse_duration, read_settings
 from app.tables import load_routes
-from schemas.fields import ID_MAX, Ide, Role
+from schemas.fields import Ide, Role
 from stores.model import User
 
 BENCH_TOKEN_SECONDS = 3600
 MANY_TOKENS = 2000  # about a second's work
-
-
-class OneLineErrors(click.Group):
-    """A group whose commands report what a person can act on, in one line."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the command; settings and files that cannot be used are the person's to mend."""
-        try:
-            return super().invoke(ctx)
-        except (SettingsError, FileExistsError) as error:
-            raise click.ClickException(printable(str(error))) from None
-        except click.UsageError as error:
-            command = f"bin/{error.ctx.info_name}" if error.ctx and error.ctx.parent else "python -m app"
-            said = printable(error.format_message().rstrip("."))
-            raise click.UsageError(f"{said}; {command} --help says more") from None
-        except UnicodeEncodeError as error:
-            raise click.ClickException(f"an argument is not text in UTF-8 ({error.reason})") from None
-        except OSError as error:
-            raise click.ClickException(printable(f"{error.filename or 'system'}: {error.strerror or error}")) from None
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -147,7 +127,7 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
     """Print an access token for USER, signed with the private key. Needs no server."""
     settings = read_settings()
     seconds = parse_duration("--ttl", ttl) if ttl else settings.jwt_expiration.seconds
-    token = _dev_token(settings, User(user, org), seconds, name=name, email=email, roles=roles, scope=scope)
+    token = dev_token(settings, User(user, org), seconds, name=name, email=email, roles=roles, scope=scope)
     body = {"token": token, "expiresIn": seconds, "userId": user}
     click.echo(json.dumps(body, separators=(",", ":")) if as_json else token)
 
@@ -186,7 +166,7 @@ def peer(  # noqa: PLR0917 - click passes them by name
     profile = {"displayName": name, "ide": ide, "role": role}
 
     def make_token() -> str:
-        return _dev_token(settings, User(user), settings.jwt_expiration.seconds, name=name)
+        return dev_token(settings, User(user), settings.jwt_expiration.seconds, name=name)
 
     helper = Helper(_words("--agent", agent), agent_seconds, yes, agent_env) if agent else None
     run(address(url, settings), user, profile, token or make_token, helper)
@@ -312,34 +292,7 @@ def _bench_tokens(settings: Settings, count: int) -> list[str]:
     key, run = private_key(settings), secrets.token_hex(4)
     if count >= MANY_TOKENS:
         click.echo(f"making {count} tokens", err=True)
-    return [_dev_token(settings, User(f"bench-{run}-{n}"), BENCH_TOKEN_SECONDS, key=key) for n in range(count)]
-
-
-def _dev_token(
-    settings: Settings,
-    user: User,
-    ttl: int,
-    *,
-    key: Key | None = None,
-    name: str | None = None,
-    email: str | None = None,
-    roles: tuple[str, ...] = (),
-    scope: str | None = None,
-) -> str:
-    if not 1 <= len(user.id) <= ID_MAX:
-        raise click.ClickException(f"USER has {len(user.id)} characters; it may have 1 to {ID_MAX}")
-    claims = dev_claims(
-        user,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        now=time.time(),
-        ttl=ttl,
-        name=name or user.id,
-        email=email or f"{user.id}@example.com",
-        roles=list(roles) or None,
-        scope=scope,
-    )
-    return sign(key or private_key(settings), claims)
+    return [dev_token(settings, User(f"bench-{run}-{n}"), BENCH_TOKEN_SECONDS, key=key) for n in range(count)]
 
 
 def _make_missing_keys(settings: Settings) -> None:
