@@ -1,7 +1,6 @@
 """The commands. What goes wrong in use is one line on standard error and exit code 1, never a traceback."""
 
 import json
-import secrets
 import shlex
 import shutil
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 import msgspec
 
 from app.auth.algorithms import KINDS
-from app.auth.keys import make_keys, private_key
+from app.auth.keys import make_keys
 from app.cli import server
 from app.cli.address import address
 from app.cli.group import OneLineErrors
@@ -24,9 +23,6 @@ from app.settings import Settings, parse_duration, read_settings
 from app.tables import load_routes
 from schemas.fields import Ide, Role
 from stores.model import User
-
-BENCH_TOKEN_SECONDS = 3600
-MANY_TOKENS = 2000  # about a second's work
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -172,103 +168,6 @@ def peer(  # noqa: PLR0917 - click passes them by name
     run(address(url, settings), user, profile, token or make_token, helper)
 
 
-@main.command()
-@click.option("--url", help="The server's socket; if not given, that of the settings on this machine.")
-@click.option("--pairs", type=click.IntRange(1, 20_000), default=50, show_default=True, help="Pairs of peers.")
-@click.option("--window", type=click.IntRange(1, 1000), default=8, show_default=True, help="In flight in each pair.")
-@click.option("--size", type=click.IntRange(20, 1_000_000), default=100, show_default=True, help="Bytes of a message.")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=5, show_default=True, help="Length of a round.")
-@click.option("--ramp", type=click.FloatRange(0, 600), default=0, show_default=True, help="Seconds to connect over.")
-@click.option("--rounds", type=click.IntRange(1, 20), default=1, show_default=True, help="Times to measure.")
-@click.option("--resume", is_flag=True, help="Have events numbered and kept, as clients of protocol 1.1 do.")
-@click.option("--acks", is_flag=True, help="Have every message acknowledged.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="An SVG to draw the percentiles in.")
-@click.option("--token-file", type=click.Path(path_type=Path), help="Access tokens, one a line; else they are made.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object; latencies in milliseconds.")
-@click.option("--i-may-load-this-host", is_flag=True, help="Needed for a server that is not on this machine.")
-def bench(  # noqa: PLR0917 - click passes them by name
-    url: str | None,
-    pairs: int,
-    window: int,
-    size: int,
-    seconds: float,
-    ramp: float,
-    rounds: int,
-    plot: Path | None,
-    token_file: Path | None,
-    *,
-    resume: bool,
-    acks: bool,
-    as_json: bool,
-    i_may_load_this_host: bool,
-) -> None:
-    """Measure a server: pairs of peers talk as fast as it delivers, and latencies are told."""
-    try:
-        from app.cli.bench import host_of, is_loopback, run  # noqa: PLC0415 - needs requirements/bench.txt
-        from app.cli.bench_report import Plan  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"{error.name} is missing; install requirements/bench.txt, as bin/bench does"
-        ) from None
-
-    settings = read_settings()
-    is_own = url is None
-    url, tls = address(url, settings)
-    if not (is_own or is_loopback(host_of(url)) or i_may_load_this_host):
-        raise click.ClickException(f"{url} is not on this machine; if you may load it, add --i-may-load-this-host")
-    if plot is not None and not plot.parent.is_dir():
-        raise click.ClickException(f"--plot: there is no folder {plot.parent}")
-
-    def make_tokens() -> list[str]:
-        return _tokens_of(token_file, 2 * pairs) if token_file else _bench_tokens(settings, 2 * pairs)
-
-    capabilities = tuple(name for name, is_wanted in (("resume", resume), ("acks", acks)) if is_wanted)
-    plan = Plan(url, pairs, window, size, seconds, ramp, rounds, capabilities)
-    run(plan, make_tokens, json=as_json, picture=plot, tls=tls)
-
-
-@main.command()
-@click.option("--pairs", type=click.IntRange(1, 2000), default=50, show_default=True, help="Pairs of peers.")
-@click.option("--window", type=click.IntRange(1, 1000), default=8, show_default=True, help="In flight in each pair.")
-@click.option("--size", type=click.IntRange(20, 1_000_000), default=100, show_default=True, help="Bytes of a message.")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=3, show_default=True, help="For each measurement.")
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 20),
-    default=3,
-    show_default=True,
-    help="Times; the median is told.",
-)
-def bench_nodes(pairs: int, window: int, size: int, seconds: float, rounds: int) -> None:
-    """Measure what it costs to talk across nodes: two nodes and a Redis of its own, against one node alone."""
-    try:
-        from app.cli.bench_nodes import run  # noqa: PLC0415 - needs requirements/bench.txt
-        from app.cli.bench_report import Plan  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"{error.name} is missing; install requirements/bench.txt, as bin/bench-nodes does"
-        ) from None
-    run(Plan("", pairs, window, size, seconds, 0, rounds))
-
-
-@main.command()
-@click.option("--peers", type=click.IntRange(2, 5000), default=500, show_default=True, help="Peers that come and go.")
-@click.option("--minutes", type=click.FloatRange(0, 1440), default=30, show_default=True, help="How long.")
-@click.option("--acts", type=click.IntRange(1), help="End after so many acts of all peers, if that is sooner.")
-@click.option("--pause", type=click.FloatRange(0.001, 60), default=2, show_default=True, help="Seconds between acts.")
-@click.option("--seed", type=int, default=1, show_default=True, help="What the dice begin with.")
-def soak(peers: int, minutes: float, acts: int | None, pause: float, seed: int) -> None:
-    """Let peers come, talk, drop, resume and leave at random on a server of its own, and watch its memory."""
-    try:
-        from app.cli.soak import run  # noqa: PLC0415 - needs requirements/bench.txt
-        from app.cli.soak_world import Plan  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"{error.name} is missing; install requirements/bench.txt, as bin/soak does"
-        ) from None
-    run(Plan(peers, minutes, pause, seed, acts))
-
-
 def _words(option: str, command: str) -> tuple[str, ...]:
     """Return a command's words, split as a shell does; raises `click.ClickException` if that cannot be."""
     try:
@@ -278,21 +177,6 @@ def _words(option: str, command: str) -> tuple[str, ...]:
     if not words or shutil.which(words[0]) is None:
         raise click.ClickException(f"{option} {command}: there is no such command")
     return words
-
-
-def _tokens_of(path: Path, count: int) -> list[str]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    tokens = [line.strip() for line in lines if line.strip()]
-    if len(tokens) < count:
-        raise click.ClickException(f"--token-file: {path} has {len(tokens)} tokens; so many pairs need {count}")
-    return tokens
-
-
-def _bench_tokens(settings: Settings, count: int) -> list[str]:
-    key, run = private_key(settings), secrets.token_hex(4)
-    if count >= MANY_TOKENS:
-        click.echo(f"making {count} tokens", err=True)
-    return [dev_token(settings, User(f"bench-{run}-{n}"), BENCH_TOKEN_SECONDS, key=key) for n in range(count)]
 
 
 def _make_missing_keys(settings: Settings) -> None:

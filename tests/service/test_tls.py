@@ -75,7 +75,8 @@ async def test_wss(server: Server) -> None:
 
 def test_bench(server: Server, folder: Path) -> None:
     """A command finds the server of its settings, and trusts its certificate, though the system does not."""
-    command = [sys.executable, "-m", "app", "bench", "--pairs", "2", "--window", "1", "--seconds", "1.1", "--json"]
+    options = ("--pairs", "2", "--window", "1", "--seconds", "1.1", "--json")
+    command = [sys.executable, "-m", "tests.load", "bench", *options]
     done = subprocess.run(
         command, check=False, env=environment(server, folder), cwd=folder, capture_output=True, timeout=60
     )

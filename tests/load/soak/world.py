@@ -8,9 +8,9 @@ from itertools import count
 import anyio
 from msgspec import Struct
 
-from app.cli.soak_checks import Faults, Inbox
 from app.settings import Settings
 from schemas.errors import ErrorCode
+from tests.load.soak.checks import Faults, Inbox
 
 ORGS = (None, None, "soak-a", "soak-b")
 PATIENCE = 20.0
@@ -54,7 +54,7 @@ class World:
         self.resume_grace = settings.resume_grace_seconds
         self.longest_grace = max(settings.session_grace_seconds, settings.resume_grace_seconds)
         self.url = url
-        self.random = random.Random(plan.seed)  # noqa: S311 - dice, not secrets
+        self.random = random.Random(plan.seed)
         self.faults = faults
         self.tally: Counter[str] = Counter()
         self.inboxes: dict[str, Inbox] = {}

@@ -24,11 +24,11 @@ from redis.exceptions import RedisError
 
 from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
-from app.cli.bench import Bench
-from app.cli.bench_report import Plan
-from app.cli.soak_server import Server, free_port, serving
 from app.settings import read_settings
 from stores.model import User
+from tests.load.bench.report import Plan
+from tests.load.bench.run import Bench
+from tests.load.soak.server import Server, free_port, serving
 
 SETTINGS = {"LOG_LEVEL": "warning", "RATE_LIMIT_EVENTS_PER_SECOND": "1000000", "AUTH_FAILURES_PER_MINUTE": "0"}
 OWN = dict.fromkeys(("JWT_PUBLIC_KEY", "JWT_PRIVATE_KEY", "TLS_CERT_PATH", "TLS_KEY_PATH", "AUDIT_LOG"), "")

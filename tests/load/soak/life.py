@@ -3,10 +3,10 @@
 import anyio
 from picows import WSError
 
-from app.cli.soak_acts import act
-from app.cli.soak_peer import Peer
-from app.cli.soak_socket import Socket
-from app.cli.soak_world import PATIENCE, World
+from tests.load.soak.acts import act
+from tests.load.soak.peer import Peer
+from tests.load.soak.socket import Socket
+from tests.load.soak.world import PATIENCE, World
 
 DEPARTURES = {"cut": 55, "linger": 10, "stall": 8, "lapse": 15, "forget": 5, "leave": 12}
 """How a connection ends, and how often.

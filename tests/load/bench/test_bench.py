@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.server import ServerConnection, serve
 
-from app.cli.bench import described, host_of, is_loopback, source_address
-from app.cli.bench_latency import Histogram, bucket, upper_end
-from app.cli.bench_report import (
+from peersync.resumption import HANDLED_AT_ONCE
+from tests.load.bench.latency import Histogram, bucket, upper_end
+from tests.load.bench.report import (
     Plan,
     Report,
     as_json,
@@ -31,7 +31,7 @@ from app.cli.bench_report import (
     scale,
     table,
 )
-from peersync.resumption import HANDLED_AT_ONCE
+from tests.load.bench.run import described, host_of, is_loopback, source_address
 from tests.support.server import PATH, Server, free_port, serving
 from tests.support.tokens import Keys
 
@@ -201,7 +201,7 @@ def fast(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
 
 def run(keys: Keys, url: str, *options: str) -> "subprocess.CompletedProcess[str]":
     """Run the load tool with two pairs, to its end."""
-    command = [sys.executable, "-m", "app", "bench", "--url", url, "--pairs", "2", "--seconds", "0.5", *options]
+    command = [sys.executable, "-m", "tests.load", "bench", "--url", url, "--pairs", "2", "--seconds", "0.5", *options]
     environment = {**os.environ, **keys.environment(), "PYTHONPATH": PATH}
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
@@ -297,7 +297,7 @@ def test_a_server_that_speaks_otherwise_is_one_line(keys: Keys) -> None:
 def test_sockets_lost_on_the_way_are_told(keys: Keys, tmp_path: Path) -> None:
     """A server that goes away meanwhile is told as such."""
     with serving(keys, tmp_path, rate_limit_events_per_second=1_000_000) as server:
-        command = [sys.executable, "-m", "app", "bench", "--url", server.url, "--pairs", "2", "--seconds", "600"]
+        command = [sys.executable, "-m", "tests.load", "bench", "--url", server.url, "--pairs", "2", "--seconds", "600"]
         environment = {**os.environ, **keys.environment(), "PYTHONPATH": PATH}
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None

@@ -20,9 +20,9 @@ from anyio.lowlevel import checkpoint
 from picows import WSError
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.cli.bench_latency import Histogram
-from app.cli.bench_peers import Load, Pair
-from app.cli.bench_report import Figures, Plan, Report, as_json, closing, figures, plot, progress_line, table
+from tests.load.bench.latency import Histogram
+from tests.load.bench.peers import Load, Pair
+from tests.load.bench.report import Figures, Plan, Report, as_json, closing, figures, plot, progress_line, table
 
 WARM_UP_SECONDS = 1.0
 DRAIN_SECONDS = 5.0

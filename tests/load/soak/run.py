@@ -15,13 +15,13 @@ from anyio.abc import TaskStatus
 
 from app.auth.keys import make_keys, private_key
 from app.auth.tokens import dev_claims, sign
-from app.cli.soak_checks import Faults
-from app.cli.soak_life import Life
-from app.cli.soak_report import Sample, progress_line, report, troubles, verdict
-from app.cli.soak_server import Server, serving
-from app.cli.soak_world import Plan, World, org_of, user_id
 from app.settings import Settings, read_settings
 from stores.model import User
+from tests.load.soak.checks import Faults
+from tests.load.soak.life import Life
+from tests.load.soak.report import Sample, progress_line, report, troubles, verdict
+from tests.load.soak.server import Server, serving
+from tests.load.soak.world import Plan, World, org_of, user_id
 
 SETTINGS = {
     "STORE_URL": "memory://",  # with a file an acknowledgement may come after the PONG to a later PING

@@ -11,9 +11,9 @@ from typing import Any, cast
 import click
 import pytest
 
-from app.cli import bench_nodes
-from app.cli.bench_nodes import CAPABILITIES, Bed, Row, table
-from app.cli.bench_report import Figures, Plan, Report
+from tests.load.bench import nodes as bench_nodes
+from tests.load.bench.nodes import CAPABILITIES, Bed, Row, table
+from tests.load.bench.report import Figures, Plan, Report
 from tests.support.redis import REDIS_SERVER
 from tests.support.server import PATH
 
@@ -86,7 +86,7 @@ def test_the_median_of_rounds() -> None:
 
 def run(*options: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end."""
-    command = [sys.executable, "-m", "app", "bench-nodes", *options]
+    command = [sys.executable, "-m", "tests.load", "bench-nodes", *options]
     environment = {**os.environ, "PYTHONPATH": PATH, **environment}
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 

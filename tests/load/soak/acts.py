@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from app.cli.soak_peer import Peer
+from tests.load.soak.peer import Peer
 
 MOST_ROOMS, MOST_IN_ROOM, MOST_ASKED = 6, 12, 5
 SMALL, LARGE = 400, 100_000

@@ -6,7 +6,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from app.cli.soak_checks import Faults
+from tests.load.soak.checks import Faults
 
 LEVEL_FROM, LEVEL_UNTIL = 240.0, 300.0  # seconds: by then memory has levelled off
 LAST_SECONDS = 60.0
@@ -23,7 +23,7 @@ class Sample(Struct, frozen=True):
     files: int
 
 
-class RateLimitResult(Struct, frozen=True):
+class Verdict(Struct, frozen=True):
     """Memory where it levelled off and at the end, in bytes."""
 
     level: float
@@ -40,16 +40,16 @@ class RateLimitResult(Struct, frozen=True):
         return self.growth <= TOLERANCE
 
 
-def verdict(samples: Sequence[Sample]) -> RateLimitResult | None:
+def verdict(samples: Sequence[Sample]) -> Verdict | None:
     """Compare the median of the fifth minute with that of the last; None if the run was too short to tell."""
     last = samples[-1].at if samples else 0.0
     if last < LEVEL_UNTIL + LAST_SECONDS:
         return None
     level = median(sample.rss for sample in samples if LEVEL_FROM <= sample.at < LEVEL_UNTIL)
-    return RateLimitResult(level, median(sample.rss for sample in samples if sample.at > last - LAST_SECONDS))
+    return Verdict(level, median(sample.rss for sample in samples if sample.at > last - LAST_SECONDS))
 
 
-def troubles(memory: RateLimitResult | None, faults: Faults, left_behind: Mapping[str, float]) -> list[str]:
+def troubles(memory: Verdict | None, faults: Faults, left_behind: Mapping[str, float]) -> list[str]:
     """Return which rules were broken; nothing if all is well."""
     found = []
     if memory is not None and not memory.is_good:
@@ -73,7 +73,7 @@ def progress_line(sample: Sample, before: Sample, gauges: Mapping[str, float], t
     )
 
 
-def report(samples: Sequence[Sample], memory: RateLimitResult | None, faults: Faults, tally: Counter[str]) -> str:
+def report(samples: Sequence[Sample], memory: Verdict | None, faults: Faults, tally: Counter[str]) -> str:
     """Return the figures of a run, a line each."""
     first, last = samples[0], samples[-1]
     seconds = max(last.at - first.at, 1e-9)
@@ -89,7 +89,7 @@ def report(samples: Sequence[Sample], memory: RateLimitResult | None, faults: Fa
     return "\n".join(lines)
 
 
-def _memory_line(samples: Sequence[Sample], memory: RateLimitResult | None) -> str:
+def _memory_line(samples: Sequence[Sample], memory: Verdict | None) -> str:
     peak = f"at most {_mib(max(sample.rss for sample in samples))}"
     if memory is None:
         return f"memory: {_mib(samples[-1].rss)} MiB, {peak}; too short a run to tell whether it levels off"

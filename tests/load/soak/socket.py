@@ -60,7 +60,7 @@ class Socket(WSListener):
         else:
             self._receive(self, frame.get_payload_as_memoryview())
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - picows passes it
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Tell that the connection is gone."""
         self._transport = None
         self._closed(self, self._close_code)

@@ -10,11 +10,11 @@ import msgspec
 from msgspec import Raw, Struct
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from app.cli.bench_latency import Histogram
-from app.cli.bench_report import Plan, closing, refusal
 from peersync.frames import encode
 from peersync.resumption import HANDLED_AT_ONCE
 from schemas.errors import CloseCode
+from tests.load.bench.latency import Histogram
+from tests.load.bench.report import Plan, closing, refusal
 
 PATIENCE = 20.0
 STAMP_DIGITS = 20
@@ -233,7 +233,7 @@ class Peer(WSListener):
             return
         self._take(event)
 
-    def on_ws_disconnected(self, transport: WSTransport) -> None:  # noqa: ARG002 - picows passes it
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Tell that the socket is closed."""
         self._transport = None
         self._load.connected -= 1

@@ -7,12 +7,12 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from app.cli.peer_commands import frame as event_frame
-from app.cli.soak_checks import Letter
-from app.cli.soak_events import KEPT, Data, Event, Named, decode
-from app.cli.soak_world import EXPECTED, PATIENCE, World, org_of
+from peersync.frames import encode
 from schemas.capabilities import CAPABILITIES
 from schemas.errors import ErrorCode
+from tests.load.soak.checks import Letter
+from tests.load.soak.events import KEPT, Data, Event, Named, decode
+from tests.load.soak.world import EXPECTED, PATIENCE, World, org_of
 
 SPOKEN: tuple[tuple[str, ...] | None, ...] = (
     CAPABILITIES,
@@ -92,7 +92,7 @@ class Peer:
     def send(self, event: str, about: str = "", **data: object) -> None:
         """Send an event; a client of version 1.1 gives it a `ref` by which its answer is known."""
         ref = None if self.capabilities is None else f"{event}|{about}"
-        self._put(event_frame(event, ref=ref, **data).encode())
+        self._put(_frame(event, ref=ref, **data).encode())
 
     def introduce(self) -> None:
         """Begin a connection: resume if there is a token, else start over, as what is drawn now."""
@@ -120,7 +120,7 @@ class Peer:
         ref = None if self.capabilities is None else f"SEND_MESSAGE|{session}|{number}"
         content = {"n": number, "pad": "x" * padding}
         data = {"sessionId": session, "content": content, "messageId": message_id, "to": to}
-        frame = event_frame("SEND_MESSAGE", ref=ref, **data).encode()
+        frame = _frame("SEND_MESSAGE", ref=ref, **data).encode()
         if message_id is not None:
             self.unanswered[number] = Unanswered(session, frame, self.world.tick())
         self.world.tally["messages"] += 1
@@ -287,7 +287,7 @@ class Peer:
         data = event.data
         if data.code not in (EXPECTED.get(name, set()) if event.ref else _ALL_EXPECTED):
             self._fault("an unexpected error", f"{data.code} {data.message} ({event.ref or 'no ref'})")
-        self.world.tally["rejections"] += 1
+        self.world.tally["refusals"] += 1
         if number:
             self.unanswered.pop(int(number), None)
         if data.code == ErrorCode.NOT_A_PARTICIPANT and self.speaks("sessions"):
@@ -298,3 +298,8 @@ class Peer:
 
     def _fault(self, kind: str, detail: str) -> None:
         self.world.faults.note(kind, f"{self.user}: {detail}")
+
+
+def _frame(event: str, *, ref: str | None = None, **data: object) -> str:
+    """Return an event as it is sent, without the data that is None."""
+    return encode(event, {name: value for name, value in data.items() if value is not None}, ref)

@@ -12,12 +12,12 @@ from itertools import count
 
 import pytest
 
-from app.cli.soak_acts import ACTS, act
-from app.cli.soak_checks import REMEMBERED, Faults, Inbox, Letter
-from app.cli.soak_peer import Peer
-from app.cli.soak_report import RateLimitResult, Sample, progress_line, report, troubles, verdict
-from app.cli.soak_world import Plan, World, org_of, user_id
 from app.settings import Settings
+from tests.load.soak.acts import ACTS, act
+from tests.load.soak.checks import REMEMBERED, Faults, Inbox, Letter
+from tests.load.soak.peer import Peer
+from tests.load.soak.report import Sample, Verdict, progress_line, report, troubles, verdict
+from tests.load.soak.world import Plan, World, org_of, user_id
 from tests.support.server import PATH
 
 PATIENCE = 60
@@ -46,7 +46,7 @@ def test_memory_at_the_end_is_held_against_minute_five(minutes: tuple[float, ...
     """What was there before it levelled off, and between, does not count."""
     memory = verdict(samples(*minutes))
     assert memory is not None
-    assert memory == RateLimitResult(100 * MIB, minutes[-1] * MIB)
+    assert memory == Verdict(100 * MIB, minutes[-1] * MIB)
     assert memory.is_good is is_good
     assert bool(troubles(memory, Faults(), {})) is not is_good
 
@@ -62,7 +62,7 @@ def test_one_second_does_not_decide() -> None:
     run = samples(20, 40, 60, 80, 100, 100)
     run[270] = Sample(270, 999 * MIB, 0, 9)
     run[-1] = Sample(run[-1].at, 999 * MIB, 0, 9)
-    assert verdict(run) == RateLimitResult(100 * MIB, 100 * MIB)
+    assert verdict(run) == Verdict(100 * MIB, 100 * MIB)
 
 
 def test_the_first_fault_of_a_kind_is_told_at_once() -> None:
@@ -80,7 +80,7 @@ def test_troubles_name_the_rule() -> None:
     assert troubles(None, faults, {}) == []
     faults.note("a message twice", "first")
     faults.note("a message twice", "second")
-    assert troubles(RateLimitResult(100, 150), faults, {"sockets registered": 3, "mail_bytes": 7.0}) == [
+    assert troubles(Verdict(100, 150), faults, {"sockets registered": 3, "mail_bytes": 7.0}) == [
         "memory grew by 50.0% after minute 5, 10% is allowed",
         "faults: 2",
         "left behind: sockets registered 3, mail_bytes 7",
@@ -445,7 +445,7 @@ def test_users_tell_their_org() -> None:
 @contextmanager
 def soaking(*options: str) -> Iterator["subprocess.Popen[str]"]:
     """Run a soak of a few peers with short graces, once it has begun."""
-    command = [sys.executable, "-m", "app", "soak", "--peers", "8", "--pause", "0.02", *options]
+    command = [sys.executable, "-m", "tests.load", "soak", "--peers", "8", "--pause", "0.02", *options]
     environment = {
         **os.environ,
         "PYTHONPATH": PATH,

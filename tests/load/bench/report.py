@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from app.cli.bench_latency import Histogram
 from schemas.errors import CloseCode, ErrorCode
+from tests.load.bench.latency import Histogram
 
 _COLUMNS = ("round", "messages", "messages/s", "p50", "p90", "p99", "p99.9", "max ms", "cpu us", "errors", "connects/s")
 _POINTS_PER_NINE = 10

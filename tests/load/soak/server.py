@@ -17,14 +17,14 @@ from msgspec import Struct
 from prometheus_client import ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.cli.soak_report import Sample
+from tests.load.soak.report import Sample
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 HTTP_SECONDS = 10.0
 PREFIX = "peersync_"
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class LogLine(Struct, frozen=True):
