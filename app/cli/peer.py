@@ -13,7 +13,6 @@ from typing import NamedTuple, cast
 
 import anyio
 import click
-import msgspec
 from anyio import from_thread
 from anyio.lowlevel import current_token
 from prompt_toolkit import PromptSession
@@ -27,14 +26,21 @@ from app.cli.address import Address
 from app.cli.peer_absence import Absence
 from app.cli.peer_agent import MAX_WAITING, Agent
 from app.cli.peer_commands import COMMANDS, Turn, frame, response, turned_away, typed
-from app.cli.peer_lines import Conversation, Job, printable, read_frame, read_message
-from peersync.events import MessageAckData, PeerRegisterData
+from app.cli.peer_lines import Conversation, Job, is_known, printable, read_message
+from peersync.errors import NORMAL
+from peersync.events import (
+    AuthSuccess,
+    AuthSuccessData,
+    Error,
+    ErrorCode,
+    MessageAck,
+    MessageAckData,
+    MessageReceived,
+    PeerRegisterData,
+    PeersList,
+    Pong,
+)
 from peersync.tokens import TokenSource
-from schemas.auth import AuthSuccess, Pong
-from schemas.errors import CloseCode, Error, ErrorCode
-from schemas.events import ServerEvent
-from schemas.messages import AddressedMessage, MessageAck
-from schemas.peers import PeersList
 
 NO_SUCH_PATH = 404
 
@@ -127,7 +133,7 @@ class Peer:
             async for event in self._client:
                 self._tell(event)
         except peersync.ClosedError as error:
-            if error.code != CloseCode.NORMAL:
+            if error.code != NORMAL:
                 return str(error)
             _show(str(error))
         except peersync.RefusedError as error:
@@ -141,29 +147,32 @@ class Peer:
             _show(f"connection lost (close code {event.data['code']}); reconnecting")
             return
         self._absence.missed(event.offset)
-        known = read_frame(event.text)
-        caught_up = self._absence.ended() if isinstance(known, Pong) else ""
-        _show(caught_up or (event.text if known is None else self._conversation.tell(known)))
-        if isinstance(known, AuthSuccess):
-            self._ask_around(known)
-        if isinstance(known, PeersList | Error):
+        if not is_known(event):
+            _show(event.text)
+            return
+        caught_up = self._absence.ended() if isinstance(event, Pong) else ""
+        _show(caught_up or self._conversation.tell(event))
+        if isinstance(event, AuthSuccess):
+            self._ask_around(event.data)
+        if isinstance(event, PeersList | Error):
             self._has_begun.set()
-        self._offer_jobs(known)
+        if isinstance(event, MessageReceived):
+            self._offer_jobs(event)
 
-    def _ask_around(self, success: AuthSuccess) -> None:
+    def _ask_around(self, success: AuthSuccessData) -> None:
         """Ask who is there, and after starting over which sessions go on."""
         self._conversation.is_connected = True
         starting_over = self._absence.returned(success)
         _show(starting_over)
-        if not success.recovered:
+        if not success.get("recovered"):
             self._do(Turn(frame("DISCOVER_PEERS")))
         if starting_over:
             self._do(Turn(frame("SESSION_LIST")))
 
-    def _offer_jobs(self, event: ServerEvent | None) -> None:
+    def _offer_jobs(self, event: MessageReceived) -> None:
         """Give a request that just came to the agent, or ask the person whether to."""
         jobs = self._conversation.jobs
-        if not isinstance(event, AddressedMessage) or not jobs or not read_message(event).is_request:
+        if not jobs or not read_message(event).is_request:
             return
         if self._is_trusted:
             self._hand_over(jobs.pop())
@@ -213,10 +222,12 @@ class Peer:
 
     async def _follow(self, answer: "Future[MessageAckData]") -> None:
         """Tell what becomes of a message."""
+        event: peersync.Event
         try:
-            event: ServerEvent = msgspec.convert(await answer, MessageAck)
+            event = MessageAck("MESSAGE_ACK", await answer, None, None, "")
         except peersync.RefusedError as refused:
-            event = Error(code=cast(ErrorCode, refused.code), message=refused.message)  # or one of a plugin's
+            code = cast(ErrorCode, refused.code)  # or one of a plugin's
+            event = Error("ERROR", {"code": code, "message": refused.message}, None, None, "")
         except peersync.ClosedError:
             return
         _show(self._conversation.tell(event))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from schemas.auth import AuthSuccess
+from peersync.events import AuthSuccessData
 
 
 class Absence:
@@ -19,11 +19,11 @@ class Absence:
         if self._lost_at is None:
             self._lost_at = self._monotonic()
 
-    def returned(self, success: AuthSuccess) -> str:
+    def returned(self, success: AuthSuccessData) -> str:
         """Take note of a new connection; returns what to tell if it starts over although something was kept."""
-        was_kept, self._is_kept = self._is_kept, success.resume is not None
-        self._caught_up = 0 if success.recovered else None
-        if success.recovered or not was_kept:
+        was_kept, self._is_kept = self._is_kept, "resume" in success
+        self._caught_up = 0 if success.get("recovered") else None
+        if success.get("recovered") or not was_kept:
             return ""
         return f"back after {self._away()}, but starting over: the server no longer had what was sent meanwhile"
 

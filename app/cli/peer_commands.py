@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from app.cli.peer_content import CHAT, ENVELOPED_REQUEST, REQUEST, RESPONSE, content_text, enveloped
 from app.cli.peer_lines import Conversation, Job, Session
-from peersync.events import SendMessageData
+from peersync.events import PeerStatusData, SendMessageData, SessionRoleData
 from peersync.frames import Json, encode
-from schemas.fields import ChosenStatus, InvitedRole
 
-_ROLES = tuple(f" {role}" for role in get_args(InvitedRole))
-_STATUSES: tuple[str, ...] = get_args(ChosenStatus)
+_ROLES = tuple(f" {role}" for role in get_args(get_type_hints(SessionRoleData)["role"]))
+_STATUSES: tuple[str, ...] = get_args(get_type_hints(PeerStatusData)["status"])
 
 
 class Turn(NamedTuple):
@@ -233,7 +232,7 @@ def _set_status(_: Conversation, status: str) -> Turn:
 
 def _peer_called(conversation: Conversation, name: str) -> str:
     """Return the id of the one peer with this display name, unless the name is an id already."""
-    named = [peer for peer, profile in conversation.peers.items() if profile.display_name == name]
+    named = [peer for peer, profile in conversation.peers.items() if profile["displayName"] == name]
     return named[0] if len(named) == 1 and name not in conversation.peers else name
 
 

@@ -5,39 +5,48 @@ import unicodedata
 from collections.abc import Callable
 from functools import singledispatchmethod
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 from uuid import uuid4
 
 import msgspec
+from msgspec import Raw, Struct
 
 from app.cli.peer_content import CHAT, Said, read
-from schemas.auth import AuthFailed, AuthSuccess, Pong
-from schemas.connections import (
+from peersync import Event
+from peersync.events import (
+    KINDS,
+    AuthFailed,
+    AuthSuccess,
     ConnectionAccepted,
     ConnectionCancelled,
     ConnectionPending,
     ConnectionRejected,
     ConnectionRequestReceived,
+    Error,
+    MessageAck,
+    MessageReceived,
+    Ok,
+    Participant,
+    PeerEntry,
+    PeerRegistered,
+    PeersList,
+    PeerStatusUpdate,
+    Pong,
+    Profile,
+    ServerNotice,
+    SessionCreated,
+    SessionEnded,
+    Sessions,
+    SessionUpdated,
 )
-from schemas.errors import Error, ErrorCode
-from schemas.events import Envelope, Ok, ServerEvent
-from schemas.messages import AddressedMessage, MessageAck
-from schemas.notices import ServerNotice
-from schemas.peers import PeerEntry, PeerRegistered, PeersList, PeerStatusUpdate, Profile
-from schemas.sessions import Participant, SessionCreated, SessionEnded, Sessions, SessionUpdated
 
 _ZERO_WIDTH_JOINER = "\u200d"
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _BLANKS = set("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")  # letters without a glyph
 _JOINED = {"So", "Sk", "Mn"}  # emoji, skin tones, variation selectors
-_KINDS: dict[str, type[ServerEvent]] = {
-    kind.event: kind
-    for kind in (
-        *(AuthSuccess, AuthFailed, Pong, PeerRegistered, PeersList, PeerStatusUpdate, AddressedMessage, Error),
-        *(ConnectionRequestReceived, ConnectionAccepted, ConnectionRejected, SessionCreated, SessionEnded),
-        *(ConnectionPending, ConnectionCancelled, MessageAck, Ok, ServerNotice, SessionUpdated, Sessions),
-    )
-}
+_DATA = {kind: get_type_hints(kind)["data"] for kind in KINDS.values()}
+_SESSION_IS_GONE = {"ERR_3001", "ERR_3008"}
+_LOG_FULL = "ERR_4004"
 _CHANGES = {
     "joined": "joined",
     "left": "left",
@@ -49,7 +58,18 @@ _CHANGES = {
 }
 
 
-class Session(msgspec.Struct):
+class _MessageData(Struct):
+    content: Raw
+
+
+class _MessageFrame(Struct):
+    data: _MessageData
+
+
+_frame = msgspec.json.Decoder(_MessageFrame).decode
+
+
+class Session(Struct):
     """A session; `number` is what a person calls it by, `others` are the ids of its other participants."""
 
     number: int
@@ -108,121 +128,131 @@ class Conversation:
         self._was_lost = True
 
     @singledispatchmethod
-    def tell(self, event: ServerEvent) -> str:
+    def tell(self, event: Event) -> str:
         """Return the line that tells of an event, empty if none is needed, and remember what it says."""
-        raise NotImplementedError(event.event)
+        return event.text
 
     @tell.register
     def _(self, event: AuthSuccess) -> str:
-        self.capabilities = frozenset(event.capabilities or ())
-        if event.recovered:
+        self.capabilities = frozenset(event.data.get("capabilities", ()))
+        if event.data.get("recovered"):
             self._was_lost = False
-        return f"signed in as {event.user_id}"
+        return f"signed in as {event.data['userId']}"
 
     @tell.register
     def _(self, event: AuthFailed) -> str:
-        return f"error {event.code}: {event.message}"
+        return f"error {event.data['code']}: {event.data['message']}"
 
     @tell.register
     def _(self, event: Error) -> str:
-        over = ""
-        if event.code in {ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT} and self.last_sent_to:
+        code, message, over = event.data["code"], event.data["message"], ""
+        if code in _SESSION_IS_GONE and self.last_sent_to:
             over = f" (the session with {self.last_sent_to.peer} is over)"
             self.forget(self.last_sent_to.id)
-        if event.code is ErrorCode.LOG_FULL:
-            return f"not kept: {event.message}"
-        later = f" (again in {event.details.retry_after_ms} ms)" if event.details else ""
-        return f"error {event.code}: {event.message}{over}{later}"
+        if code == _LOG_FULL:
+            return f"not kept: {message}"
+        later = f" (again in {event.data['details']['retryAfterMs']} ms)" if "details" in event.data else ""
+        return f"error {code}: {message}{over}{later}"
 
     @tell.register
     def _(self, event: Pong) -> str:
-        return f"pong, server time {event.timestamp}"
+        return f"pong, server time {event.data['timestamp']}"
 
     @tell.register
     def _(self, event: PeerRegistered) -> str:
         back = " again" if self._was_lost else ""
         going_on = "; kept sessions go on" if self._was_lost and self.sessions else ""
         self._was_lost = False
-        return f"you are online{back} as {_described(event.id, event.profile)}{going_on}"
+        return f"you are online{back} as {_described(event.data['id'], event.data['profile'])}{going_on}"
 
     @tell.register
     def _(self, event: PeersList) -> str:
-        self.peers = {peer.id: peer.profile for peer in event.peers}
-        return "online: " + (", ".join(map(_listed, event.peers)) or "nobody else")
+        self.peers = {peer["id"]: peer["profile"] for peer in event.data["peers"]}
+        return "online: " + (", ".join(map(_listed, event.data["peers"])) or "nobody else")
 
     @tell.register
     def _(self, event: PeerStatusUpdate) -> str:
-        self.peers[event.id] = event.profile
-        return f"{_described(event.id, event.profile)} is {event.status}"
+        peer = event.data
+        self.peers[peer["id"]] = peer["profile"]
+        return f"{_described(peer['id'], peer['profile'])} is {peer['status']}"
 
     @tell.register
     def _(self, event: ConnectionRequestReceived) -> str:
-        self.requests[event.request_id] = event.sender.id
-        if event.session_id is not None:
-            self.invitations.add(event.request_id)
-        what = "asks to connect" if event.session_id is None else f"invites you to a session as {event.role}"
-        return f"{event.sender.id} {what}: /accept or /refuse"
+        request, asker = event.data, event.data["from"]["id"]
+        self.requests[request["requestId"]] = asker
+        if "sessionId" not in request:
+            return f"{asker} asks to connect: /accept or /refuse"
+        self.invitations.add(request["requestId"])
+        return f"{asker} invites you to a session as {request.get('role', 'guest')}: /accept or /refuse"
 
     @tell.register
     def _(self, event: ConnectionPending) -> str:
-        self.asked[event.request_id] = event.target_id
+        self.asked[event.data["requestId"]] = event.data["targetId"]
         return ""
 
     @tell.register
     def _(self, event: ConnectionCancelled) -> str:
-        self.invitations.discard(event.request_id)
-        who = self.requests.pop(event.request_id, "somebody")
-        if event.reason == "expired":
+        request, reason = event.data["requestId"], event.data["reason"]
+        self.invitations.discard(request)
+        who = self.requests.pop(request, "somebody")
+        if reason == "expired":
             return f"the request of {who} has expired"
-        return f"{who} is gone, and so is the request" if event.reason == "offline" else f"{who} takes the request back"
+        return f"{who} is gone, and so is the request" if reason == "offline" else f"{who} takes the request back"
 
     @tell.register
     def _(self, event: ConnectionRejected) -> str:
-        self.asked.pop(event.request_id, None)
-        if event.reason is None:
-            return f"{event.target_id} refuses to connect"
-        return f"no connection with {event.target_id}: {event.reason}"
+        self.asked.pop(event.data["requestId"], None)
+        target = event.data["targetId"]
+        if "reason" not in event.data:
+            return f"{target} refuses to connect"
+        return f"no connection with {target}: {event.data['reason']}"
 
     @tell.register
-    def _(self, event: ConnectionAccepted | SessionCreated) -> str:
-        if isinstance(event, ConnectionAccepted):
-            self.asked.pop(event.request_id, None)
-        else:
-            self._forget_requests(event.peer.id)
-        self.current = session = self._session(event.session_id, (event.peer.id,))
-        return f"connected with {session.peer}" + (f" (session {session.number})" if session.number > 1 else "")
+    def _(self, event: ConnectionAccepted) -> str:
+        self.asked.pop(event.data["requestId"], None)
+        return self._connected(event.data["sessionId"], event.data["peer"]["id"])
+
+    @tell.register
+    def _(self, event: SessionCreated) -> str:
+        self._forget_requests(event.data["peer"]["id"])
+        return self._connected(event.data["sessionId"], event.data["peer"]["id"])
 
     @tell.register
     def _(self, event: SessionEnded) -> str:
-        session = self.forget(event.session_id)
-        return f"the session with {session.peer if session else event.session_id} is over: {event.reason}"
+        session = self.forget(event.data["sessionId"])
+        return (
+            f"the session with {session.peer if session else event.data['sessionId']} is over: {event.data['reason']}"
+        )
 
     @tell.register
     def _(self, event: SessionUpdated) -> str:
-        session = self._session(event.session_id, self._others(event.participants))
-        session.others = self._others(event.participants) or session.others
-        if event.change.kind == "joined" and len(event.participants) == 2:  # noqa: PLR2004 - "connected with" said so
+        participants, change = event.data["participants"], event.data["change"]
+        session = self._session(event.data["sessionId"], self._others(participants))
+        session.others = self._others(participants) or session.others
+        if change["kind"] == "joined" and len(participants) == 2:  # noqa: PLR2004 - "connected with" said so
             return ""
-        if event.change.id == self.user and event.change.kind in {"dropped", "returned"}:
+        if change["id"] == self.user and change["kind"] in {"dropped", "returned"}:
             return ""
-        here = ", ".join(_described_in(participant) for participant in event.participants)
-        return f"{event.change.id} {_CHANGES[event.change.kind]} (session {session.number}: {here})"
+        here = ", ".join(map(_described_in, participants))
+        return f"{change['id']} {_CHANGES[change['kind']]} (session {session.number}: {here})"
 
     @tell.register
     def _(self, event: Sessions) -> str:
-        kept = {listed.session_id for listed in event.sessions}
+        listed = event.data["sessions"]
+        kept = {each["sessionId"] for each in listed}
         over = [self.forget(session_id) for session_id in list(self.sessions) if session_id not in kept]
-        for listed in event.sessions:
-            self._session(listed.session_id, self._others(listed.participants))
+        for each in listed:
+            self._session(each["sessionId"], self._others(each["participants"]))
         gone = [f"the session with {session.peer} is over" for session in over if session]
         going = [f"the session with {session.peer} goes on" for session in self.sessions.values()]
         return "; ".join([*going, *gone])
 
     @tell.register
     def _(self, event: MessageAck) -> str:
-        delivered = [f"delivered to {', '.join(event.delivered)}"] if event.delivered else []
-        queued = [f"kept for {', '.join(event.queued)}"] if event.queued else []
-        full = [f"not kept for {each}, who is away and has no room for more" for each in event.full or ()]
+        ack = event.data
+        delivered = [f"delivered to {', '.join(ack['delivered'])}"] if ack["delivered"] else []
+        queued = [f"kept for {', '.join(ack['queued'])}"] if ack["queued"] else []
+        full = [f"not kept for {each}, who is away and has no room for more" for each in ack.get("full", ())]
         return "; ".join([*delivered, *queued, *full]) or "nobody got that"
 
     @tell.register
@@ -231,24 +261,30 @@ class Conversation:
 
     @tell.register
     def _(self, event: ServerNotice) -> str:
-        if event.kind == "draining":
-            return f"the server restarts: it closes this connection within {event.closes_in_seconds:g} s"
-        if event.kind == "slow":
+        notice = event.data
+        if notice["kind"] == "draining":
+            return f"the server restarts: it closes this connection within {notice.get('closesInSeconds', 0):g} s"
+        if notice["kind"] == "slow":
             return "the server says that we read too slowly"
-        return f"the token expires at {event.expires_at}; presenting a new one"
+        return f"the token expires at {notice.get('expiresAt')}; presenting a new one"
 
     @tell.register
-    def _(self, event: AddressedMessage) -> str:
-        session = self._session(event.session_id, (event.sender,))
+    def _(self, event: MessageReceived) -> str:
+        message, sender = event.data, event.data["from"]
+        session = self._session(message["sessionId"], (sender,))
         said = read_message(event)
-        (self.enveloping.add if said.has_envelope else self.enveloping.discard)(event.sender)
+        (self.enveloping.add if said.has_envelope else self.enveloping.discard)(sender)
         if self.has_agent and said.is_request:
-            correlation_id = event.correlation_id or said.message_id
-            self.jobs.append(Job(event.session_id, event.sender, correlation_id, said.text, said.has_envelope))
+            correlation_id = message.get("correlationId") or said.message_id
+            self.jobs.append(Job(message["sessionId"], sender, correlation_id, said.text, said.has_envelope))
         where = "" if session == self.current else f" (session {session.number})"
         kind = "" if said.kind in {None, CHAT} else f" [{said.kind}]"
-        kind += "" if event.to is None else f" (to {', '.join(event.to)})"
-        return f"{event.sender}{where}{kind}: {said.text}"
+        kind += f" (to {', '.join(message['to'])})" if "to" in message else ""
+        return f"{sender}{where}{kind}: {said.text}"
+
+    def _connected(self, session_id: str, peer: str) -> str:
+        self.current = session = self._session(session_id, (peer,))
+        return f"connected with {session.peer}" + (f" (session {session.number})" if session.number > 1 else "")
 
     def _forget_requests(self, peer: str) -> None:
         """Drop a peer's requests, but not its invitations: asking a peer that has asked accepts its request."""
@@ -264,7 +300,7 @@ class Conversation:
         return session
 
     def _others(self, participants: list[Participant]) -> tuple[str, ...]:
-        return tuple(participant.id for participant in participants if participant.id != self.user)
+        return tuple(each["id"] for each in participants if each["id"] != self.user)
 
     def forget(self, session_id: str) -> Session | None:
         """Take a session for over, and talk in the one before it; returns it if it was known."""
@@ -274,21 +310,27 @@ class Conversation:
         return session
 
 
-def read_frame(frame: str) -> ServerEvent | None:
-    """Return what a frame of the server says; None for one that is unknown or not as the protocol has it."""
+def is_known(event: Event) -> bool:
+    """Whether an event is one of the protocol, and its data is as the protocol has it."""
     try:
-        try:
-            return _decode(frame.encode())
-        except msgspec.DecodeError:
-            # An escaped half of a surrogate pair, which JavaScript sends, is JSON, but not to msgspec.
-            return _decode(json.dumps(json.loads(frame), ensure_ascii=False).encode(errors="replace"))
-    except (ValueError, RecursionError):
-        return None
+        msgspec.convert(event.data, _DATA[type(event)])
+    except (KeyError, msgspec.ValidationError):
+        return False
+    return True
 
 
-def read_message(event: AddressedMessage) -> Said:
+def read_message(event: MessageReceived) -> Said:
     """Return what a message says."""
-    return read(bytes(event.content).decode(errors="replace"), event.type)
+    return read(_content(event), event.data.get("type"))
+
+
+def _content(event: MessageReceived) -> str:
+    """Return the content of a message as it was sent, with all its digits."""
+    try:
+        return bytes(_frame(event.text.encode()).data.content).decode()
+    except (ValueError, RecursionError):
+        # An escaped half of a surrogate pair, which JavaScript sends, is JSON, but not to msgspec.
+        return json.dumps(event.data["content"], ensure_ascii=False).encode(errors="replace").decode()
 
 
 def printable(text: str) -> str:
@@ -297,12 +339,6 @@ def printable(text: str) -> str:
     Control and formatting characters become escapes such as `\n`; a joiner between two emoji is kept.
     """
     return "".join(_escaped(char) if _is_unprintable(text, at) else char for at, char in enumerate(text))
-
-
-def _decode(text: bytes) -> ServerEvent | None:
-    frame = msgspec.json.decode(text, type=Envelope)
-    kind = _KINDS.get(frame.event)
-    return None if kind is None else msgspec.json.decode(frame.data, type=kind)
 
 
 def _escaped(char: str) -> str:
@@ -318,16 +354,16 @@ def _is_unprintable(text: str, at: int) -> bool:
 
 
 def _described(user: str, profile: Profile, *more: str) -> str:
-    name = [] if profile.display_name == user else [profile.display_name]
-    return f"{user} ({', '.join([*name, profile.ide, *more])})"
+    name = [] if profile["displayName"] == user else [profile["displayName"]]
+    return f"{user} ({', '.join([*name, profile['ide'], *more])})"
 
 
 def _listed(peer: PeerEntry) -> str:
-    role = [] if peer.profile.role == "guest" else [peer.profile.role]
-    status = [] if peer.status == "online" else [peer.status]
-    return _described(peer.id, peer.profile, *role, *status)
+    role = [] if peer["profile"]["role"] == "guest" else [peer["profile"]["role"]]
+    status = [] if peer["status"] == "online" else [peer["status"]]
+    return _described(peer["id"], peer["profile"], *role, *status)
 
 
 def _described_in(participant: Participant) -> str:
-    away = "" if participant.connected else ", away"
-    return f"{participant.id} ({participant.role}{away})"
+    away = "" if participant["connected"] else ", away"
+    return f"{participant['id']} ({participant['role']}{away})"

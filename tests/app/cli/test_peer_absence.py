@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.cli.peer_absence import Absence
-from schemas.auth import AuthSuccess, Resumption
+from peersync.events import AuthSuccessData
 from tests.app.cli.test_peer import running
 from tests.support.proxy import proxy
 from tests.support.server import Server, serving
@@ -36,9 +36,9 @@ def absence(watch: Watch) -> Absence:
     return absence
 
 
-def success(*, recovered: bool = False, version_1: bool = False) -> AuthSuccess:
-    granted = None if version_1 else Resumption(token="res_1", grace_seconds=120)
-    return AuthSuccess(user_id="ann", display_name="Ann", resume=granted, recovered=None if version_1 else recovered)
+def success(*, recovered: bool = False, version_1: bool = False) -> AuthSuccessData:
+    data: AuthSuccessData = {"userId": "ann", "displayName": "Ann"}
+    return data if version_1 else {**data, "resume": {"token": "res_1", "graceSeconds": 120}, "recovered": recovered}
 
 
 @pytest.mark.parametrize(("count", "events"), [(0, "no events"), (1, "1 event"), (2, "2 events")])
