@@ -15,6 +15,7 @@ COPY handlers handlers
 COPY stores stores
 COPY schemas schemas
 COPY clients/python/peersync peersync
+COPY clients/python/peersync_terminal peersync_terminal
 ENV PATH=/opt/venv/bin:$PATH \
     APP_ENV=production \
     LOG_FORMAT=json \

@@ -9,6 +9,7 @@ from typing import get_args
 import click
 import msgspec
 
+from app import VERSION
 from app.auth.algorithms import KINDS
 from app.auth.keys import make_keys
 from app.cli import server
@@ -154,7 +155,7 @@ def peer(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Be USER in this terminal: see what comes, ask others to connect, and talk."""
     try:
-        from app.cli.peer import Helper, run  # noqa: PLC0415 - a fifth of a second, for which no other command waits
+        from peersync_terminal.peer import Helper, Server, run  # noqa: PLC0415 - a fifth of a second, for which no other command waits
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is missing; bin/peer finds it in clients/python") from None
 
@@ -165,7 +166,7 @@ def peer(  # noqa: PLR0917 - click passes them by name
         return dev_token(settings, User(user), settings.jwt_expiration.seconds, name=name)
 
     helper = Helper(_words("--agent", agent), agent_seconds, yes, agent_env) if agent else None
-    run(address(url, settings), user, profile, token or make_token, helper)
+    run(Server(*address(url, settings)), user, profile, token or make_token, version=VERSION, helper=helper)
 
 
 def _words(option: str, command: str) -> tuple[str, ...]:

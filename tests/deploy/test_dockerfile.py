@@ -15,7 +15,10 @@ from tests.support.probes import passes
 
 ROOT = Path(__file__).parents[2]
 HADOLINT = Path(sys.executable).with_name("hadolint")
-PACKAGES = {**{name: name for name in ("app", "handlers", "stores", "schemas")}, "clients/python/peersync": "peersync"}
+PACKAGES = {
+    **{name: name for name in ("app", "handlers", "stores", "schemas")},
+    **{f"clients/python/{name}": name for name in ("peersync", "peersync_terminal")},
+}
 
 
 class Instruction(NamedTuple):

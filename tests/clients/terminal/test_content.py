@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from app.cli.peer_commands import Turn, response, typed
-from app.cli.peer_content import Said, enveloped, read
-from app.cli.peer_lines import Conversation
-from tests.app.cli.test_peer import BOB, sent, told
+from peersync_terminal.commands import Turn, response, typed
+from peersync_terminal.content import Said, enveloped, read
+from peersync_terminal.lines import Conversation
+from tests.clients.terminal.test_peer import BOB, sent, told
 
 MESSAGE = {"sessionId": "ses_1", "from": "bob", "timestamp": "2026-01-01T00:00:00.000Z"}
 ENVELOPE = {"messageId": "m1", "content": "why?", "type": "ai-prompt"}

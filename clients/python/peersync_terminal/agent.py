@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 import anyio
 from anyio.abc import ByteReceiveStream, Process
 
-from app.cli.peer_lines import Job
+from peersync_terminal.lines import Job
 
 PROGRESS_SECONDS = 10.0
 MAX_OUTPUT_BYTES = 262_144

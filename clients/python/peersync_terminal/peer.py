@@ -9,6 +9,7 @@ from asyncio import Future
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from functools import partial
+from ssl import SSLContext
 from typing import NamedTuple, cast
 
 import anyio
@@ -21,12 +22,6 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from websockets.exceptions import InvalidStatus, InvalidURI
 
 import peersync
-from app import VERSION
-from app.cli.address import Address
-from app.cli.peer_absence import Absence
-from app.cli.peer_agent import MAX_WAITING, Agent
-from app.cli.peer_commands import COMMANDS, Turn, frame, response, turned_away, typed
-from app.cli.peer_lines import Conversation, Job, is_known, printable, read_message
 from peersync.errors import NORMAL
 from peersync.events import (
     AuthSuccess,
@@ -41,6 +36,10 @@ from peersync.events import (
     Pong,
 )
 from peersync.tokens import TokenSource
+from peersync_terminal.absence import Absence
+from peersync_terminal.agent import MAX_WAITING, Agent
+from peersync_terminal.commands import COMMANDS, Turn, frame, response, turned_away, typed
+from peersync_terminal.lines import Conversation, Job, is_known, printable, read_message
 
 NO_SUCH_PATH = 404
 
@@ -57,18 +56,27 @@ class Helper(NamedTuple):
     passed: tuple[str, ...] = ()
 
 
+class Server(NamedTuple):
+    """Where the server is, and what makes its certificate trusted if it is not what the system trusts."""
+
+    url: str
+    tls: SSLContext | None = None
+
+
 def run(
-    address: Address,
+    server: Server,
     user: str,
     profile: dict[str, str | None],
     token: TokenSource,
+    *,
+    version: str,
     helper: Helper | None = None,
 ) -> None:
     """Be a peer until the person leaves; raises `click.ClickException` if the server or the network ends it first."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        reason = anyio.run(Peer(address, user, profile, token, helper).run)
+        reason = anyio.run(Peer(server, user, profile, token, version=version, helper=helper).run)
     except KeyboardInterrupt:
         return
     except ExceptionGroup as group:
@@ -82,19 +90,21 @@ class Peer:
 
     def __init__(
         self,
-        address: Address,
+        server: Server,
         user: str,
         profile: dict[str, str | None],
         token: TokenSource,
+        *,
+        version: str,
         helper: Helper | None = None,
     ) -> None:
-        self._url, tls = address
+        self._url = server.url
         self._client = peersync.Peer(
             self._url,
             token,
             cast(PeerRegisterData, {name: value for name, value in profile.items() if value is not None}),
-            program={"name": "peersync-peer", "version": VERSION},
-            open_socket=partial(peersync.open_socket, proxy=None, ssl=tls),
+            program={"name": "peersync-peer", "version": version},
+            open_socket=partial(peersync.open_socket, proxy=None, ssl=server.tls),
         )
         self._conversation = Conversation(user, has_agent=helper is not None)
         self._agent = (

@@ -11,7 +11,6 @@ from uuid import uuid4
 import msgspec
 from msgspec import Raw, Struct
 
-from app.cli.peer_content import CHAT, Said, read
 from peersync import Event
 from peersync.events import (
     KINDS,
@@ -39,6 +38,7 @@ from peersync.events import (
     Sessions,
     SessionUpdated,
 )
+from peersync_terminal.content import CHAT, Said, read
 
 _ZERO_WIDTH_JOINER = "\u200d"
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}

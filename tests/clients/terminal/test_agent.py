@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from app.cli.peer_agent import MAX_OUTPUT_BYTES, MAX_WAITING, Agent
-from app.cli.peer_lines import Job
-from tests.app.cli.test_peer import PeerProcess, running
+from peersync_terminal.agent import MAX_OUTPUT_BYTES, MAX_WAITING, Agent
+from peersync_terminal.lines import Job
+from tests.clients.terminal.test_peer import PeerProcess, running
 from tests.support.client import Client, client, until
 from tests.support.server import Server, serving
 from tests.support.tokens import Keys

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from app.cli.peer_content import CHAT, ENVELOPED_REQUEST, REQUEST, RESPONSE, content_text, enveloped
-from app.cli.peer_lines import Conversation, Job, Session
 from peersync.events import PeerStatusData, SendMessageData, SessionRoleData
 from peersync.frames import Json, encode
+from peersync_terminal.content import CHAT, ENVELOPED_REQUEST, REQUEST, RESPONSE, content_text, enveloped
+from peersync_terminal.lines import Conversation, Job, Session
 
 _ROLES = tuple(f" {role}" for role in get_args(get_type_hints(SessionRoleData)["role"]))
 _STATUSES: tuple[str, ...] = get_args(get_type_hints(PeerStatusData)["status"])

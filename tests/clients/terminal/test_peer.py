@@ -19,12 +19,12 @@ from anyio.abc import ByteSendStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from websockets.asyncio.server import ServerConnection, serve
 
-from app.cli.peer_commands import COMMANDS, Turn, typed
-from app.cli.peer_content import content_text
-from app.cli.peer_lines import Conversation, is_known, printable
 from peersync import Json
 from peersync.events import KINDS
 from peersync.frames import decode
+from peersync_terminal.commands import COMMANDS, Turn, typed
+from peersync_terminal.content import content_text
+from peersync_terminal.lines import Conversation, is_known, printable
 from schemas.errors import ErrorCode
 from tests.support.server import PATH, Server, free_port, serving
 from tests.support.tokens import Keys

@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.cli.peer_absence import Absence
 from peersync.events import AuthSuccessData
-from tests.app.cli.test_peer import running
+from peersync_terminal.absence import Absence
+from tests.clients.terminal.test_peer import running
 from tests.support.proxy import proxy
 from tests.support.server import Server, serving
 from tests.support.tokens import Keys
