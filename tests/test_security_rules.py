@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["app", "handlers", "stores", "schemas", "bin"]
+SOURCES = ["app", "handlers", "stores", "schemas", "bin", "clients/python"]
 INSECURE = "import pickle\n\npickle.loads(b'')\n"
 
 
