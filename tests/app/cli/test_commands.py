@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from joserfc import jwt
 
 from app.cli.commands import main
+from app.cli.group import LAUNCHER
 from tests.support.tokens import Keys
 
 
@@ -72,18 +73,31 @@ def test_mistakes(arguments: tuple[str, ...], environment: dict[str, str], says:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "launcher", "says"),
     [
-        (("peer",), "Missing argument 'USER'; bin/peer --help says more"),
-        (("devtoken", "ann", "--til", "1h"), "; bin/devtoken --help says more"),
-        (("nonsense",), "No such command 'nonsense'; python -m app --help says more"),
+        (("peer",), "bin", "Missing argument 'USER'; bin/peer --help says more"),
+        (("peer",), "", "Missing argument 'USER'; python -m app peer --help says more"),
+        (("devtoken", "ann", "--til", "1h"), "bin", "; bin/devtoken --help says more"),
+        (("nonsense",), "", "No such command 'nonsense'; python -m app --help says more"),
     ],
 )
-def test_a_mistake_on_the_command_line(arguments: tuple[str, ...], says: str, keys: Keys) -> None:
+def test_a_mistake_on_the_command_line(arguments: tuple[str, ...], launcher: str, says: str) -> None:
     """It is one line, too, and names the command as it was typed."""
-    done = run(keys, *arguments)
+    done = CliRunner().invoke(main, arguments, env={LAUNCHER: launcher}, prog_name="python -m app")
     assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
     assert says in done.stderr
+
+
+@pytest.mark.parametrize(("launcher", "usage"), [("bin", "bin/serve"), ("", "python -m app serve")])
+def test_usage(launcher: str, usage: str) -> None:
+    """It names the command as it was typed."""
+    done = CliRunner().invoke(main, ["serve", "--help"], env={LAUNCHER: launcher}, prog_name="python -m app")
+    assert done.stdout.splitlines()[0] == f"Usage: {usage} [OPTIONS]"
+
+
+def test_load_tools_are_elsewhere() -> None:
+    """They are no commands of the server."""
+    assert set(main.commands) == {"serve", "genkeys", "schema", "doctor", "devtoken", "peer"}
 
 
 def test_a_port_that_is_taken(keys: Keys) -> None:
