@@ -79,16 +79,22 @@ def run(settings: Settings, *, reload: bool = False) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger(http.LOGGER).setLevel(max(logging.INFO, logging.getLogger().level))
     _allow_many_files()
+    open_file(app)
     if reload:
+        _close_file(app)  # the reloaded process opens it
         os.environ.update(HOST=settings.bind_host, PORT=str(settings.port))  # the reloaded process reads its own
         click.echo(greeting(settings, settings.port), err=True)
         uvicorn.run("app.main:create_app", factory=True, reload=True, reload_dirs=[str(ROOT)], **_options(settings))
         return
-    open_file(app)
     server = Server(app, settings)
     server.run()
     if not server.started:
         raise SystemExit(1)
+
+
+def _close_file(app: Starlette) -> None:
+    if app.state.stores is not None:
+        anyio.run(app.state.stores.close)
 
 
 def _warn_of_misspellings(settings: Settings) -> None:

@@ -160,18 +160,39 @@ def test_one_line_for_each_trouble(keys: Keys, tmp_path: Path, running: ExitStac
     home.kill()
     Path(f"{home.file}-wal").unlink(missing_ok=True)
     home.file.write_bytes(b"damaged" * 1000)
-    assert "is damaged" in _refused(home, keys)
+    for options in ((), ("--reload",)):
+        assert "is damaged" in _refused(home, keys, *options)
     home.file.unlink()
     with closing(sqlite3.connect(home.file)) as connection:
         connection.execute("PRAGMA user_version = 99")
     assert "newer server" in _refused(home, keys)
 
 
-def _refused(home: Home, keys: Keys) -> str:
+def test_reload(keys: Keys, tmp_path: Path) -> None:
+    """The process that watches the sources looks into the file, and leaves it to the one that serves."""
+    port = free_port()
+    own = {"STORE_URL": f"sqlite:///{tmp_path}/peersync.db", "PORT": str(port), "HOST": "127.0.0.1", "PYTHONPATH": PATH}
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve", "--reload"],
+            env={**os.environ, **keys.environment(), **own},
+            cwd=tmp_path,
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        Server(process, port, keys, log).await_start()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _refused(home: Home, keys: Keys, *options: str) -> str:
     """Return the one line that a server with the same file ends with."""
     own = {"STORE_URL": f"sqlite:///{home.file}", "PORT": str(free_port()), "HOST": "127.0.0.1", "PYTHONPATH": PATH}
     done = subprocess.run(
-        [sys.executable, "-m", "app", "serve"],
+        [sys.executable, "-m", "app", "serve", *options],
         env={**os.environ, **keys.environment(), **own},
         cwd=home.file.parent,
         capture_output=True,
