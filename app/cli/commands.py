@@ -10,17 +10,17 @@ import click
 import msgspec
 
 from app import VERSION
-from app.auth.algorithms import KINDS
 from app.auth.keys import make_keys
 from app.cli import server
 from app.cli.address import address
 from app.cli.group import OneLineErrors
+from app.cli.keys import make_missing_keys
 from app.cli.tokens import dev_token
 from app.contract.contract import Contract
 from app.contract.files import write
 from app.contract.typescript import module
 from app.rest.endpoints import endpoints
-from app.settings import Settings, parse_duration, read_settings
+from app.settings import parse_duration, read_settings
 from app.tables import load_routes
 from schemas.fields import Ide, Role
 from stores.model import User
@@ -55,7 +55,7 @@ def serve(host: str | None, port: int | None, workers: int, *, reload: bool, mak
             f"--workers is {workers}; it must be 1: several processes need Redis, start each with STORE_URL=redis://..."
         )
     if make_keys or settings.app_env == "development":
-        _make_missing_keys(settings)
+        make_missing_keys(settings)
     server.run(settings, reload=reload)
 
 
@@ -123,6 +123,8 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Print an access token for USER, signed with the private key. Needs no server."""
     settings = read_settings()
+    if ttl and ttl.strip().isdecimal():
+        raise click.ClickException(f"--ttl is {ttl!r}; it needs a unit, such as {ttl.strip()}h or {ttl.strip()}m")
     seconds = parse_duration("--ttl", ttl) if ttl else settings.jwt_expiration.seconds
     token = dev_token(settings, User(user, org), seconds, name=name, email=email, roles=roles, scope=scope)
     body = {"token": token, "expiresIn": seconds, "userId": user}
@@ -178,15 +180,3 @@ def _words(option: str, command: str) -> tuple[str, ...]:
     if not words or shutil.which(words[0]) is None:
         raise click.ClickException(f"{option} {command}: there is no such command")
     return words
-
-
-def _make_missing_keys(settings: Settings) -> None:
-    """Make the pair where the settings look for it, unless there is a key to verify with already.
-
-    In production an issuer's keys will do: one made here would be trusted besides.
-    """
-    private, public = settings.jwt_private_key_path, settings.jwt_public_key_path
-    if settings.jwt_public_key or public.exists() or (settings.jwt_jwks_url and settings.app_env == "production"):
-        return
-    make_keys(private, public, settings.jwt_algorithms)
-    click.echo(f"Made an {KINDS[settings.jwt_algorithms[0]]} key pair: {private}, {public}", err=True)

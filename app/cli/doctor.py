@@ -21,7 +21,8 @@ from app.auth.certificate import certificate
 from app.auth.keys import private_key, public_keys
 from app.auth.tokens import TokenVerifier, dev_claims, sign
 from app.cli.doctor_file import examine_file
-from app.cli.finding import Finding, wrong
+from app.cli.finding import Finding, note, wrong
+from app.cli.keys import makes_keys
 from app.cli.port import try_port
 from app.clock import SystemClock
 from app.compose.stores import check_store_url
@@ -53,9 +54,11 @@ def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Findi
         return
     yield from _settings(settings)
     for each in misspellings(environ, dotenv):
-        meant = f"; did you mean {each.meant}?" if each.meant else ""
-        yield Finding("settings", f"{each.name} is not a setting{meant}", is_wrong=each.meant is not None)
-    for check in (_plugins, _public_key, _private_key, _tls, _store, _port, _files, _audit, _clock):
+        if each.meant:
+            yield wrong("settings", f"{each.name} is not a setting; did you mean {each.meant}?")
+        else:
+            yield note("settings", f"{each.name} is not a setting; remove it if it is for no other program")
+    for check in (_plugins, _keys, _tls, _store, _port, _files, _audit, _clock):
         yield from check(settings)
     if dotenv.exists() and settings.jwt_private_key:
         yield from _secret("settings", dotenv)
@@ -76,6 +79,16 @@ def _plugins(settings: Settings) -> Iterator[Finding]:
         yield wrong("plugins", f"{error}; mend it, or take it out of PLUGINS")
         return
     yield Finding("plugins", f"{', '.join(settings.plugins) or 'none'}; {len(routes)} events")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    if makes_keys(settings):
+        private, public = settings.jwt_private_key_path, settings.jwt_public_key_path
+        missing = f"{public} is" if private.exists() else f"{private} and {public} are"
+        yield note("keys", f"{missing} not there yet; bin/serve makes what is missing, and so does bin/genkeys")
+        return
+    yield from _public_key(settings)
+    yield from _private_key(settings)
 
 
 def _public_key(settings: Settings) -> Iterator[Finding]:
@@ -248,9 +261,12 @@ def _files(settings: Settings) -> Iterator[Finding]:
         yield Finding("files", f"enough may be open for {settings.max_connections} connections")
         return
     room = max(1, (hard - SPARE_FILES) * 4 // 5)
-    what = f"raise it (ulimit -Hn {needed}, LimitNOFILE), or set MAX_CONNECTIONS={room}"
-    said = f"{hard} may be open, too few for {settings.max_connections} connections; {what}"
-    yield Finding("files", said, is_wrong=settings.app_env == "production")
+    found = wrong if settings.app_env == "production" else note
+    yield found(
+        "files",
+        f"the limit of open files is {hard}, enough for {room} connections, not for MAX_CONNECTIONS"
+        f" ({settings.max_connections}); raise it to {needed} (ulimit -Hn, LimitNOFILE), or set MAX_CONNECTIONS={room}",
+    )
 
 
 def _audit(settings: Settings) -> Iterator[Finding]:

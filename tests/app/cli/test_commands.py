@@ -56,6 +56,7 @@ def test_devtoken_as_json(keys: Keys) -> None:
     ("arguments", "environment", "says"),
     [
         (("devtoken", "ann", "--ttl", "soon"), {}, "--ttl is 'soon'; it must be a time such as 90s, 30m, 1h or 7d"),
+        (("devtoken", "ann", "--ttl", "8"), {}, "--ttl is '8'; it needs a unit, such as 8h or 8m"),
         (("devtoken", ""), {}, "USER has 0 characters; it may have 1 to 256"),
         (("devtoken", "\udcff"), {}, "is not text in UTF-8"),
         (("devtoken", "ann"), {"JWT_PRIVATE_KEY_PATH": "nowhere.pem"}, "bin/genkeys"),

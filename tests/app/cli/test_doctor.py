@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import socket
 import sys
 import time
@@ -31,7 +32,8 @@ from tests.support.tokens import Keys
 @pytest.fixture
 def environ(keys: Keys, tmp_path: Path) -> dict[str, str]:
     """A set-up with which all is well."""
-    return {**keys.environment(), "PORT": str(free_port()), "TOKEN_LEEWAY_SECONDS": "60", "STORE_URL": MEMORY}
+    few = {"PORT": str(free_port()), "TOKEN_LEEWAY_SECONDS": "60", "STORE_URL": MEMORY, "MAX_CONNECTIONS": "100"}
+    return {**keys.environment(), **few}
 
 
 def wrong(environ: dict[str, str], dotenv: Path = Path("no such file")) -> list[Finding]:
@@ -51,9 +53,24 @@ def test_all_is_well(environ: dict[str, str]) -> None:
 
 def test_exit_code(environ: dict[str, str], tmp_path: Path) -> None:
     """If something is wrong the exit code is 1, and a line says what and where."""
-    done = CliRunner().invoke(main, ["doctor"], env={**environ, "JWT_PUBLIC_KEY_PATH": str(tmp_path / "none.pem")})
+    lacks_key = {"JWT_PUBLIC_KEY_PATH": str(tmp_path / "none.pem"), "APP_ENV": "production", "HOST": "127.0.0.1"}
+    done = CliRunner().invoke(main, ["doctor"], env={**environ, **lacks_key})
     assert done.exit_code == 1
     assert any(line.startswith("wrong  keys ") and "none.pem" in line for line in done.output.splitlines())
+
+
+@pytest.mark.parametrize("has_private", [False, True])
+def test_a_fresh_clone(environ: dict[str, str], tmp_path: Path, *, has_private: bool) -> None:
+    """Keys that the first start makes are no mistake, and none are made here."""
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    if has_private:
+        shutil.copy(environ["JWT_PRIVATE_KEY_PATH"], private)
+    fresh = {**environ, "JWT_PRIVATE_KEY_PATH": str(private), "JWT_PUBLIC_KEY_PATH": str(public)}
+    (finding,) = [each for each in examine(fresh, Path("no such file")) if each.subject == "keys"]
+    assert finding.level == "note"
+    assert "bin/serve makes what is missing" in finding.text
+    assert (str(private) in finding.text, str(public) in finding.text) == (not has_private, True)
+    assert not public.exists()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +228,8 @@ def test_too_few_files(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch)
     """In production too few files for the connections are wrong; in development that is said."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     few = {**environ, "MAX_CONNECTIONS": "5000"}
-    assert wrong(few) == []
+    (told,) = [finding for finding in examine(few, Path("no such file")) if finding.subject == "files"]
+    assert (told.level, "MAX_CONNECTIONS=3196" in told.text) == ("note", True)
     production = {**few, "APP_ENV": "production", "HOST": "127.0.0.1"}
     (finding,) = wrong(production)
     assert "MAX_CONNECTIONS=3196" in finding.text
