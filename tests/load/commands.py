@@ -1,19 +1,13 @@
 """The load tools, as a person starts them."""
 
-import secrets
 from pathlib import Path
 
 import click
 
-from app.auth.keys import private_key
 from app.cli.address import address
 from app.cli.group import OneLineErrors
-from app.cli.tokens import dev_token
-from app.settings import Settings, read_settings
-from stores.model import User
-
-BENCH_TOKEN_SECONDS = 3600
-MANY_TOKENS = 2000  # about a second's work
+from app.settings import read_settings
+from tests.load.bench.tokens import make_tokens, read_tokens
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,12 +62,12 @@ def bench(  # noqa: PLR0917 - click passes them by name
     if plot is not None and not plot.parent.is_dir():
         raise click.ClickException(f"--plot: there is no folder {plot.parent}")
 
-    def make_tokens() -> list[str]:
-        return _tokens_of(token_file, 2 * pairs) if token_file else _bench_tokens(settings, 2 * pairs)
+    def tokens() -> list[str]:
+        return read_tokens(token_file, 2 * pairs) if token_file else make_tokens(settings, 2 * pairs)
 
     capabilities = tuple(name for name, is_wanted in (("resume", resume), ("acks", acks)) if is_wanted)
     plan = Plan(url, pairs, window, size, seconds, ramp, rounds, capabilities)
-    run(plan, make_tokens, json=as_json, picture=plot, tls=tls)
+    run(plan, tokens, json=as_json, picture=plot, tls=tls)
 
 
 @main.command()
@@ -116,18 +110,3 @@ def soak(peers: int, minutes: float, acts: int | None, pause: float, seed: int) 
             f"{error.name} is missing; install requirements/bench.txt, as bin/soak does"
         ) from None
     run(Plan(peers, minutes, pause, seed, acts))
-
-
-def _tokens_of(path: Path, count: int) -> list[str]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    tokens = [line.strip() for line in lines if line.strip()]
-    if len(tokens) < count:
-        raise click.ClickException(f"--token-file: {path} has {len(tokens)} tokens; so many pairs need {count}")
-    return tokens
-
-
-def _bench_tokens(settings: Settings, count: int) -> list[str]:
-    key, run = private_key(settings), secrets.token_hex(4)
-    if count >= MANY_TOKENS:
-        click.echo(f"making {count} tokens", err=True)
-    return [dev_token(settings, User(f"bench-{run}-{n}"), BENCH_TOKEN_SECONDS, key=key) for n in range(count)]

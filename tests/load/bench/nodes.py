@@ -4,11 +4,9 @@ Each round measures all of it in turn, so that what slows the machine down slows
 """
 
 import os
-import secrets
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
@@ -22,17 +20,15 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.auth.keys import make_keys, private_key
-from app.auth.tokens import dev_claims, sign
+from app.auth.keys import make_keys
 from app.settings import read_settings
-from stores.model import User
 from tests.load.bench.report import Plan
 from tests.load.bench.run import Bench
+from tests.load.bench.tokens import make_tokens
 from tests.load.soak.server import Server, free_port, serving
 
 SETTINGS = {"LOG_LEVEL": "warning", "RATE_LIMIT_EVENTS_PER_SECOND": "1000000", "AUTH_FAILURES_PER_MINUTE": "0"}
 OWN = dict.fromkeys(("JWT_PUBLIC_KEY", "JWT_PRIVATE_KEY", "TLS_CERT_PATH", "TLS_KEY_PATH", "AUDIT_LOG"), "")
-TOKEN_SECONDS = 3600
 REDIS_SERVERS = ("redis-server", "valkey-server")
 REDIS_SECONDS = 10.0
 CAPABILITIES: dict[str, tuple[str, ...]] = {"plain": (), "resume and acks": ("resume", "acks")}
@@ -159,6 +155,7 @@ async def _bed(folder: Path) -> AsyncIterator[Bed]:
     keys = {"JWT_PRIVATE_KEY_PATH": str(folder / "private.pem"), "JWT_PUBLIC_KEY_PATH": str(folder / "public.pem")}
     make_keys(folder / "private.pem", folder / "public.pem")
     environment = {**os.environ, **SETTINGS, **keys, **OWN}
+    click.echo("Starting a Redis and three nodes", err=True)
     async with AsyncExitStack() as running:
         redis = await running.enter_async_context(_redis(folder))
         urls = ["memory://", *[f"redis://127.0.0.1:{redis.connection_pool.connection_kwargs['port']}/0"] * 2]
@@ -205,17 +202,4 @@ async def _answers(redis: "Redis") -> None:
 
 
 def _tokens(folder: Path, count: int) -> list[str]:
-    settings = read_settings({"JWT_PRIVATE_KEY_PATH": str(folder / "private.pem")}, None)
-    key, run, now = private_key(settings), secrets.token_hex(4), time.time()
-    claims = (
-        dev_claims(
-            User(f"bench-{run}-{number}"),
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
-            now=now,
-            ttl=TOKEN_SECONDS,
-            name="bench",
-        )
-        for number in range(count)
-    )
-    return [sign(key, each) for each in claims]
+    return make_tokens(read_settings({"JWT_PRIVATE_KEY_PATH": str(folder / "private.pem")}, None), count)

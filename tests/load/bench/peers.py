@@ -115,10 +115,11 @@ class Pair:
         elif not load.in_flight:
             load.has_drained.set()
 
-    def refused(self, code: str, message: str) -> None:
+    def refused(self, event: Event) -> None:
         """Give up, unless it is but the echo of a lost socket."""
         if not self._is_over:
-            self._load.fail(refusal(code, message))
+            is_token = event.event == "AUTH_FAILED"
+            self._load.fail(refusal(event.data.code, event.data.message, is_token=is_token))
 
     def closed(self, code: int) -> None:
         """Go on without this pair if it had begun to talk; what it has in flight is lost with it."""
@@ -179,7 +180,10 @@ class Peer(WSListener):
         self._close_code: int = CloseCode.ABNORMAL
 
     async def introduce(self, url: str, token: str, source: tuple[str, int] | None) -> str:
-        """Connect, authenticate and register; returns the id that the server knows the user by."""
+        """Connect, authenticate and register; return the id that the server knows the user by.
+
+        The peer is hidden, so that people who use the server meanwhile are told nothing of it.
+        """
         await ws_connect(
             lambda: self,
             url,
@@ -189,7 +193,7 @@ class Peer(WSListener):
             local_addr=source,
         )
         await self._ask("AUTH_SUCCESS", _frame("AUTH", token=token, capabilities=self._load.capabilities))
-        return (await self._ask("PEER_REGISTERED", _frame("PEER_REGISTER"))).id
+        return (await self._ask("PEER_REGISTERED", _frame("PEER_REGISTER", visibility="hidden"))).id
 
     def expect(self, event: str) -> Answer:
         """Look out for an event."""
@@ -244,7 +248,7 @@ class Peer(WSListener):
             self._expected.set(event.data)
             self._expected = None
         elif event.event in {"ERROR", "AUTH_FAILED"}:
-            self._pair.refused(event.data.code, event.data.message)
+            self._pair.refused(event)
         elif event.event == "CONNECTION_REJECTED":
             self._load.fail("the server ended a connection request before it was answered")
 

@@ -19,8 +19,9 @@ _HINTS: dict[str, str] = {
     ErrorCode.TOKEN_EXPIRED: "give --token-file with fresh tokens",
     ErrorCode.PEER_NOT_FOUND: "the two tokens of a pair need the same org",
     ErrorCode.SUPERSEDED: "each token of --token-file must be of another user",
-    ErrorCode.RATE_LIMITED: "start the server with RATE_LIMIT_EVENTS_PER_SECOND=1000000",
+    ErrorCode.RATE_LIMITED: "restart it without that limit: RATE_LIMIT_EVENTS_PER_SECOND=1000000 bin/serve",
 }
+_TOO_MANY_FAILURES = "wait a minute, or restart it with AUTH_FAILURES_PER_MINUTE=0 bin/serve"
 _CLOSE_HINTS: dict[int, str] = {
     CloseCode.TOO_LARGE: "start the server with a higher MAX_MESSAGE_BYTES, or lower --size",
     CloseCode.UNAUTHENTICATED: "start the server with a higher MAX_UNAUTHENTICATED, or try a longer --ramp",
@@ -106,9 +107,9 @@ def progress_line(connected: int, sockets: int, latencies: Histogram, seconds: f
     return f"connected {connected}/{sockets}  {rate:.0f} messages/s  p50 {_milliseconds(latencies.percentile(0.5))} ms"
 
 
-def refusal(code: str, message: str) -> str:
-    """Return what a refusal of the server means, and what to do about it."""
-    hint = _HINTS.get(code)
+def refusal(code: str, message: str, *, is_token: bool = False) -> str:
+    """Return what the server refused, a token or an event, and what to do about it."""
+    hint = _TOO_MANY_FAILURES if is_token and code == ErrorCode.RATE_LIMITED else _HINTS.get(code)
     return f"the server answers {code}: {message}" + (f"; {hint}" if hint else "")
 
 

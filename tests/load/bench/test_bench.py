@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import anyio
+import anyio.to_thread
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc import jwt
 from websockets.sync.server import ServerConnection, serve
 
+from app.settings import read_settings
 from peersync.resumption import HANDLED_AT_ONCE
 from tests.load.bench.latency import Histogram, bucket, upper_end
 from tests.load.bench.report import (
@@ -32,6 +36,8 @@ from tests.load.bench.report import (
     table,
 )
 from tests.load.bench.run import described, host_of, is_loopback, source_address
+from tests.load.bench.tokens import make_tokens
+from tests.support.client import client
 from tests.support.server import PATH, Server, free_port, serving
 from tests.support.tokens import Keys
 
@@ -128,6 +134,7 @@ def test_a_refusal_says_what_to_set() -> None:
     """Where something can be done, it is named."""
     assert refusal("ERR_9001", "Oh") == "the server answers ERR_9001: Oh"
     assert "RATE_LIMIT_EVENTS_PER_SECOND" in refusal("ERR_5004", "Too fast")
+    assert "AUTH_FAILURES_PER_MINUTE" in refusal("ERR_5004", "Too many", is_token=True)
     assert closing(Counter({1006: 2})) == "sockets closed by the server: 2 with code 1006"
     assert "MAX_MESSAGE_BYTES" in closing(Counter({1006: 2, 1009: 1}))
 
@@ -247,6 +254,28 @@ def test_capabilities(keys: Keys, fast: Server) -> None:
     assert float(handled[1]) >= told["all"]["messages"] // HANDLED_AT_ONCE // 2
 
 
+def test_an_org_of_their_own(keys: Keys) -> None:
+    """The peers of a run have an org that nobody else is in, and each run has another."""
+    settings = read_settings(keys.environment(), None)
+    runs = [
+        [jwt.decode(token, keys.key, algorithms=["RS256"]).claims for token in make_tokens(settings, 2)] for _ in "ab"
+    ]
+    first, second = ({claims["org"] for claims in run} for run in runs)
+    assert (len(first), len(second), len(first | second)) == (1, 1, 2)
+
+
+async def test_nobody_is_told(keys: Keys, fast: Server, tmp_path: Path) -> None:
+    """Who uses the server meanwhile hears nothing of the run, even in the same org."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("".join(f"{keys.token(f'hidden-{number}')}\n" for number in range(4)))
+    async with client(fast) as ann:
+        await ann.join("ann")
+        done = await anyio.to_thread.run_sync(run, keys, fast.url, "--token-file", str(tokens))
+        assert done.returncode == 0, done.stderr
+        await ann.send("PING")
+        await ann.expect("PONG")
+
+
 def test_tokens_of_a_file(keys: Keys, fast: Server, tmp_path: Path) -> None:
     """Whoever has no private key brings tokens; too few are refused."""
     tokens = tmp_path / "tokens"
@@ -254,7 +283,7 @@ def test_tokens_of_a_file(keys: Keys, fast: Server, tmp_path: Path) -> None:
     done = run(keys, fast.url, "--token-file", str(tokens))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-11] == "all"
-    fails(run(keys, fast.url, "--pairs", "3", "--token-file", str(tokens)), "has 4 tokens; so many pairs need 6")
+    fails(run(keys, fast.url, "--pairs", "3", "--token-file", str(tokens)), "has 4 tokens, but 3 pairs need 6")
     tokens.write_text("nonsense\n" * 4)
     fails(run(keys, fast.url, "--token-file", str(tokens)), "ERR_1002")
 
