@@ -57,6 +57,7 @@ async def _run(plan: Plan) -> "Soak":
         keys = {"JWT_PRIVATE_KEY_PATH": str(folder / "private.pem"), "JWT_PUBLIC_KEY_PATH": str(folder / "public.pem")}
         environment = {**SETTINGS, **os.environ, **keys, **OWN}
         settings = read_settings(environment, None)
+        _say("Starting a server")
         make_keys(settings.jwt_private_key_path, settings.jwt_public_key_path)
         async with serving(folder, environment) as server:
             soak = Soak(plan, settings, server)
@@ -98,7 +99,7 @@ class Soak:
         self._began = time.monotonic()
         async with anyio.create_task_group() as watch:
             await watch.start(self._end_at_signal)
-            _say(f"soaking process {self._server.pid} with {self._plan.peers} peers")
+            _say(f"Soaking process {self._server.pid} with {self._plan.peers} peers")
             watch.start_soon(self._sample)
             watch.start_soon(self._show_progress)
             async with anyio.create_task_group() as lives:
@@ -107,7 +108,10 @@ class Soak:
                     lives.start_soon(life.live)
             watch.cancel_scope.cancel()
         if self._server.sample(0) is not None:
+            _say("Waiting until every peer has what it was sent")
             await self._come_to_rest()
+            seconds = self._world.longest_grace + LINGER_SECONDS
+            _say(f"All peers leave; waiting up to {seconds:.0f} seconds until the server has forgotten them")
             await self._see_them_off(gauges)
         for line in self._server.errors():
             self._world.faults.note("an error in the server's log", line)

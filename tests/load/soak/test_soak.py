@@ -463,8 +463,9 @@ def soaking(*options: str) -> Iterator["subprocess.Popen[str]"]:
 def server_of(process: "subprocess.Popen[str]") -> int:
     """Return the number of the server's process, once the soak has begun."""
     assert process.stderr is not None
+    assert process.stderr.readline() == "Starting a server\n"
     words = process.stderr.readline().split()
-    assert words[:2] == ["soaking", "process"], words
+    assert words[:2] == ["Soaking", "process"], words
     return int(words[2])
 
 
@@ -473,6 +474,9 @@ def test_a_short_run() -> None:
     with soaking("--acts", "500") as process:
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, (out, err)
+    begun, soaking_it, *_, settling, leaving = err.splitlines()
+    steps = [line.split()[0] for line in (begun, soaking_it, settling, leaving)]
+    assert steps == ["Starting", "Soaking", "Waiting", "All"], err
     assert "500 acts" in out
     assert "too short a run" in out
     assert ": 0 recovered" not in out
