@@ -1,4 +1,4 @@
-"""Variables that look like settings but are not: mostly settings whose name was mistyped."""
+"""Variables that look like settings but are none: mostly settings with a mistyped name."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,14 +20,14 @@ FOREIGN = re.compile(
 
 
 class Misspelling(Struct, frozen=True):
-    """A variable that is not a setting, and the setting probably meant; None if no name is close."""
+    """A variable that is not a setting, and the setting that was probably meant; None if no name is close."""
 
     name: str
     meant: str | None
 
 
 def misspellings(environ: Mapping[str, str], dotenv: Path = Path(".env")) -> Iterator[Misspelling]:
-    """Yield the variables that are not settings: all in the file, and those in the environment that come close to one.
+    """Yield the variables that are not settings: all in the file, and in the environment those close to a setting.
 
     Raises `SettingsError` if the file cannot be read. Empty values count as not set.
     """
@@ -59,7 +59,7 @@ def _meant(name: str, settings: Iterable[str]) -> str | None:
 
 
 def distance(one: str, other: str) -> int:
-    """Return the edit distance: how many letters to insert, delete, change, or swap with the next one."""
+    """Return the edit distance: how many letters must be inserted, deleted, changed, or swapped with the next one."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for at, letter in enumerate(one, start=1):

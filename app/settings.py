@@ -54,7 +54,7 @@ _LISTS: dict[str, Callable[[str], str]] = {
     "ALLOWED_ORIGINS": lambda part: part.lower().rstrip("/"),
 }
 _WORDS = {
-    "JWT_ALGORITHMS": f"{', '.join(get_args(Algorithm))}, or several of them, comma-separated",
+    "JWT_ALGORITHMS": f"one or more of {', '.join(get_args(Algorithm))}, separated by commas",
     "ALLOWED_ORIGINS": origins.ALLOWED,
     "STORE_URL": STORE_URLS,
     "WS_PATH": "a path such as /ws",
@@ -63,7 +63,7 @@ _WORDS = {
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used; the text is one line that names the variable, its value and what it may be."""
+    """A setting that cannot be used. The text is one line: the variable, its value, and what it must be."""
 
 
 class Duration(Struct, frozen=True):
@@ -220,7 +220,7 @@ def read_file(dotenv: Path) -> dict[str, str]:
         return _given(dotenv_values(dotenv))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"{dotenv} cannot be read ({error}); it must be text in UTF-8, a NAME=value a line"
+            f"{dotenv} cannot be read ({error}); it must be UTF-8 text with one NAME=value on each line"
         ) from None
 
 
@@ -261,7 +261,7 @@ def _networks(name: str, value: str) -> tuple[str, ...]:
     try:
         return tuple(str(ip_network(part, strict=False)) for part in _parts(value))
     except ValueError:
-        what = "addresses and networks such as 10.0.0.0/8, comma-separated"
+        what = "addresses and networks such as 10.0.0.0/8, separated by commas"
         raise SettingsError(f"{name} is {value!r}; it must be {what}") from None
 
 
@@ -293,7 +293,7 @@ def without_secrets(value: str) -> str:
 
 
 def _allowed(name: str) -> str:
-    """Say in words what a variable may be."""
+    """Say in words what a variable must be."""
     info = next((info for info in msgspec.structs.fields(Settings) if info.encode_name == name), None)
     if info is None:
         return ""
@@ -320,7 +320,7 @@ def _check_together(settings: Settings) -> None:
     if settings.jwt_jwks_url and not _is_safe_url(settings.jwt_jwks_url):
         raise SettingsError(
             f"JWT_JWKS_URL is {without_secrets(settings.jwt_jwks_url)!r}; it must be the URL of a JWK set,"
-            " https://... or on loopback http://..., without user and password"
+            " https://..., or http://... on loopback, without user and password"
         )
     for name in ("outbox_bytes", "replay_bytes"):
         value = getattr(settings, name)
@@ -338,7 +338,7 @@ def _check_tls(settings: Settings) -> None:
     missing = {"TLS_CERT_PATH": settings.tls_cert_path, "TLS_KEY_PATH": settings.tls_key_path}
     names = [name for name, path in missing.items() if path is None]
     if len(names) == 1:
-        raise SettingsError(f"{names[0]} is ''; it must be a file in PEM, since the other of the two is set")
+        raise SettingsError(f"{names[0]} is not set; TLS needs both TLS_CERT_PATH and TLS_KEY_PATH")
 
 
 def _is_safe_url(url: str) -> bool:

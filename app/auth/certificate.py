@@ -44,7 +44,9 @@ def certificate(settings: Settings) -> Certificate | None:
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SettingsError(_cannot("TLS_KEY_PATH", key, "a private key without a password", error)) from None
     if private.public_key() != own.public_key():
-        raise SettingsError(f"TLS_KEY_PATH is {str(key)!r}; it must be the key of TLS_CERT_PATH {str(cert)!r} only")
+        raise SettingsError(
+            f"TLS_KEY_PATH is {str(key)!r}; it must be the key that belongs to TLS_CERT_PATH {str(cert)!r}"
+        )
     _check_use(cert, key)
     return Certificate(own.public_bytes(Encoding.PEM).decode(), own.not_valid_after_utc)
 
@@ -54,7 +56,9 @@ def _check_use(cert: Path, key: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
     except ssl.SSLError as error:
-        raise SettingsError(f"TLS_CERT_PATH is {str(cert)!r}, which OpenSSL does not take ({error.strerror})") from None
+        raise SettingsError(
+            f"TLS_CERT_PATH is {str(cert)!r}, which OpenSSL does not accept ({error.strerror})"
+        ) from None
 
 
 def _cannot(name: str, path: Path, what: str, error: Exception) -> str:

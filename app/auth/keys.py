@@ -83,7 +83,7 @@ def make_keys(private: Path, public: Path, algorithms: Sequence[Algorithm] = ("R
 def _generate(private: Path, public: Path, algorithm: Algorithm) -> Key:
     for path in (private, public):
         if path.exists():
-            raise FileExistsError(f"{path} exists and is never overwritten")
+            raise FileExistsError(f"{path} exists, and is never overwritten; move it away to make a new key pair")
     key = _GENERATE[algorithm]()
     private.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -113,7 +113,7 @@ def read_key(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"The key {path} cannot be read ({error.strerror}); bin/genkeys makes a pair") from None
+        raise SettingsError(f"the key {path} cannot be read ({error.strerror}); bin/genkeys makes a pair") from None
 
 
 def _import(pem: bytes, source: str, algorithms: Sequence[Algorithm], *, private: bool) -> Key:
@@ -122,7 +122,7 @@ def _import(pem: bytes, source: str, algorithms: Sequence[Algorithm], *, private
     if key is None or algorithm_of(key) not in algorithms:
         raise SettingsError(f"{source} is not a usable key; it must be {kind}{_advice(key)}")
     if isinstance(key, RSAKey) and key.raw_value.key_size < KEY_BITS:
-        raise SettingsError(f"{source} has {key.raw_value.key_size} bits; it may have {KEY_BITS} or more (RFC 7518)")
+        raise SettingsError(f"{source} has {key.raw_value.key_size} bits; it must have at least {KEY_BITS} (RFC 7518)")
     if private and not key.is_private:
         raise SettingsError(f"{source} is a public key; it must be {kind}")
     return key if private else type(key).import_key(key.as_pem(private=False))

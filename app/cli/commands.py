@@ -1,4 +1,4 @@
-"""The commands. What goes wrong in use is one line on standard error and exit code 1, never a traceback."""
+"""The commands. A mistake is one line on standard error and exit code 1 or 2, never a traceback."""
 
 import json
 import shlex
@@ -32,19 +32,19 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--host", help="Address to listen on (HOST).")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (PORT).")
-@click.option("--reload", is_flag=True, help="Start anew whenever a source file changes.")
+@click.option("--host", help="The address to listen on (HOST).")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on (PORT).")
+@click.option("--reload", is_flag=True, help="Restart when a source file changes.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Processes; 1, since several need Redis and are started one by one.",
+    help="The number of processes; it must be 1. To run several, start each with the same Redis (STORE_URL).",
 )
-@click.option("--make-keys", is_flag=True, help="Make a key pair if there is none.")
+@click.option("--make-keys", is_flag=True, help="Make a key pair if there is none. In development this is always done.")
 def serve(host: str | None, port: int | None, workers: int, *, reload: bool, make_keys: bool) -> None:
-    """Serve until told to stop."""
+    """Run the server until it is told to stop."""
     settings = read_settings()
     changes = {"host": host, "port": port}
     settings = msgspec.structs.replace(
@@ -52,7 +52,7 @@ def serve(host: str | None, port: int | None, workers: int, *, reload: bool, mak
     )
     if workers > 1:
         raise click.ClickException(
-            f"--workers is {workers}; it must be 1: several processes need Redis, start each with STORE_URL=redis://..."
+            f"--workers is {workers}; it must be 1. To run several processes, start each with STORE_URL=redis://..."
         )
     if make_keys or settings.app_env == "development":
         make_missing_keys(settings)
@@ -60,10 +60,10 @@ def serve(host: str | None, port: int | None, workers: int, *, reload: bool, mak
 
 
 @main.command()
-@click.option("--private", type=click.Path(path_type=Path), help="Where the private key goes (JWT_PRIVATE_KEY_PATH).")
-@click.option("--public", type=click.Path(path_type=Path), help="Where the public key goes (JWT_PUBLIC_KEY_PATH).")
+@click.option("--private", type=click.Path(path_type=Path), help="The file for the private key (JWT_PRIVATE_KEY_PATH).")
+@click.option("--public", type=click.Path(path_type=Path), help="The file for the public key (JWT_PUBLIC_KEY_PATH).")
 def genkeys(private: Path | None, public: Path | None) -> None:
-    """Make a key pair for the first of JWT_ALGORITHMS. Nothing is ever overwritten."""
+    """Make a key pair for the first algorithm in JWT_ALGORITHMS. Files that exist are never overwritten."""
     settings = read_settings()
     private = private or settings.jwt_private_key_path
     public = public or settings.jwt_public_key_path
@@ -73,12 +73,15 @@ def genkeys(private: Path | None, public: Path | None) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/contract"))
-@click.option("--python", type=click.Path(path_type=Path, dir_okay=False), help="A file for types in Python.")
-@click.option("--typescript", type=click.Path(path_type=Path, dir_okay=False), help="A file for types in TypeScript.")
+@click.option("--python", type=click.Path(path_type=Path, dir_okay=False), help="A file to write Python types to.")
+@click.option(
+    "--typescript", type=click.Path(path_type=Path, dir_okay=False), help="A file to write TypeScript types to."
+)
 def schema(folder: Path, python: Path | None, typescript: Path | None) -> None:
-    """Write the contract to FOLDER (docs/contract): AsyncAPI, OpenAPI, a JSON Schema for each event, and events.md.
+    """Write the contract to FOLDER (default docs/contract).
 
-    The events of PLUGINS are in it. Needs no server.
+    It consists of AsyncAPI, OpenAPI, a JSON Schema for each event, and events.md, and includes the events of PLUGINS.
+    No server needs to run.
     """
     settings = read_settings()
     contract = Contract(load_routes(settings.plugins), endpoints(settings), settings.ws_path)
@@ -94,7 +97,7 @@ def schema(folder: Path, python: Path | None, typescript: Path | None) -> None:
 
 @main.command()
 def doctor() -> None:
-    """Say what is wrong with settings, keys, store, port, files or clock, and what to do. Changes nothing."""
+    """Check settings, keys, store, port, open files and clock, and say what to do. Changes nothing."""
     from app.cli.doctor import run  # noqa: PLC0415 - the libraries of the server, for which no other command should wait
 
     if not run():
@@ -103,13 +106,13 @@ def doctor() -> None:
 
 @main.command()
 @click.argument("user")
-@click.option("--email", help="E-mail address; USER@example.com if not given.")
-@click.option("--name", help="Display name; USER if not given.")
-@click.option("--role", "roles", multiple=True, help="A role of the token; may be repeated.")
-@click.option("--scope", help="What it is for, such as peersync:admin.")
-@click.option("--org", help="Organisation; users of different ones never meet.")
-@click.option("--ttl", help="How long it is good, such as 30m or 8h (JWT_EXPIRATION).")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with the token and its expiry.")
+@click.option("--email", help="The e-mail address; USER@example.com by default.")
+@click.option("--name", help="The display name; USER by default.")
+@click.option("--role", "roles", multiple=True, help="A role for the token; can be repeated.")
+@click.option("--scope", help="The scope of the token, such as peersync:admin.")
+@click.option("--org", help="The organisation. Users of different organisations never see each other.")
+@click.option("--ttl", help="How long the token is valid, such as 30m or 8h (JWT_EXPIRATION).")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object with the token and its lifetime.")
 def devtoken(  # noqa: PLR0917 - click passes them by name
     user: str,
     email: str | None,
@@ -121,7 +124,7 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
     *,
     as_json: bool,
 ) -> None:
-    """Print an access token for USER, signed with the private key. Needs no server."""
+    """Print an access token for USER, signed with the private key. No server needs to run."""
     settings = read_settings()
     if ttl and ttl.strip().isdecimal():
         raise click.ClickException(f"--ttl is {ttl!r}; it needs a unit, such as {ttl.strip()}h or {ttl.strip()}m")
@@ -133,15 +136,20 @@ def devtoken(  # noqa: PLR0917 - click passes them by name
 
 @main.command()
 @click.argument("user")
-@click.option("--url", help="The server's socket; if not given, that of the settings on this machine.")
-@click.option("--name", help="Display name; USER if not given.")
-@click.option("--ide", type=click.Choice(get_args(Ide)), help="The editor to pass for.")
+@click.option("--url", help="The URL of the server's socket; by default, the server of the settings on this machine.")
+@click.option("--name", help="The display name; USER by default.")
+@click.option("--ide", type=click.Choice(get_args(Ide)), help="The editor to show to others.")
 @click.option("--role", type=click.Choice(get_args(Role)), help="The role to register with.")
-@click.option("--token", help="An access token; one is made with the private key if not given.")
-@click.option("--agent", help="A command that answers requests (`/ai`) of others: from its input to its output.")
-@click.option("--agent-seconds", type=click.FloatRange(0.1), default=120, show_default=True, help="Its time limit.")
-@click.option("--agent-env", multiple=True, help="An environment variable to pass on to it; may be repeated.")
-@click.option("--yes", is_flag=True, help="Let the agent answer without asking you.")
+@click.option("--token", help="An access token; by default, one is signed with the private key.")
+@click.option(
+    "--agent",
+    help="A command that answers requests of others (/ai): it reads one from standard input and prints the answer.",
+)
+@click.option(
+    "--agent-seconds", type=click.FloatRange(0.1), default=120, show_default=True, help="The time limit of the agent."
+)
+@click.option("--agent-env", multiple=True, help="An environment variable to pass to the agent; can be repeated.")
+@click.option("--yes", is_flag=True, help="Let the agent answer without asking you. Use it only with people you trust.")
 def peer(  # noqa: PLR0917 - click passes them by name
     user: str,
     url: str | None,
@@ -155,11 +163,13 @@ def peer(  # noqa: PLR0917 - click passes them by name
     *,
     yes: bool,
 ) -> None:
-    """Be USER in this terminal: see what comes, ask others to connect, and talk."""
+    """Connect this terminal as USER: see what happens, ask others to connect, and send messages."""
     try:
         from peersync_terminal.peer import Helper, Server, run  # noqa: PLC0415 - a fifth of a second, for which no other command waits
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is missing; bin/peer finds it in clients/python") from None
+        raise click.ClickException(
+            f"{error.name} was not found; add clients/python to PYTHONPATH, as bin/peer does"
+        ) from None
 
     settings = read_settings()
     profile = {"displayName": name, "ide": ide, "role": role}
@@ -172,11 +182,11 @@ def peer(  # noqa: PLR0917 - click passes them by name
 
 
 def _words(option: str, command: str) -> tuple[str, ...]:
-    """Return a command's words, split as a shell does; raises `click.ClickException` if that cannot be."""
+    """Return the words of a command, split as a shell does. Raise `click.ClickException` if there is none."""
     try:
         words = tuple(shlex.split(command))
     except ValueError as error:
-        raise click.ClickException(f"{option} {command}: {error}") from None
+        raise click.ClickException(f"{option} is {command!r}; it must be a command ({error})") from None
     if not words or shutil.which(words[0]) is None:
-        raise click.ClickException(f"{option} {command}: there is no such command")
+        raise click.ClickException(f"{option} is {command!r}; there is no such command")
     return words

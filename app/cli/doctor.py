@@ -1,4 +1,4 @@
-"""The doctor: what is wrong with a set-up, and what to do about it; changes nothing."""
+"""The doctor: finds what is wrong with a set-up, and says what to do. It changes nothing."""
 
 import os
 import stat
@@ -67,16 +67,22 @@ def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Findi
 def _settings(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", f"{settings.app_env}, on {settings.bind_address}{settings.ws_path}")
     if settings.hands_out_dev_tokens and not settings.is_loopback:
-        yield wrong("settings", "DEV_TOKENS is on where others can connect: anybody gets any token; set it to auto")
+        yield wrong(
+            "settings",
+            "DEV_TOKENS is on, and other machines can connect: anybody can get any token; set DEV_TOKENS=auto",
+        )
     if settings.app_env == "development" and not settings.is_loopback:
-        yield wrong("settings", f"APP_ENV is development on HOST {settings.bind_host}; set APP_ENV=production")
+        yield wrong(
+            "settings",
+            f"APP_ENV is development, but other machines can reach HOST {settings.bind_host}; set APP_ENV=production",
+        )
 
 
 def _plugins(settings: Settings) -> Iterator[Finding]:
     try:
         routes = load_routes(settings.plugins)
     except SettingsError as error:
-        yield wrong("plugins", f"{error}; mend it, or take it out of PLUGINS")
+        yield wrong("plugins", f"{error}; fix it, or remove it from PLUGINS")
         return
     yield Finding("plugins", f"{', '.join(settings.plugins) or 'none'}; {len(routes)} events")
 
@@ -99,7 +105,7 @@ def _public_key(settings: Settings) -> Iterator[Finding]:
         return
     names = [f"the {_kind(key)} key {key.thumbprint()[:12]}" for key in keys]
     if settings.jwt_jwks_url:
-        names.append(f"those of {settings.jwt_jwks_url}")
+        names.append(f"the keys at {settings.jwt_jwks_url}")
     yield Finding("keys", f"tokens are verified with {', '.join(names)}")
 
 
@@ -114,7 +120,8 @@ def _private_key(settings: Settings) -> Iterator[Finding]:
     if not (settings.jwt_private_key or path.exists()):
         if settings.hands_out_dev_tokens:
             yield wrong(
-                "keys", f"no private key {path} to sign development tokens with; bin/genkeys, or DEV_TOKENS=off"
+                "keys",
+                f"there is no private key {path} for development tokens; run bin/genkeys, or set DEV_TOKENS=off",
             )
         return
     try:
@@ -122,9 +129,11 @@ def _private_key(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield wrong("keys", str(error))
     except EventError as error:
-        yield wrong("keys", f"a token of our own is refused ({error}); is the public key that of the private one?")
+        yield wrong(
+            "keys", f"a token signed with the private key is refused ({error}); do the two keys belong together?"
+        )
     else:
-        yield Finding("keys", "a token signed with the private key is good")
+        yield Finding("keys", "a token signed with the private key is accepted")
     if not settings.jwt_private_key:
         yield from _secret("keys", path)
 
@@ -161,7 +170,7 @@ def _verify_own_token(settings: Settings) -> None:
 def _secret(subject: str, path: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(path.stat().st_mode)
     if sys.platform != "win32" and mode & 0o077:
-        yield wrong(subject, f"{path} can be read by others (mode {mode:o}); chmod 600 {path}")
+        yield wrong(subject, f"other users can read {path} (mode {mode:o}); run chmod 600 {path}")
 
 
 def _tls(settings: Settings) -> Iterator[Finding]:
@@ -169,25 +178,27 @@ def _tls(settings: Settings) -> Iterator[Finding]:
     try:
         own = certificate(settings)
     except SettingsError as error:
-        yield wrong("tls", f"{error}; mend it, or unset TLS_CERT_PATH and TLS_KEY_PATH")
+        yield wrong("tls", f"{error}; fix it, or unset TLS_CERT_PATH and TLS_KEY_PATH")
         return
     if own is None or settings.tls_key_path is None:
         return
     days = (own.expires_at.timestamp() - time.time()) / 86_400
     when = f"{own.expires_at:%Y-%m-%d %H:%M} UTC"
     if days < 0:
-        yield wrong("tls", f"the certificate expired at {when}; get a new one, and restart")
+        yield wrong("tls", f"the certificate expired at {when}; get a new one and restart")
     elif days < CERTIFICATE_DAYS:
-        yield wrong("tls", f"the certificate expires in {int(days)} days, at {when}; get a new one, and restart")
+        yield wrong("tls", f"the certificate expires in {int(days)} days, at {when}; get a new one and restart")
     else:
-        yield Finding("tls", f"certificate and key belong together; it expires in {int(days)} days, at {when}")
+        yield Finding(
+            "tls", f"certificate and key belong together; the certificate expires in {int(days)} days, at {when}"
+        )
     yield from _secret("tls", settings.tls_key_path)
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
     url = without_secrets(settings.store_url)
     if settings.store_url == MEMORY:
-        yield Finding("store", f"{url} answers; one process only, and what it holds ends with it")
+        yield Finding("store", f"{url}: one process keeps everything in memory, and all is lost when it ends")
         return
     try:
         check_store_url(settings.store_url)
@@ -198,12 +209,13 @@ def _store(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield wrong("store", str(error))
     except StoreUnreachableError as error:
-        yield wrong("store", f"{url} cannot be reached ({error}); is it started, and the URL right?")
+        yield wrong("store", f"{url} cannot be reached ({error}); is it running, and is the URL right?")
     else:
-        yield Finding("store", f"{url} answers; all nodes with this URL serve as one")
+        yield Finding("store", f"{url} answers; all nodes with this URL share it")
         if policy != NO_EVICTION:
             yield wrong(
-                "store", f"when full it forgets what is needed; set maxmemory-policy {NO_EVICTION}, not {policy}"
+                "store",
+                f"when Redis is full, it drops data that is needed; set maxmemory-policy {NO_EVICTION}, not {policy}",
             )
 
 
@@ -231,10 +243,11 @@ def _port(settings: Settings) -> Iterator[Finding]:
         try_port(settings)
     except OSError as error:
         if _is_alive(settings):
-            yield Finding("port", f"a server answers on {where} already")
+            yield Finding("port", f"a server already answers on {where}")
         else:
             yield wrong(
-                "port", f"{where} cannot be listened on ({error.strerror}); stop what does, or set PORT or HOST"
+                "port",
+                f"the server cannot listen on {where} ({error.strerror}); stop what uses it, or set PORT or HOST",
             )
         return
     yield Finding("port", f"{where} is free")
@@ -258,7 +271,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = settings.max_connections + settings.max_http_connections + SPARE_FILES
     if hard == resource.RLIM_INFINITY or hard >= needed:
-        yield Finding("files", f"enough may be open for {settings.max_connections} connections")
+        yield Finding("files", f"enough can be open for {settings.max_connections} connections")
         return
     room = max(1, (hard - SPARE_FILES) * 4 // 5)
     found = wrong if settings.app_env == "production" else note
@@ -274,9 +287,9 @@ def _audit(settings: Settings) -> Iterator[Finding]:
         return
     path = Path(settings.audit_log).absolute()
     if os.access(path if path.exists() else path.parent, os.W_OK) and not path.is_dir():
-        yield Finding("audit", f"{path} can be written to")
+        yield Finding("audit", f"{path} is writable")
     else:
-        yield wrong("audit", f"{path} cannot be written to; make its folder, or set AUDIT_LOG to another file or -")
+        yield wrong("audit", f"{path} is not writable; make its folder, or set AUDIT_LOG to another file or to -")
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
@@ -284,11 +297,13 @@ def _clock(settings: Settings) -> Iterator[Finding]:
     now, leeway = time.time(), settings.token_leeway_seconds
     written = max(path.stat().st_mtime for path in (Path(__file__), settings.jwt_public_key_path) if path.exists())
     if written > now + leeway:
-        yield wrong("clock", f"it is {written - now:.0f} s behind the newest of our files; set it (NTP)")
+        yield wrong("clock", f"it is {written - now:.0f} s behind the newest file of the server; set it (NTP)")
         return
     url = settings.jwt_jwks_url
     if not url:
-        yield Finding("clock", f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(now))}; nobody to compare it with")
+        yield Finding(
+            "clock", f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(now))}; there is no issuer to compare it with"
+        )
         return
     yield from _issuers_clock(url, leeway, time.time)
 
@@ -297,19 +312,21 @@ def _issuers_clock(url: str, leeway: float, clock: Callable[[], float]) -> Itera
     try:
         ahead = clock() - parsedate_to_datetime(_ask(url)["date"]).timestamp()
     except (OSError, ValueError, TypeError, KeyError) as error:
-        yield wrong("clock", f"the issuer at {url} does not tell the time ({error}); is JWT_JWKS_URL right?")
+        yield wrong("clock", f"the issuer at {url} does not send the time ({error}); is JWT_JWKS_URL right?")
         return
     if abs(ahead) > leeway + 1:
         what = "set it (NTP), or raise TOKEN_LEEWAY_SECONDS"
-        yield wrong("clock", f"it is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the issuer's; {what}")
+        yield wrong(
+            "clock", f"it is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the issuer's clock; {what}"
+        )
     else:
-        yield Finding("clock", "it agrees with the issuer's")
+        yield Finding("clock", "it agrees with the issuer's clock")
 
 
 def _ask(url: str, tls: SSLContext | None = None) -> Mapping[str, str]:
     """Return the headers of the answer, with names in lower case; raises `OSError` or `ValueError`."""
     if not url.startswith(("http://", "https://")):
-        raise ValueError("no HTTP address")
+        raise ValueError("it is not an HTTP URL")
     try:
         with urlopen(Request(url), timeout=PATIENCE_SECONDS, context=tls) as answer:  # noqa: S310 - the scheme is checked above
             headers = answer.headers

@@ -1,4 +1,4 @@
-"""What the doctor has to say of the file of the stores, also while a server uses it; changes nothing."""
+"""What the doctor finds in the file of the stores, even while a server uses it. It changes nothing."""
 
 import os
 import shutil
@@ -18,13 +18,11 @@ def examine_file(url: str) -> Iterator[Finding]:
     path = parsed(url).path.absolute()
     place = path if path.exists() else _nearest(path.parent)
     if not os.access(place, os.W_OK) or path.is_dir():
-        yield wrong(
-            "store", f"{place} cannot be written to; change its owner or mode, or set STORE_URL to another file"
-        )
+        yield wrong("store", f"{place} is not writable; change its owner or mode, or set STORE_URL to another file")
     elif place == path:
-        yield Finding("store", f"{path} is there and can be written to; one process only uses it")
+        yield Finding("store", f"{path} exists and is writable; only one process can use it at a time")
     else:
-        yield Finding("store", f"{path} is not there yet; the first start makes it")
+        yield Finding("store", f"{path} does not exist yet; the first start makes it")
     if path.is_file():
         try:
             yield from _examine_inside(path)
@@ -38,14 +36,14 @@ def examine_file(url: str) -> Iterator[Finding]:
 def _examine_inside(path: Path) -> Iterator[Finding]:
     with read_only(path) as connection:
         found = version(connection, path)
-        later = "" if found == len(MIGRATIONS) else f"; the next start makes it {len(MIGRATIONS)}"
-        yield Finding("store", f"version {found} of the file{later}")
+        later = "" if found == len(MIGRATIONS) else f"; the next start upgrades it to {len(MIGRATIONS)}"
+        yield Finding("store", f"the file has version {found}{later}")
         sizes = [each.stat().st_size / MIB for each in (path, Path(f"{path}-wal")) if each.exists()]
-        yield Finding("store", f"its size is {' MiB, and of what is new in -wal '.join(f'{s:.1f}' for s in sizes)} MiB")
+        yield Finding("store", f"its size is {' MiB, and its -wal file has '.join(f'{s:.1f}' for s in sizes)} MiB")
         said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if said != "ok":
             raise sqlite3.DatabaseError(said.splitlines()[-1])
-        yield Finding("store", "quick_check finds it sound")
+        yield Finding("store", "quick_check found no damage")
         if found:
             counts = dict(connection.execute("SELECT kind, count(*) FROM records GROUP BY kind"))
             logs = connection.execute("SELECT count(*) FROM (SELECT user FROM logs UNION SELECT user FROM events)")
@@ -55,9 +53,9 @@ def _examine_inside(path: Path) -> Iterator[Finding]:
 
 def _room(place: Path) -> Finding:
     free = shutil.disk_usage(place).free
-    text = f"{free / MIB:.0f} MiB of the disk are free"
+    text = f"{free / MIB:.0f} MiB are free on the disk"
     if free < SPARE_BYTES:
-        return wrong("store", f"{text}; make room for {SPARE_BYTES // MIB} MiB at least")
+        return wrong("store", f"{text}; free at least {SPARE_BYTES // MIB} MiB")
     return Finding("store", text)
 
 

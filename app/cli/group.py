@@ -44,6 +44,6 @@ class OneLineErrors(click.Group):
             said = printable(error.format_message().rstrip("."))
             raise click.UsageError(f"{said}; {command} --help says more") from None
         except UnicodeEncodeError as error:
-            raise click.ClickException(f"an argument is not text in UTF-8 ({error.reason})") from None
+            raise click.ClickException(f"an argument is not UTF-8 text ({error.reason})") from None
         except OSError as error:
             raise click.ClickException(printable(f"{error.filename or 'system'}: {error.strerror or error}")) from None

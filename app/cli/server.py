@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that says where things are once it listens, and drains before it stops."""
+    """A uvicorn server that prints where things are once it listens, and drains before it stops."""
 
     def __init__(self, app: Starlette, settings: Settings) -> None:
         super().__init__(uvicorn.Config(app, **_options(settings)))
@@ -109,8 +109,8 @@ def _check_port(settings: Settings) -> None:
         try_port(settings)
     except OSError as error:
         raise SettingsError(
-            f"PORT {settings.port} of HOST {settings.bind_host} cannot be listened on ({error.strerror});"
-            " stop what does, or set another, such as PORT=3001"
+            f"the server cannot listen on PORT {settings.port} of HOST {settings.bind_host} ({error.strerror});"
+            " stop the program that uses it, or set another port, such as PORT=3001"
         ) from None
 
 

@@ -25,7 +25,7 @@ def dev_token(
 ) -> str:
     """Return an access token signed with the private key; raises `click.ClickException` for an unusable user id."""
     if not 1 <= len(user.id) <= ID_MAX:
-        raise click.ClickException(f"USER has {len(user.id)} characters; it may have 1 to {ID_MAX}")
+        raise click.ClickException(f"USER has {len(user.id)} characters; it must have 1 to {ID_MAX}")
     claims = dev_claims(
         user,
         issuer=settings.jwt_issuer,

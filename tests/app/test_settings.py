@@ -201,7 +201,7 @@ BAD_VALUES = [
     ("JWT_EXPIRATION", "1 fortnight", "a time such as"),
     ("JWT_NAME_CLAIM", "..", "a claim such as name"),
     ("JWT_NAME_CLAIM", "a..b", "a claim such as name"),
-    ("JWT_ALGORITHMS", "HS256", "RS256, ES256, EdDSA, or several of them"),
+    ("JWT_ALGORITHMS", "HS256", "one or more of RS256, ES256, EdDSA"),
     ("JWT_ALGORITHMS", "RS256,none", "RS256, ES256, EdDSA"),
     ("JWT_ALGORITHMS", "RS256 ES256", "RS256, ES256, EdDSA"),
     ("JWT_ALGORITHMS", ",", "RS256, ES256, EdDSA"),

@@ -89,7 +89,7 @@ def test_bench(server: Server, folder: Path) -> None:
 def test_doctor(server: Server, folder: Path) -> None:
     """The doctor sees that it runs, and until when its certificate is good."""
     found = {finding.subject: finding for finding in examine(environment(server, folder), Path("none"))}
-    assert "a server answers" in found["port"].text
+    assert "a server already answers" in found["port"].text
     assert "expires in 89 days" in found["tls"].text
     assert not found["tls"].is_wrong
 
@@ -113,9 +113,9 @@ def test_a_wrong_pair(keys: Keys, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app", "serve"]
     done = subprocess.run(command, check=False, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "must be the key of TLS_CERT_PATH" in done.stderr
+    assert "must be the key that belongs to TLS_CERT_PATH" in done.stderr
     (finding,) = [each for each in examine(env, Path("none")) if each.subject == "tls"]
-    assert "must be the key of TLS_CERT_PATH" in finding.text
+    assert "must be the key that belongs to TLS_CERT_PATH" in finding.text
 
 
 def test_half_a_handshake(keys: Keys, folder: Path) -> None:

@@ -67,7 +67,7 @@ def test_another_key(tmp_path: Path) -> None:
     old = (tmp_path / "cert.pem").read_bytes()
     make_certificate(tmp_path)
     (tmp_path / "cert.pem").write_bytes(old)
-    assert "must be the key of" in refusal(tmp_path)
+    assert "must be the key that belongs to" in refusal(tmp_path)
 
 
 def test_a_password(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_password(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("given", "missing"), [("TLS_CERT_PATH", "TLS_KEY_PATH"), ("TLS_KEY_PATH", "TLS_CERT_PATH")])
 def test_one_alone(given: str, missing: str) -> None:
     """Either setting needs the other."""
-    with pytest.raises(SettingsError, match=f"^{missing} is ''; it must be a file in PEM, since the other"):
+    with pytest.raises(SettingsError, match=f"^{missing} is not set; TLS needs both"):
         read_settings({given: "x.pem"}, None)
 
 
@@ -91,4 +91,4 @@ def test_too_weak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise ssl.SSLError(1, "[SSL: EE_KEY_TOO_SMALL] ee key too small")
 
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", refuse)
-    assert "which OpenSSL does not take" in refusal(tmp_path)
+    assert "which OpenSSL does not accept" in refusal(tmp_path)

@@ -57,8 +57,8 @@ def test_devtoken_as_json(keys: Keys) -> None:
     [
         (("devtoken", "ann", "--ttl", "soon"), {}, "--ttl is 'soon'; it must be a time such as 90s, 30m, 1h or 7d"),
         (("devtoken", "ann", "--ttl", "8"), {}, "--ttl is '8'; it needs a unit, such as 8h or 8m"),
-        (("devtoken", ""), {}, "USER has 0 characters; it may have 1 to 256"),
-        (("devtoken", "\udcff"), {}, "is not text in UTF-8"),
+        (("devtoken", ""), {}, "USER has 0 characters; it must have 1 to 256"),
+        (("devtoken", "\udcff"), {}, "is not UTF-8 text"),
         (("devtoken", "ann"), {"JWT_PRIVATE_KEY_PATH": "nowhere.pem"}, "bin/genkeys"),
         (("serve",), {"PORT": "many"}, "PORT is 'many'; it must be a whole number from 0 to 65535"),
         (("serve",), {"PLUGINS": "no.such.module"}, "PLUGINS names 'no.such.module'"),
@@ -107,7 +107,7 @@ def test_a_port_that_is_taken(keys: Keys) -> None:
         port = taken.getsockname()[1]
         done = run(keys, "serve", PORT=str(port))
     assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
-    assert f"PORT {port} of HOST 127.0.0.1 cannot be listened on" in done.stderr
+    assert f"cannot listen on PORT {port} of HOST 127.0.0.1" in done.stderr
     assert "PORT=3001" in done.stderr
 
 

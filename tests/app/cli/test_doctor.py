@@ -79,9 +79,9 @@ def test_a_fresh_clone(environ: dict[str, str], tmp_path: Path, *, has_private: 
         ("PORT", "x", "settings", "it must be a whole number"),
         ("HOST", "192.0.2.1", "settings", "set APP_ENV=production"),
         ("HOST", "192.0.2.1", "port", "set PORT or HOST"),
-        ("TLS_CERT_PATH", "x", "settings", "TLS_KEY_PATH is ''"),
+        ("TLS_CERT_PATH", "x", "settings", "TLS_KEY_PATH is not set"),
         ("AUDIT_LOG", "no such folder/audit.log", "audit", "set AUDIT_LOG"),
-        ("PLUGINS", "no.such", "plugins", "take it out of PLUGINS"),
+        ("PLUGINS", "no.such", "plugins", "remove it from PLUGINS"),
         ("JWT_PUBLIC_KEY", "x", "keys", "it must be an RSA public key in PEM"),
         ("JWT_PRIVATE_KEY", "x", "keys", "it must be an RSA private key in PEM"),
         ("JWT_PRIVATE_KEY_PATH", "no such file", "keys", "bin/genkeys"),
@@ -112,23 +112,23 @@ def test_a_file(environ: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "data" / "peersync.db"
     url = f"sqlite:///{path}"
     (no_file, room) = _store(environ, url)
-    assert no_file == (False, f"{path} is not there yet; the first start makes it")
+    assert no_file == (False, f"{path} does not exist yet; the first start makes it")
     assert not path.parent.exists()
     stores = SqliteStores(parsed(url))
     found = _store(environ, url)
     anyio.run(stores.close)
     assert [text for is_wrong, text in found if is_wrong and text != room[1]] == []
     said = [text for _, text in found]
-    assert said[0] == f"{path} is there and can be written to; one process only uses it"
-    assert said[1] == "version 1 of the file"
+    assert said[0] == f"{path} exists and is writable; only one process can use it at a time"
+    assert said[1] == "the file has version 1"
     assert said[2].startswith("its size is 0.")
-    assert said[3:5] == ["quick_check finds it sound", "0 peers, 0 sessions, 0 logs of users"]
-    assert said[5].endswith("MiB of the disk are free") or "make room" in said[5]
+    assert said[3:5] == ["quick_check found no damage", "0 peers, 0 sessions, 0 logs of users"]
+    assert said[5].endswith("MiB are free on the disk") or "; free at least" in said[5]
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"no database" * 100, "is damaged"), (b"", "version 0 of the file; the next start makes it 1")],
+    [(b"no database" * 100, "is damaged"), (b"", "the file has version 0; the next start upgrades it to 1")],
 )
 def test_files_of_other_kinds(environ: dict[str, str], tmp_path: Path, content: bytes, says: str) -> None:
     """A file that is none is wrong; an empty one is well."""
@@ -141,11 +141,11 @@ def test_files_of_other_kinds(environ: dict[str, str], tmp_path: Path, content: 
 def test_redis(environ: dict[str, str], redis: RedisServer) -> None:
     """A Redis that answers is fine, and no password is shown."""
     ((is_wrong, text),) = _store(environ, redis.url)
-    assert (is_wrong, text) == (False, f"{redis.url} answers; all nodes with this URL serve as one")
+    assert (is_wrong, text) == (False, f"{redis.url} answers; all nodes with this URL share it")
     ((is_wrong, text),) = _store(environ, redis.url.replace("//", "//ann:secret@"))
     assert is_wrong
     assert "secret" not in text
-    assert "is it started, and the URL right?" in text
+    assert "is it running, and is the URL right?" in text
 
 
 def test_redis_that_forgets(environ: dict[str, str], redis: RedisServer) -> None:
@@ -196,7 +196,7 @@ def test_dev_tokens_in_public(environ: dict[str, str]) -> None:
 def test_keys_of_two_pairs(environ: dict[str, str], tmp_path: Path) -> None:
     """A private key that is not the public one's is found by trying."""
     (finding,) = wrong({**environ, "JWT_PUBLIC_KEY_PATH": str(Keys(tmp_path).public_path)})
-    assert "is the public key that of the private one?" in finding.text
+    assert "do the two keys belong together?" in finding.text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
@@ -241,7 +241,7 @@ def test_a_clock_behind(environ: dict[str, str], tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     os.utime(keys.public_path, (time.time() + 3600, time.time() + 3600))
     (finding,) = wrong({**environ, **keys.environment()})
-    assert (finding.subject, "behind the newest of our files" in finding.text) == ("clock", True)
+    assert (finding.subject, "behind the newest file of the server" in finding.text) == ("clock", True)
 
 
 class Issuer(BaseHTTPRequestHandler):

@@ -193,7 +193,7 @@ async def test_a_trusted_agent_answers_by_itself(keys: Keys, alone: Server) -> N
 
 async def test_an_agent_that_cannot_be_is_one_line(keys: Keys, alone: Server) -> None:
     async with running(keys, alone.url, "ann", "--agent", "no-such-agent --really") as ann:
-        await ann.reads("Error: --agent no-such-agent --really: there is no such command")
+        await ann.reads("Error: --agent is 'no-such-agent --really'; there is no such command")
         await ann.exits(1)
 
 

@@ -606,7 +606,7 @@ async def test_no_key_is_one_line(keys: Keys, alone: Server, monkeypatch: pytest
     """Whoever has no private key is told what makes one."""
     monkeypatch.setattr(keys, "environment", lambda: {"JWT_PRIVATE_KEY_PATH": "/nowhere"})
     async with running(keys, alone.url, "ann") as ann:
-        await ann.reads("Error: The key /nowhere cannot be read (No such file or directory); bin/genkeys makes a pair")
+        await ann.reads("Error: the key /nowhere cannot be read (No such file or directory); bin/genkeys makes a pair")
         await ann.exits(1)
 
 

@@ -172,7 +172,7 @@ async def _redis(folder: Path) -> AsyncIterator["Redis"]:
     """Run a Redis that writes nothing to disk, on a port of its own."""
     command = next(filter(None, map(shutil.which, REDIS_SERVERS)), None)
     if command is None:
-        raise click.ClickException("redis-server was not found; Debian has it in the package redis-server")
+        raise click.ClickException("redis-server: not found. Install Redis; on Debian: apt-get install redis-server")
     port = free_port()
     words = [command, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = await anyio.open_process(
@@ -198,7 +198,7 @@ async def _answers(redis: "Redis") -> None:
                 await anyio.sleep(0.05)
             else:
                 return
-    raise click.ClickException("the redis-server that was started does not answer")
+    raise click.ClickException("redis-server was started, but does not answer")
 
 
 def _tokens(folder: Path, count: int) -> list[str]:

@@ -166,7 +166,7 @@ class Answer:
         with anyio.move_on_after(PATIENCE):
             await self._has_come.wait()
             return self._data
-        raise TimeoutError(f"no {self.event} within {PATIENCE:.0f} seconds")
+        raise TimeoutError(f"the server sent no {self.event} within {PATIENCE:.0f} seconds")
 
 
 class Peer(WSListener):
@@ -233,7 +233,7 @@ class Peer(WSListener):
                     self.send(_frame("PING", offset=event.offset))
                 return
         except (msgspec.MsgspecError, ValueError) as error:
-            self._load.fail(f"the server sent a frame that cannot be read: {error}")
+            self._load.fail(f"the server sent a frame that cannot be decoded: {error}")
             return
         self._take(event)
 
@@ -250,7 +250,7 @@ class Peer(WSListener):
         elif event.event in {"ERROR", "AUTH_FAILED"}:
             self._pair.refused(event)
         elif event.event == "CONNECTION_REJECTED":
-            self._load.fail("the server ended a connection request before it was answered")
+            self._load.fail("the server ended a connection request before the peer answered it")
 
     async def _ask(self, answer: str, question: bytes) -> Data:
         expected = self.expect(answer)

@@ -14,11 +14,11 @@ _COLUMNS = ("round", "messages", "messages/s", "p50", "p90", "p99", "p99.9", "ma
 _POINTS_PER_NINE = 10
 _LEAST = 1e-6
 _HINTS: dict[str, str] = {
-    ErrorCode.TOKEN_MISSING: "the server is too busy with others; try a longer --ramp",
-    ErrorCode.TOKEN_INVALID: "sign with the key that the server verifies with, or give --token-file",
-    ErrorCode.TOKEN_EXPIRED: "give --token-file with fresh tokens",
-    ErrorCode.PEER_NOT_FOUND: "the two tokens of a pair need the same org",
-    ErrorCode.SUPERSEDED: "each token of --token-file must be of another user",
+    ErrorCode.TOKEN_MISSING: "the server is too busy to read the token in time; try a longer --ramp",
+    ErrorCode.TOKEN_INVALID: "use the private key that belongs to the server's public key, or give --token-file",
+    ErrorCode.TOKEN_EXPIRED: "give --token-file fresh tokens",
+    ErrorCode.PEER_NOT_FOUND: "the two tokens of a pair must have the same org",
+    ErrorCode.SUPERSEDED: "each token in --token-file must be for another user",
     ErrorCode.RATE_LIMITED: "restart it without that limit: RATE_LIMIT_EVENTS_PER_SECOND=1000000 bin/serve",
 }
 _TOO_MANY_FAILURES = "wait a minute, or restart it with AUTH_FAILURES_PER_MINUTE=0 bin/serve"
@@ -110,14 +110,14 @@ def progress_line(connected: int, sockets: int, latencies: Histogram, seconds: f
 def refusal(code: str, message: str, *, is_token: bool = False) -> str:
     """Return what the server refused, a token or an event, and what to do about it."""
     hint = _TOO_MANY_FAILURES if is_token and code == ErrorCode.RATE_LIMITED else _HINTS.get(code)
-    return f"the server answers {code}: {message}" + (f"; {hint}" if hint else "")
+    return f"the server answered {code}: {message}" + (f"; {hint}" if hint else "")
 
 
 def closing(codes: Counter[int]) -> str:
     """Return how sockets were closed, and what to do about it."""
     counted = ", ".join(f"{count} with code {code}" for code, count in sorted(codes.items()))
     hints = dict.fromkeys(_CLOSE_HINTS[code] for code in sorted(codes) if code in _CLOSE_HINTS)
-    return "; ".join((f"sockets closed by the server: {counted}", *hints))
+    return "; ".join((f"the server closed sockets: {counted}", *hints))
 
 
 def plot(title: str, series: Sequence[tuple[str, Histogram]]) -> bytes:

@@ -65,9 +65,11 @@ def host_of(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise click.ClickException(f"--url {url}: {error}") from None
+        raise click.ClickException(
+            f"--url is {url!r}; it must be ws://HOST:PORT/PATH or wss://HOST:PORT/PATH ({error})"
+        ) from None
     if parts.scheme not in {"ws", "wss"} or not host:
-        raise click.ClickException(f"--url {url}: it must be ws://HOST:PORT/PATH or wss://HOST:PORT/PATH")
+        raise click.ClickException(f"--url is {url!r}; it must be ws://HOST:PORT/PATH or wss://HOST:PORT/PATH")
     return host
 
 
@@ -110,7 +112,7 @@ class Bench:
     def report(self) -> Report:
         """What was measured; raises `click.ClickException` if the run was given up."""
         if self._total is None:
-            raise click.ClickException(self._load.failure or "the run did not come to its end")
+            raise click.ClickException(self._load.failure or "the run ended early")
         return Report(self._plan, self._connects_per_second, self._rounds, self._total)
 
     @property
@@ -119,7 +121,7 @@ class Bench:
         load = self._load
         parts = [closing(load.closed)] if load.closed else []
         if load.in_flight:
-            parts.append(f"messages that did not arrive within {DRAIN_SECONDS:.0f} seconds: {load.in_flight}")
+            parts.append(f"{load.in_flight} messages did not arrive within {DRAIN_SECONDS:.0f} seconds")
         return "; ".join(parts)
 
     async def run(self) -> None:
@@ -259,4 +261,6 @@ def _allow_files(needed: int) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     except (ValueError, OSError):
-        raise click.ClickException(f"--pairs: so many need {needed} open files; ulimit -n allows {hard}") from None
+        raise click.ClickException(
+            f"--pairs needs {needed} open files, but {hard} are allowed; raise the limit (ulimit -Hn) or use fewer"
+        ) from None

@@ -132,10 +132,10 @@ def test_progress_is_one_line() -> None:
 
 def test_a_refusal_says_what_to_set() -> None:
     """Where something can be done, it is named."""
-    assert refusal("ERR_9001", "Oh") == "the server answers ERR_9001: Oh"
+    assert refusal("ERR_9001", "Oh") == "the server answered ERR_9001: Oh"
     assert "RATE_LIMIT_EVENTS_PER_SECOND" in refusal("ERR_5004", "Too fast")
     assert "AUTH_FAILURES_PER_MINUTE" in refusal("ERR_5004", "Too many", is_token=True)
-    assert closing(Counter({1006: 2})) == "sockets closed by the server: 2 with code 1006"
+    assert closing(Counter({1006: 2})) == "the server closed sockets: 2 with code 1006"
     assert "MAX_MESSAGE_BYTES" in closing(Counter({1006: 2, 1009: 1}))
 
 
@@ -313,7 +313,7 @@ def test_a_server_that_speaks_otherwise_is_one_line(keys: Keys) -> None:
         websocket.recv()
         websocket.close(1012)
 
-    for handler, reason in ((talk, "cannot be read"), (hang_up, "1 with code 1012")):
+    for handler, reason in ((talk, "cannot be decoded"), (hang_up, "1 with code 1012")):
         with serve(handler, "127.0.0.1", 0) as server:
             port = server.socket.getsockname()[1]
             thread = threading.Thread(target=server.serve_forever)
@@ -334,4 +334,4 @@ def test_sockets_lost_on_the_way_are_told(keys: Keys, tmp_path: Path) -> None:
             server.process.terminate()
             _, error = process.communicate(timeout=PATIENCE)
             assert process.returncode == 1
-            assert "sockets closed by the server: 4 with code 1012" in error
+            assert "the server closed sockets: 4 with code 1012" in error

@@ -53,7 +53,7 @@ def troubles(memory: Verdict | None, faults: Faults, left_behind: Mapping[str, f
     """Return which rules were broken; nothing if all is well."""
     found = []
     if memory is not None and not memory.is_good:
-        found.append(f"memory grew by {memory.growth:.1%} after minute 5, {TOLERANCE:.0%} is allowed")
+        found.append(f"memory grew by {memory.growth:.1%} after minute 5; {TOLERANCE:.0%} is allowed")
     if faults.counts:
         found.append(f"faults: {faults.counts.total()}")
     if left_behind:
@@ -80,11 +80,11 @@ def report(samples: Sequence[Sample], memory: Verdict | None, faults: Faults, ta
     lines = [
         f"{seconds / 60:.1f} minutes, {tally['acts']} acts, {tally['connections']} connections",
         f"messages: {tally['messages']} sent, {tally['received']} received",
-        f"acknowledged: {tally['acknowledged']}, {tally['duplicates']} of them for a message sent again",
+        f"acknowledged: {tally['acknowledged']}, {tally['duplicates']} of them for messages that were sent again",
         f"resumes: {tally['recovered']} recovered, {tally['refused']} refused",
         f"cpu of the server: {(last.cpu - first.cpu) / seconds:.0%} of a core",
         _memory_line(samples, memory),
-        *(f"{count} times {kind}: {faults.examples[kind]}" for kind, count in faults.counts.items()),
+        *(f"{kind} ({count}): {faults.examples[kind]}" for kind, count in faults.counts.items()),
     ]
     return "\n".join(lines)
 
@@ -92,7 +92,7 @@ def report(samples: Sequence[Sample], memory: Verdict | None, faults: Faults, ta
 def _memory_line(samples: Sequence[Sample], memory: Verdict | None) -> str:
     peak = f"at most {_mib(max(sample.rss for sample in samples))}"
     if memory is None:
-        return f"memory: {_mib(samples[-1].rss)} MiB, {peak}; too short a run to tell whether it levels off"
+        return f"memory: {_mib(samples[-1].rss)} MiB, {peak}; the run was too short to tell whether it levels off"
     return f"memory: {_mib(memory.level)} MiB in minute 5, {_mib(memory.end)} at the end ({memory.growth:+.1%}), {peak}"
 
 

@@ -93,7 +93,7 @@ class Soak:
         """
         first = self._server.sample(0)
         if first is None:
-            raise click.ClickException("the server's memory is read from /proc, which this system does not have")
+            raise click.ClickException("the soak reads the server's memory from /proc, which this system does not have")
         gauges = await self._gauges() | {"open files": first.files}
         self._samples = [first]
         self._began = time.monotonic()

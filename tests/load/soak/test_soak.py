@@ -81,7 +81,7 @@ def test_troubles_name_the_rule() -> None:
     faults.note("a message twice", "first")
     faults.note("a message twice", "second")
     assert troubles(Verdict(100, 150), faults, {"sockets registered": 3, "mail_bytes": 7.0}) == [
-        "memory grew by 50.0% after minute 5, 10% is allowed",
+        "memory grew by 50.0% after minute 5; 10% is allowed",
         "faults: 2",
         "left behind: sockets registered 3, mail_bytes 7",
     ]
@@ -108,8 +108,8 @@ def test_the_report_has_the_figures_and_the_faults() -> None:
     assert "6.0 minutes, 12 acts" in told
     assert "cpu of the server: 25% of a core" in told
     assert "memory: 100.0 MiB in minute 5, 105.0 at the end (+5.0%), at most 105.0" in told
-    assert told.endswith("2 times a message twice: first")
-    assert "too short a run" in report(run[:9], None, faults, Counter())
+    assert told.endswith("a message twice (2): first")
+    assert "the run was too short" in report(run[:9], None, faults, Counter())
 
 
 class Checked:
@@ -478,7 +478,7 @@ def test_a_short_run() -> None:
     steps = [line.split()[0] for line in (begun, soaking_it, settling, leaving)]
     assert steps == ["Starting", "Soaking", "Waiting", "All"], err
     assert "500 acts" in out
-    assert "too short a run" in out
+    assert "the run was too short" in out
     assert ": 0 recovered" not in out
 
 
@@ -498,5 +498,5 @@ def test_a_server_that_ends_fails_the_run() -> None:
         os.kill(server_of(process), signal.SIGKILL)
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, (out, err)
-    assert "1 times the server ended" in out
+    assert "the server ended (1)" in out
     assert err.splitlines()[-1].startswith("Error: faults: ")
