@@ -25,7 +25,7 @@ class Absence:
         self._caught_up = 0 if success.get("recovered") else None
         if success.get("recovered") or not was_kept:
             return ""
-        return f"back after {self._away()}, but starting over: the server no longer had what was sent meanwhile"
+        return f"reconnected after {self._away()}, but the server no longer had what you missed; starting over"
 
     def missed(self, offset: int | None) -> None:
         """Take note of an event, which was kept if it has a number."""
@@ -37,8 +37,9 @@ class Absence:
         count, self._caught_up = self._caught_up, None
         if count is None:
             return ""
-        events = "1 event" if count == 1 else f"{count or 'no'} events"
-        return f"back after {self._away()}: nothing was lost, {events} caught up"
+        if not count:
+            return f"reconnected after {self._away()}: you missed nothing"
+        return f"reconnected after {self._away()}: you missed {count} event{'s' if count > 1 else ''}, received now"
 
     def _away(self) -> str:
         lost_at, self._lost_at = self._lost_at, None

@@ -67,7 +67,7 @@ class Agent:
                 await self._reply(job, await self._work(job))
 
     async def _work(self, job: Job) -> str:
-        self._show(f"the agent begins with {job.sender}'s request")
+        self._show(f"the agent starts on {job.sender}'s request")
         try:
             process = await anyio.open_process(
                 self._command,
@@ -102,7 +102,7 @@ class Agent:
         while True:
             await anyio.sleep(PROGRESS_SECONDS)
             seconds += PROGRESS_SECONDS
-            self._show(f"the agent is at work for {seconds:.0f} of {self._seconds:g} seconds")
+            self._show(f"the agent has worked for {seconds:.0f} of {self._seconds:g} seconds")
 
 
 def _passed_on(environ: Mapping[str, str], more: Collection[str]) -> dict[str, str]:
@@ -148,7 +148,7 @@ async def _read(stream: ByteReceiveStream | None) -> bytes:
 def _result(output: bytes, code: int) -> str:
     text = output.decode(errors="replace").strip()
     if code:
-        return _failure(f"the agent ended with {code}: {text.splitlines()[-1] if text else 'without a word'}")
+        return _failure(f"the agent ended with {code}: {text.splitlines()[-1] if text else 'no output'}")
     return json.dumps(text)
 
 

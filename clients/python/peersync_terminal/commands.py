@@ -47,7 +47,11 @@ def typed(conversation: Conversation, line: str) -> Turn:
     if not (command.can_wait and "acks" in conversation.capabilities):
         return _local("not connected: nothing was sent")
     turn = command.run(conversation, rest.strip())
-    return turn._replace(lines=(*turn.lines, "not connected: it is sent once we are back")) if turn.message else turn
+    return (
+        turn._replace(lines=(*turn.lines, "not connected: it will be sent after reconnecting"))
+        if turn.message
+        else turn
+    )
 
 
 def frame(event: str, *, ref: str | None = None, **data: object) -> str:
@@ -105,7 +109,7 @@ def _enveloped(conversation: Conversation, what: Mapping[str, Any]) -> Mapping[s
 def _say_to(conversation: Conversation, text: str) -> Turn:
     names, _, said = text.partition(" ")
     if not said:
-        return _local("say what to whom? /to NAME[,NAME] TEXT")
+        return _local("who is it for, and what is the text? /to NAME[,NAME] TEXT")
     to = [_peer_called(conversation, name) for name in names.split(",")]
     return _send(conversation, {"content": said, "type": CHAT, "to": to}, ", ".join(to))
 
@@ -117,19 +121,19 @@ def _ask_agents(conversation: Conversation, text: str) -> Turn:
 
 def _run(conversation: Conversation, name: str) -> Turn:
     job = _job_of(conversation, name)
-    return Turn(job=job) if job else _local("no request waits for the agent")
+    return Turn(job=job) if job else _local("no request is waiting for the agent")
 
 
 def _skip(conversation: Conversation, name: str) -> Turn:
     job = _job_of(conversation, name)
     if job is None:
-        return _local("no request waits for the agent")
+        return _local("no request is waiting for the agent")
     return _turn_away(conversation, job, f"{conversation.user} does not want the agent to answer that")
 
 
 def turned_away(conversation: Conversation, job: Job) -> Turn:
     """Return the refusal of a request to the agent because too many wait."""
-    return _turn_away(conversation, job, "too many requests wait for the agent")
+    return _turn_away(conversation, job, "too many requests are waiting for the agent")
 
 
 def _turn_away(conversation: Conversation, job: Job, why: str) -> Turn:
@@ -167,7 +171,7 @@ def _send_raw(_: Conversation, text: str) -> Turn:
 
 def _ask(conversation: Conversation, name: str) -> Turn:
     if not name:
-        return _local("ask whom? /ask NAME")
+        return _local("whom do you want to ask? /ask NAME")
     target = _peer_called(conversation, name)
     ref = f"ask {target}" if "sessions" in conversation.capabilities else None
     return Turn(frame("CONNECTION_REQUEST", ref=ref, targetId=target), lines=(f"asking {target}",))
@@ -176,7 +180,7 @@ def _ask(conversation: Conversation, name: str) -> Turn:
 def _cancel(conversation: Conversation, name: str) -> Turn:
     fitting = [request for request, target in conversation.asked.items() if name in {"", target}]
     if not fitting:
-        return _local(f"{name or 'nobody'} is being asked")
+        return _local(f"you have no open request to {name}" if name else "you have no open request")
     target = conversation.asked.pop(fitting[-1])
     return Turn(frame("CONNECTION_CANCEL", requestId=fitting[-1]), lines=(f"no longer asking {target}",))
 
@@ -186,7 +190,7 @@ def _invite(conversation: Conversation, words: str) -> Turn:
 
 
 def _kick(conversation: Conversation, name: str) -> Turn:
-    return _change(conversation, "SESSION_KICK", name, "sending away")
+    return _change(conversation, "SESSION_KICK", name, "removing")
 
 
 def _give_role(conversation: Conversation, words: str) -> Turn:
@@ -247,7 +251,7 @@ def _refuse(conversation: Conversation, which: str) -> Turn:
 def _answer(conversation: Conversation, which: str, *, accepted: bool) -> Turn:
     fitting = [request for request in conversation.requests.items() if not which or which in request]
     if not fitting:
-        return _local(f"{which} does not ask to connect" if which else "nobody asks to connect")
+        return _local(f"{which} has not asked to connect" if which else "nobody has asked to connect")
     request, peer = fitting[-1]
     del conversation.requests[request]
     answer = frame("CONNECTION_RESPONSE", requestId=request, accepted=accepted)
@@ -290,28 +294,28 @@ def _local(*lines: str) -> Turn:
 
 
 COMMANDS = {
-    "/peers": Command("", "who is online", _list_peers),
+    "/peers": Command("", "list who is online", _list_peers),
     "/ask": Command("NAME", "ask to connect", _ask),
-    "/accept": Command("[NAME|ID]", "accept who asked last, or this one", _accept),
-    "/refuse": Command("[NAME|ID]", "refuse who asked last, or this one", _refuse),
-    "/cancel": Command("[NAME]", "take back what you asked last, or of this one", _cancel),
-    "/sessions": Command("", "whom you are connected with", _list_sessions, needs_server=False),
-    "/use": Command("N|NAME", "talk here; a new session is used at once", _use, needs_server=False),
-    "/say": Command("TEXT", "send text, as a line without a slash does", _say, can_wait=True),
-    "/to": Command("NAME[,NAME] TEXT", "send text to some of those here", _say_to, can_wait=True),
+    "/accept": Command("[NAME|ID]", "accept the latest request, or this one", _accept),
+    "/refuse": Command("[NAME|ID]", "refuse the latest request, or this one", _refuse),
+    "/cancel": Command("[NAME]", "withdraw your latest request, or the one to NAME", _cancel),
+    "/sessions": Command("", "list your sessions", _list_sessions, needs_server=False),
+    "/use": Command("N|NAME", "send lines to this session; a new session is used at once", _use, needs_server=False),
+    "/say": Command("TEXT", "send text; a line without a slash does the same", _say, can_wait=True),
+    "/to": Command("NAME[,NAME] TEXT", "send text to some participants of the session", _say_to, can_wait=True),
     "/json": Command("JSON", "send any JSON as content", _say_json, can_wait=True),
-    "/ai": Command("TEXT", "ask the agents of the others", _ask_agents, can_wait=True),
-    "/run": Command("[NAME]", "let your agent answer the first request, or this one's", _run),
-    "/skip": Command("[NAME]", "refuse it", _skip),
-    "/invite": Command("NAME [guest|observer]", "ask a peer into this session of yours", _invite),
-    "/role": Command("NAME guest|observer", "let a participant speak, or read only", _give_role),
+    "/ai": Command("TEXT", "ask the other participants' agents", _ask_agents, can_wait=True),
+    "/run": Command("[NAME]", "let your agent answer the oldest request, or the oldest from NAME", _run),
+    "/skip": Command("[NAME]", "refuse that request", _skip),
+    "/invite": Command("NAME [guest|observer]", "invite a peer to this session", _invite),
+    "/role": Command("NAME guest|observer", "let a participant write (guest), or only read (observer)", _give_role),
     "/handover": Command("NAME", "make a participant the host", _hand_over),
-    "/kick": Command("NAME", "send a participant away", _kick),
-    "/leave": Command("", "go out of this session", _leave),
+    "/kick": Command("NAME", "remove a participant", _kick),
+    "/leave": Command("", "leave this session", _leave),
     "/end": Command("", "end this session for all", _end),
-    "/status": Command("online|away|busy", "tell the others whether you have time", _set_status),
+    "/status": Command("online|away|busy", "tell others whether you have time", _set_status),
     "/raw": Command("FRAME", "send a frame as it is", _send_raw),
-    "/ping": Command("", "ask the server for a sign of life", _ping),
+    "/ping": Command("", "check that the server answers", _ping),
     "/help": Command("", "list the commands", _help, needs_server=False),
     "/quit": Command("", "leave; so do Ctrl-C and Ctrl-D", _quit, needs_server=False),
 }

@@ -50,10 +50,10 @@ _LOG_FULL = "ERR_4004"
 _CHANGES = {
     "joined": "joined",
     "left": "left",
-    "kicked": "was sent away",
+    "kicked": "was removed",
     "role": "has a new role",
     "host": "is the host now",
-    "dropped": "lost the connection, and may come back",
+    "dropped": "lost the connection, but can still come back",
     "returned": "is back",
 }
 
@@ -161,7 +161,7 @@ class Conversation:
     @tell.register
     def _(self, event: PeerRegistered) -> str:
         back = " again" if self._was_lost else ""
-        going_on = "; kept sessions go on" if self._was_lost and self.sessions else ""
+        going_on = "; your sessions continue" if self._was_lost and self.sessions else ""
         self._was_lost = False
         return f"you are online{back} as {_described(event.data['id'], event.data['profile'])}{going_on}"
 
@@ -196,8 +196,8 @@ class Conversation:
         self.invitations.discard(request)
         who = self.requests.pop(request, "somebody")
         if reason == "expired":
-            return f"the request of {who} has expired"
-        return f"{who} is gone, and so is the request" if reason == "offline" else f"{who} takes the request back"
+            return f"the request from {who} has expired"
+        return f"{who} went offline; the request is cancelled" if reason == "offline" else f"{who} withdrew the request"
 
     @tell.register
     def _(self, event: ConnectionRejected) -> str:
@@ -205,7 +205,7 @@ class Conversation:
         target = event.data["targetId"]
         if "reason" not in event.data:
             return f"{target} refuses to connect"
-        return f"no connection with {target}: {event.data['reason']}"
+        return f"no session with {target}: {event.data['reason']}"
 
     @tell.register
     def _(self, event: ConnectionAccepted) -> str:
@@ -244,7 +244,7 @@ class Conversation:
         for each in listed:
             self._session(each["sessionId"], self._others(each["participants"]))
         gone = [f"the session with {session.peer} is over" for session in over if session]
-        going = [f"the session with {session.peer} goes on" for session in self.sessions.values()]
+        going = [f"the session with {session.peer} continues" for session in self.sessions.values()]
         return "; ".join([*going, *gone])
 
     @tell.register
@@ -253,7 +253,7 @@ class Conversation:
         delivered = [f"delivered to {', '.join(ack['delivered'])}"] if ack["delivered"] else []
         queued = [f"kept for {', '.join(ack['queued'])}"] if ack["queued"] else []
         full = [f"not kept for {each}, who is away and has no room for more" for each in ack.get("full", ())]
-        return "; ".join([*delivered, *queued, *full]) or "nobody got that"
+        return "; ".join([*delivered, *queued, *full]) or "nobody received it"
 
     @tell.register
     def _(self, _event: Ok) -> str:
@@ -263,10 +263,10 @@ class Conversation:
     def _(self, event: ServerNotice) -> str:
         notice = event.data
         if notice["kind"] == "draining":
-            return f"the server restarts: it closes this connection within {notice.get('closesInSeconds', 0):g} s"
+            return "the server is restarting; this client will reconnect"
         if notice["kind"] == "slow":
-            return "the server says that we read too slowly"
-        return f"the token expires at {notice.get('expiresAt')}; presenting a new one"
+            return "the server says that this client reads too slowly"
+        return f"the token expires at {notice.get('expiresAt')}; sending a new one"
 
     @tell.register
     def _(self, event: MessageReceived) -> str:

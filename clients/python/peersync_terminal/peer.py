@@ -228,7 +228,7 @@ class Peer:
             elif turn.frame is not None:
                 self._client.send(turn.frame)
         except peersync.PeerSyncError:
-            _show("that was not sent")
+            _show("it was not sent")
 
     async def _follow(self, answer: "Future[MessageAckData]") -> None:
         """Tell what becomes of a message."""
@@ -289,7 +289,7 @@ def _described(error: BaseException) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused; is bin/serve running?"
     if isinstance(error, InvalidURI):
-        return "--url may be ws://HOST:PORT/PATH or wss://HOST:PORT/PATH"
+        return "--url must be ws://HOST:PORT/PATH or wss://HOST:PORT/PATH"
     if isinstance(error, InvalidStatus) and error.response.status_code == NO_SUCH_PATH:
-        return "no socket there; WS_PATH says where it is, /ws if not set"
+        return "there is no socket at this path; it is WS_PATH of the server, /ws by default"
     return str(error) or type(error).__name__

@@ -41,8 +41,10 @@ def success(*, recovered: bool = False, version_1: bool = False) -> AuthSuccessD
     return data if version_1 else {**data, "resume": {"token": "res_1", "graceSeconds": 120}, "recovered": recovered}
 
 
-@pytest.mark.parametrize(("count", "events"), [(0, "no events"), (1, "1 event"), (2, "2 events")])
-def test_a_return(absence: Absence, watch: Watch, count: int, events: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "missed"), [(0, "nothing"), (1, "1 event, received now"), (2, "2 events, received now")]
+)
+def test_a_return(absence: Absence, watch: Watch, count: int, missed: str) -> None:
     """What was kept is counted, and only that."""
     absence.missed(1)
     absence.began()
@@ -51,7 +53,7 @@ def test_a_return(absence: Absence, watch: Watch, count: int, events: str) -> No
     for offset in range(2, 2 + count):
         absence.missed(offset)
         absence.missed(None)
-    assert absence.ended() == f"back after 2.5 s: nothing was lost, {events} caught up"
+    assert absence.ended() == f"reconnected after 2.5 s: you missed {missed}"
     assert absence.ended() == ""
 
 
@@ -60,7 +62,7 @@ def test_a_return_that_starts_over(absence: Absence, watch: Watch) -> None:
     watch.time = 60
     absence.began()
     told = absence.returned(success())
-    assert told == "back after 60.0 s, but starting over: the server no longer had what was sent meanwhile"
+    assert told == "reconnected after 60.0 s, but the server no longer had what you missed; starting over"
     assert absence.ended() == ""
 
 
@@ -98,18 +100,20 @@ async def test_nothing_is_lost_while_the_network_is(keys: Keys, alone: Server) -
             await ann.reads("connected with bob")
             await bob.reads("connected with ann")
             await network.cut()
-            await bob.reads("ann lost the connection, and may come back (session 1: bob (host), ann (guest, away))")
+            await bob.reads(
+                "ann lost the connection, but can still come back (session 1: bob (host), ann (guest, away))"
+            )
             await bob.type("are you there?")
             await bob.reads("bob: are you there?")
             await bob.reads("kept for ann")
             await ann.reads("connection lost (close code 1006); reconnecting")
             await ann.type("wait for me")
             await ann.reads("ann: wait for me")
-            await ann.reads("not connected: it is sent once we are back")
+            await ann.reads("not connected: it will be sent after reconnecting")
             network.mend()
             await ann.reads("signed in as ann")
             await ann.reads("bob: are you there?")
-            await ann.reads_like(r"back after \d+\.\d s: nothing was lost, 3 events caught up")
+            await ann.reads_like(r"reconnected after \d+\.\d s: you missed 3 events, received now")
             await ann.reads("delivered to bob")
             await bob.reads("ann is back (session 1: bob (host), ann (guest))")
             await bob.reads("ann: wait for me")
@@ -132,7 +136,7 @@ async def test_a_server_that_forgot(keys: Keys, tmp_path_factory: pytest.TempPat
                 network.lead_to(urlsplit(second.url).port or 0)
                 network.mend()
                 await ann.reads("signed in as ann")
-                await ann.reads_like(r"back after \d+\.\d s, but starting over: .*")
+                await ann.reads_like(r"reconnected after \d+\.\d s, but .*; starting over")
                 await ann.reads("you are online again as ann (other)")
                 await ann.reads("online: nobody else")
                 await ann.type("/quit")

@@ -58,7 +58,7 @@ async def test_what_it_prints_is_the_reply() -> None:
     """One job after the other, from standard input to standard output."""
     desk = Desk(SHOUT)
     assert await desk.answers(JOB, JOB._replace(content="half \ud83d")) == ["WHAT IS 2 + 2?", "HALF ?"]
-    assert desk.told == ["the agent begins with bob's request"] * 2
+    assert desk.told == ["the agent starts on bob's request"] * 2
 
 
 async def test_it_knows_who_asks() -> None:
@@ -106,7 +106,7 @@ async def test_requests_do_not_pile_up() -> None:
     ("program", "error"),
     [
         ("print('so far', flush=True); raise SystemExit('no idea')", "the agent ended with 1: no idea"),
-        ("raise SystemExit(3)", "the agent ended with 3: without a word"),
+        ("raise SystemExit(3)", "the agent ended with 3: no output"),
     ],
 )
 async def test_a_failure_is_told(program: str, error: str) -> None:
@@ -172,11 +172,11 @@ async def test_an_agent_answers_when_told_to(keys: Keys, alone: Server) -> None:
     async with asking(keys, alone) as (ann, bob):
         await bob.reads("/run lets your agent answer, /skip refuses")
         await bob.type("/run")
-        await bob.reads("the agent begins with ann's request")
+        await bob.reads("the agent starts on ann's request")
         await bob.reads("bob to ann: HELLO")
         await ann.reads("bob [ai-response] (to ann): HELLO")
         await bob.type("/run")
-        await bob.reads_on("no request waits for the agent")
+        await bob.reads_on("no request is waiting for the agent")
 
 
 async def test_an_agent_that_is_not_to_answer(keys: Keys, alone: Server) -> None:

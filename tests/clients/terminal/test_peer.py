@@ -86,7 +86,7 @@ def with_bob(conversation: Conversation) -> Conversation:
         (
             "CONNECTION_REJECTED",
             {"requestId": "req_1", "targetId": "bob", "reason": "expired"},
-            "no connection with bob: expired",
+            "no session with bob: expired",
         ),
         (
             "CONNECTION_ACCEPTED",
@@ -164,23 +164,25 @@ def test_changes_of_a_session(with_bob: Conversation) -> None:
         "ann (host), bob (guest, away), cat (observer))"
     )
     assert updated(with_bob, "returned", "ann", ann, away, cat) == ""
-    assert updated(with_bob, "kicked", "bob", ann, cat).startswith("bob was sent away")
+    assert updated(with_bob, "kicked", "bob", ann, cat).startswith("bob was removed")
 
 
 def test_sessions_after_starting_over(with_bob: Conversation) -> None:
     """What the server lists goes on, the rest is over."""
     told(with_bob, "SESSION_CREATED", sessionId="ses_2", peer={"id": "cat", "profile": BOB})
     listed = {"sessionId": "ses_2", "hostId": "cat", "participants": [participant("cat", "host")]}
-    assert told(with_bob, "SESSIONS", sessions=[listed]) == "the session with cat goes on; the session with bob is over"
+    assert (
+        told(with_bob, "SESSIONS", sessions=[listed]) == "the session with cat continues; the session with bob is over"
+    )
     assert told(with_bob, "SESSIONS", sessions=[]) == "the session with cat is over"
 
 
 @pytest.mark.parametrize(
     ("reason", "line"),
     [
-        ("cancelled", "bob takes the request back"),
-        ("expired", "the request of bob has expired"),
-        ("offline", "bob is gone, and so is the request"),
+        ("cancelled", "bob withdrew the request"),
+        ("expired", "the request from bob has expired"),
+        ("offline", "bob went offline; the request is cancelled"),
     ],
 )
 def test_a_request_that_ends_unanswered(reason: str, line: str) -> None:
@@ -205,17 +207,17 @@ def test_requests_that_cross() -> None:
     ("event", "data", "line"),
     [
         ("OK", {}, ""),
-        ("CONNECTION_CANCELLED", {"requestId": "req_9", "reason": "cancelled"}, "somebody takes the request back"),
-        ("SERVER_NOTICE", {"kind": "slow"}, "the server says that we read too slowly"),
+        ("CONNECTION_CANCELLED", {"requestId": "req_9", "reason": "cancelled"}, "somebody withdrew the request"),
+        ("SERVER_NOTICE", {"kind": "slow"}, "the server says that this client reads too slowly"),
         (
             "SERVER_NOTICE",
             {"kind": "draining", "closesInSeconds": 10.0},
-            "the server restarts: it closes this connection within 10 s",
+            "the server is restarting; this client will reconnect",
         ),
         (
             "SERVER_NOTICE",
             {"kind": "token-expiring", "expiresAt": "then"},
-            "the token expires at then; presenting a new one",
+            "the token expires at then; sending a new one",
         ),
         (
             "CONNECTION_REQUEST_RECEIVED",
@@ -275,7 +277,7 @@ def test_a_message_that_is_acknowledged(modern: Conversation) -> None:
     assert (turn.frame, turn.message) == (None, {"sessionId": "ses_1", "content": Json('{"a" : 1.10}')})
     ack = {"messageId": "id_1", "sessionId": "ses_1", "timestamp": "then"}
     assert told(modern, "MESSAGE_ACK", **ack, delivered=["bob"], queued=["cat"]) == "delivered to bob; kept for cat"
-    assert told(modern, "MESSAGE_ACK", **ack, delivered=[], queued=[]) == "nobody got that"
+    assert told(modern, "MESSAGE_ACK", **ack, delivered=[], queued=[]) == "nobody received it"
     line = told(modern, "MESSAGE_ACK", **ack, delivered=["bob"], queued=[], full=["cat"])
     assert line == "delivered to bob; not kept for cat, who is away and has no room for more"
 
@@ -347,8 +349,8 @@ def test_the_latest_request_is_answered_unless_one_is_named(conversation: Conver
         {"requestId": "req_1", "accepted": True},
     ]
     assert [answer.lines[0] for answer in answers] == ["accepting dave", "refusing bob", "accepting carol"]
-    assert typed(conversation, "/accept").lines == ("nobody asks to connect",)
-    assert typed(conversation, "/refuse bob").lines == ("bob does not ask to connect",)
+    assert typed(conversation, "/accept").lines == ("nobody has asked to connect",)
+    assert typed(conversation, "/refuse bob").lines == ("bob has not asked to connect",)
 
 
 @pytest.mark.parametrize("line", ["hello there", "/say hello there", "  hello there\n"])
@@ -402,7 +404,7 @@ def test_nothing_is_sent_while_the_connection_is_lost(with_bob: Conversation) ->
     assert typed(with_bob, "hello").lines == ("not connected: nothing was sent",)
     assert typed(with_bob, "/sessions").lines == ("sessions: 1 bob; lines go to 1",)
     line = told(with_bob, "PEER_REGISTERED", id="ann", profile=ANN, status="online")
-    assert line == "you are online again as ann (neovim); kept sessions go on"
+    assert line == "you are online again as ann (neovim); your sessions continue"
 
 
 def test_sessions_are_numbered_and_one_is_current(with_bob: Conversation) -> None:
@@ -545,7 +547,7 @@ async def test_two_peers_talk(keys: Keys, alone: Server) -> None:
 
 @pytest.mark.parametrize(
     ("scheme", "path", "says"),
-    [("http", "/ws", "--url may be ws://HOST:PORT/PATH"), ("ws", "/", "WS_PATH says where it is, /ws if not set")],
+    [("http", "/ws", "--url must be ws://HOST:PORT/PATH"), ("ws", "/", "it is WS_PATH of the server, /ws by default")],
 )
 async def test_a_url_that_is_wrong(scheme: str, path: str, says: str, keys: Keys, alone: Server) -> None:
     """What may be is told in one line."""
