@@ -157,6 +157,8 @@ def word(left: int, top: int, text: str, front: int, *, is_bold: bool, is_italic
 
 async def main() -> None:
     """Draw the picture."""
+    if not websocket_el():
+        sys.exit("bin/picture: websocket.el: not found. On Debian: apt-get install elpa-websocket")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with serving(Keys(folder), folder) as server:

@@ -1,7 +1,10 @@
 """The commands, as a person types them. What goes wrong is one line on standard error."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from joserfc import jwt
 
 from app.cli.commands import main
 from app.cli.group import LAUNCHER
+from tests.support.server import ROOT
 from tests.support.tokens import Keys
 
 
@@ -119,6 +123,21 @@ def test_keys_beside_an_issuer(app_env: str, is_made: bool, tmp_path: Path, monk
     environment = {**paths, "APP_ENV": app_env, "JWT_JWKS_URL": "https://id.example.com/jwks"}
     done = CliRunner().invoke(main, ["serve", "--make-keys"], env=environment)
     assert (done.exit_code, (tmp_path / "public.pem").exists()) == (0, is_made)
+
+
+def test_peer_without_the_client(keys: Keys) -> None:
+    """Where clients/python is not on the path, that is said in one line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "peer", "ann"],
+        env={**os.environ, **keys.environment(), "PYTHONPATH": ""},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: peersync_terminal was not found; add clients/python to PYTHONPATH, as bin/peer does\n"
 
 
 def test_genkeys(tmp_path: Path) -> None:
