@@ -8,16 +8,17 @@ from app.settings import Settings
 
 
 class Address(NamedTuple):
-    """The URL of a socket, and what makes its certificate trusted if it is not what the system trusts."""
+    """The URL of a socket, and the TLS context that trusts its certificate; None if the system's will do."""
 
     url: str
     tls: SSLContext | None = None
 
 
 def address(url: str | None, settings: Settings) -> Address:
-    """Return the server that was asked for, or by default the one of these settings on this machine.
+    """Return the address of the server at `url`, or by default of the one with these settings on this machine.
 
-    Of that the certificate is known, so it is trusted, and no other. Raises `SettingsError` if it cannot be read.
+    The latter's certificate is in a file here, so only that certificate is trusted. Raises `SettingsError` if it cannot
+    be read.
     """
     if url is not None:
         return Address(url)

@@ -46,7 +46,7 @@ DOTENV = Path(".env")
 
 
 def examine(environ: Mapping[str, str], dotenv: Path = DOTENV) -> Iterator[Finding]:
-    """Yield what each check finds; where the settings cannot be read, that alone."""
+    """Yield what each check finds; if the settings cannot be read, yield only that."""
     try:
         settings = read_settings(environ, dotenv)
     except SettingsError as error:
@@ -220,9 +220,9 @@ def _store(settings: Settings) -> Iterator[Finding]:
 
 
 async def _eviction_policy(url: str) -> str:
-    """Ask Redis what it forgets when it is full; if it does not tell us, take it for nothing.
+    """Ask Redis what it evicts when it is full; if it does not say, assume nothing.
 
-    Raises `StoreUnreachableError`, also if it does not let us at what is ours.
+    Raises `StoreUnreachableError`, also if our keys and channels are not accessible.
     """
     client = Client(url, "doctor", PATIENCE_SECONDS)
     try:
@@ -263,7 +263,7 @@ def _is_alive(settings: Settings) -> bool:
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
-    """Check that there are files enough for MAX_CONNECTIONS; `serve` takes as many as the hard limit allows."""
+    """Check that enough files can be open for MAX_CONNECTIONS; `serve` raises its limit as far as it can."""
     if sys.platform == "win32":
         return
     import resource  # noqa: PLC0415 - Windows has none
@@ -293,7 +293,7 @@ def _audit(settings: Settings) -> Iterator[Finding]:
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:
-    """Check the clock, by which tokens expire: against files of ours, and against the issuer if there is one to ask."""
+    """Check the clock, by which tokens expire: against our files, and against the issuer if there is one."""
     now, leeway = time.time(), settings.token_leeway_seconds
     written = max(path.stat().st_mtime for path in (Path(__file__), settings.jwt_public_key_path) if path.exists())
     if written > now + leeway:
@@ -324,7 +324,7 @@ def _issuers_clock(url: str, leeway: float, clock: Callable[[], float]) -> Itera
 
 
 def _ask(url: str, tls: SSLContext | None = None) -> Mapping[str, str]:
-    """Return the headers of the answer, with names in lower case; raises `OSError` or `ValueError`."""
+    """Return the headers of the response, with names in lower case. Raises `OSError` or `ValueError`."""
     if not url.startswith(("http://", "https://")):
         raise ValueError("it is not an HTTP URL")
     try:
@@ -338,7 +338,7 @@ def _ask(url: str, tls: SSLContext | None = None) -> Mapping[str, str]:
 
 
 def run() -> bool:
-    """Print what was found, a line each; return whether all is well."""
+    """Print one line for each finding. Return whether nothing is wrong."""
     is_well = True
     for finding in examine(os.environ):
         is_well &= not finding.is_wrong

@@ -1,4 +1,4 @@
-"""The event loop to serve TLS with: one that bounds a handshake, which uvicorn leaves at a minute."""
+"""The event loop for TLS: it bounds the handshake, for which uvicorn allows a minute."""
 
 import sys
 from typing import Any
@@ -13,7 +13,7 @@ SHUTDOWN_SECONDS = 5.0
 
 
 class TlsLoop(Loop):
-    """Gives a client ten seconds for the handshake of TLS, as it has for a request, and five for its end."""
+    """Gives a client ten seconds for the TLS handshake, as for a request, and five for closing it."""
 
     async def create_server(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as it comes
         """Listen."""

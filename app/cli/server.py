@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
         self._reason = "asked to"
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start listening, then greet. By itself, asyncio would make `::` refuse IPv4."""
+        """Start listening, then greet. The socket for `::` is our own: the one of asyncio would refuse IPv4."""
         await super().startup([bind(self._settings)] if self._settings.bind_host == ALL_IPV6 else sockets)
         _spare_the_collector()
         if self.started and self._settings.log_format == "console":
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
             click.echo(greeting(self._settings, port), err=True)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Drain, unless told twice to stop; until that is done, it listens, so that probes are answered. Then stop."""
+        """Drain, then stop. A draining server still listens and answers probes. A second signal ends the drain."""
         drain = self._app.state.runtime.drain(self._reason)
         is_over = False
         while not (is_over or self.force_exit):
@@ -62,7 +62,7 @@ class Server(uvicorn.Server):
                 await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
-        """Stop at the first signal, and at once at the second. It was asked for, so the process succeeds."""
+        """Drain at the first signal, and stop at once at the second. Either way, the exit code is 0."""
         self._reason = signal.Signals(sig).name
         self.force_exit = self.should_exit
         self.should_exit = True
@@ -104,7 +104,7 @@ def _warn_of_misspellings(settings: Settings) -> None:
 
 
 def _check_port(settings: Settings) -> None:
-    """Refuse a port that cannot be listened on: uvicorn would say so in several lines, and not what to do."""
+    """Raise `SettingsError` for a port that is taken: uvicorn would print several lines, and not what to do."""
     try:
         try_port(settings)
     except OSError as error:
@@ -115,7 +115,7 @@ def _check_port(settings: Settings) -> None:
 
 
 def _allow_many_files() -> None:
-    """Have as many files, and so sockets, as this process may give itself."""
+    """Raise the limit of open files, and so of sockets, as far as this process is allowed to."""
     if sys.platform != "win32":
         import resource  # noqa: PLC0415 - Windows has none, and no such limit
 
@@ -125,14 +125,14 @@ def _allow_many_files() -> None:
 
 
 def _spare_the_collector() -> None:
-    """Collect garbage less often: what lives is mostly sockets, and next to nothing here is in reference cycles."""
+    """Collect garbage less often: most objects are sockets, and hardly any are in reference cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 def greeting(settings: Settings, port: int) -> str:
-    """Return a few lines on where things are and how to begin."""
+    """Return a few lines that say where things are and how to begin."""
     host = settings.near_host
     s = "s" if settings.has_tls else ""
     page = f"http{s}://{host}:{port}/docs  " if settings.docs == "on" else ""

@@ -1,4 +1,4 @@
-"""A load run against a server of the protocol: connecting, warming up, measuring, and saying what came of it."""
+"""A load run against a server of the protocol: it connects, warms up, measures, and reports."""
 
 import gc
 import ipaddress
@@ -29,7 +29,7 @@ DRAIN_SECONDS = 5.0
 LEAVE_SECONDS = 5.0
 METRICS_AGE_SECONDS = 1.0
 METRICS_SECONDS = 2.0
-PAIRS_AT_ONCE = 100  # who is on the way to a session; a server lets only so many sockets wait for authentication
+PAIRS_AT_ONCE = 100  # that connect; a server limits how many sockets wait for authentication
 PAIRS_BETWEEN_BREATHS = 50
 SOCKETS_PER_ADDRESS = 20_000  # a system has some 28,000 ports for connections from one address to one other
 SPARE_FILES = 64
@@ -46,7 +46,7 @@ def run(
     picture: Path | None,
     tls: SSLContext | None = None,
 ) -> None:
-    """Do what the plan says and print the report; raises `click.ClickException` if it cannot or did not go well."""
+    """Carry out the plan and print the report. Raises `click.ClickException` if anything went wrong."""
     _allow_files(2 * plan.pairs + SPARE_FILES)
     logging.getLogger("picows").addHandler(logging.NullHandler())  # what goes wrong is told in our words
     bench = anyio.run(_run, plan, make_tokens(), tls, backend_options={"use_uvloop": find_spec("uvloop") is not None})
@@ -60,7 +60,7 @@ def run(
 
 
 def host_of(url: str) -> str:
-    """Return the host of a URL; raises `click.ClickException` if it is none of a WebSocket."""
+    """Return the host of a URL. Raises `click.ClickException` if it is not the URL of a WebSocket."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -82,7 +82,7 @@ def is_loopback(host: str) -> bool:
 
 
 def source_address(host: str, pair: int) -> tuple[str, int] | None:
-    """Return where a pair should connect from, since one address has too few ports; None leaves it to the system."""
+    """Return the address a pair connects from, since one has too few ports; None leaves it to the system."""
     block = 2 * pair // SOCKETS_PER_ADDRESS
     if not block or sys.platform != "linux" or not host.startswith(("127.", "localhost")):
         return None
@@ -110,14 +110,14 @@ class Bench:
 
     @property
     def report(self) -> Report:
-        """What was measured; raises `click.ClickException` if the run was given up."""
+        """What was measured. Raises `click.ClickException` if the run was aborted."""
         if self._total is None:
             raise click.ClickException(self._load.failure or "the run ended early")
         return Report(self._plan, self._connects_per_second, self._rounds, self._total)
 
     @property
     def trouble(self) -> str:
-        """What went wrong though the run came to its end."""
+        """What went wrong in a run that was completed."""
         load = self._load
         parts = [closing(load.closed)] if load.closed else []
         if load.in_flight:
@@ -196,14 +196,14 @@ class Bench:
         return None if before is None or after is None or seconds < self._least_seconds else after - before
 
     async def _drain(self) -> None:
-        """Let what is in flight arrive, so that what never does can be told."""
+        """Wait for messages in flight, so that lost ones can be counted."""
         self._load.is_sending = False
         if self._load.in_flight:
             with anyio.move_on_after(DRAIN_SECONDS):
                 await self._load.has_drained.wait()
 
     async def _show_progress(self) -> None:
-        """Tell every second where things are, on one line of a terminal, or else on a line each."""
+        """Print the progress every second: on one line of a terminal, otherwise a line each."""
         is_terminal = sys.stderr.isatty()
         before, begin = self._load.latencies.copy(), perf_counter()
         try:

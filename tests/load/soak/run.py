@@ -1,4 +1,4 @@
-"""A soak: many peers come, talk, drop, resume and leave at random, and a server's memory is watched meanwhile."""
+"""A soak: many peers connect, talk, drop, resume and leave at random, while a server's memory is watched."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ SETTLING_AT_ONCE = 50
 
 
 def run(plan: Plan) -> None:
-    """Do what the plan says and print the figures; raises `click.ClickException` if a rule was broken."""
+    """Carry out the plan and print the figures. Raises `click.ClickException` if a rule was broken."""
     logging.getLogger("picows").addHandler(logging.NullHandler())  # what goes wrong is told in our words
     soak = anyio.run(_run, plan, backend_options={"use_uvloop": find_spec("uvloop") is not None})
     click.echo(soak.report())
@@ -87,7 +87,7 @@ class Soak:
         return troubles(verdict(self._samples), self._world.faults, self._left_behind)
 
     async def run(self) -> None:
-        """Let the peers live, then come to rest and go; an interrupt ends the first part.
+        """Let the peers act, then settle and leave; an interrupt ends the first part.
 
         Raises `click.ClickException` where nothing can be measured.
         """
@@ -160,7 +160,7 @@ class Soak:
                     group.start_soon(_settle, life, limit)
 
     async def _see_them_off(self, before: Mapping[str, float]) -> None:
-        """Have one half leave and the other lapse; what there is more of in the end than before, is left behind."""
+        """Let half the peers leave and the others expire. Gauges above their first values show what is left."""
         for number, life in enumerate(self._lives):
             life.part(is_leaving=number % 2 == 0)
         with anyio.move_on_after(self._world.longest_grace + LINGER_SECONDS):
