@@ -132,4 +132,4 @@ def test_without_a_redis(tmp_path: Path) -> None:
     """It says what is missing."""
     done = run(*OPTIONS, PATH=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("Error: redis-server was not found")
+    assert done.stderr.splitlines()[-1].startswith("Error: redis-server: not found. Install Redis")
