@@ -129,7 +129,8 @@ class Log(Protocol):
     async def resume(self, user: User, holder: Holder, used: str, offset: int, token: str) -> bool:
         """Go on after `offset` for a socket that holds the user's claim, if all that came after is there.
 
-        `used` is the token that the client has, `token` the next one. Both are good until `confirm`. False, changing
+        `used` is the token that the client has, `token` the next one. Both are good until `confirm`, and so is the
+        token that was given to another socket shortly before. False, changing
         nothing, if the log was lost, let go of some of it, never came as far, or does not know the token.
         """
 
@@ -144,7 +145,7 @@ class Log(Protocol):
         """Hand events to the user's reader no more: its socket is gone."""
 
     def confirm(self, user: User) -> None:
-        """Forget the tokens of the user but the latest: its client has it for sure."""
+        """Forget the tokens of the user that are older than the latest one: its client has that for sure."""
 
     def trim(self, user: User, offset: int) -> None:
         """Let go of the user's events up to this offset: its client has them. May be done a little later."""

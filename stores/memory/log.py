@@ -15,6 +15,7 @@ from stores.model import Holder, User
 from stores.protocols import Directory
 
 MOST_TOLD = 100
+OTHER_TOKENS = 2
 TOKEN_BYTES = 16
 DELIVERED = Appended(Outcome.DELIVERED)
 DROPPED = Appended(Outcome.DROPPED)
@@ -124,7 +125,8 @@ class MemoryLog:
             return False
         if log.is_broken or not log.trimmed <= offset <= log.sent:
             return False
-        log.tokens = (_digest(used), _digest(token))
+        others = [each for each in log.tokens if each != _digest(used)]
+        log.tokens = (*others[-OTHER_TOKENS:], _digest(used), _digest(token))
         self.trim(user, offset)
         self._journal.open(user, log.header)
         await self._journal.committed()

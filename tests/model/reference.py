@@ -225,7 +225,8 @@ class Reference:
     def _recover(self, user: User, number: int, resume: dict[str, Any]) -> None:
         kept, person = self.kept[user], self.people[user]
         kept.sent, kept.first, kept.socket = resume["offset"], resume["offset"] + 1, number
-        kept.tokens = [resume["token"], self._id("res_")]
+        others = [each for each in kept.tokens if each != resume["token"]]
+        kept.tokens = [*others[-2:], resume["token"], self._id("res_")]
         was_away = person.lapses_at is not None
         person.lapses_at, person.is_resumable = None, False
         self._attach(user, number)

@@ -3,8 +3,13 @@
 local state, log = KEYS[1], KEYS[2]
 local node, socket, tokens, top, broken = unpack(redis.call('HMGET', state, 'node', 'socket', 'tokens', 'top', 'broken'))
 if node ~= ARGV[1] or socket ~= ARGV[2] or broken or not top then return '' end
-if not string.find(tokens, ARGV[3], 1, true) then return '' end
+local at = string.find(tokens, ARGV[3], 1, true)
+if not at then return '' end
 local offset = tonumber(ARGV[4])
 if offset > tonumber(top) or offset < top - redis.call('XLEN', log) then return '' end
-redis.call('HSET', state, 'tokens', ARGV[3] .. ' ' .. ARGV[5])
+-- Another socket may have got a token that its client has, and may be closed by now: that one stays good, too.
+local others = string.sub(tokens, 1, at - 1) .. string.sub(tokens, at + #ARGV[3] + 1)
+if others ~= '' and string.sub(others, -1) ~= ' ' then others = others .. ' ' end
+others = string.sub(others, -2 * (#ARGV[3] + 1))
+redis.call('HSET', state, 'tokens', others .. ARGV[3] .. ' ' .. ARGV[5])
 return redis.call('HGET', state, 'epoch')
