@@ -73,6 +73,7 @@ class AuthSuccess(ServerEvent, frozen=True):
     """The token is good; from its claims `sub`, `name` and `email`. The rest is told to clients of version 1.1."""
 
     event: ClassVar[str] = "AUTH_SUCCESS"
+    is_numbered: ClassVar[bool] = False
     example: ClassVar[Example] = {"userId": "ann", "displayName": "Ann", "email": "ann@example.com"}
     user_id: str
     display_name: str
@@ -88,6 +89,7 @@ class AuthFailed(ServerEvent, frozen=True):
     """The token is not good; the socket closes with 4001."""
 
     event: ClassVar[str] = "AUTH_FAILED"
+    is_numbered: ClassVar[bool] = False
     example: ClassVar[Example] = {"code": "ERR_1003", "message": "The access token has expired"}
     code: ErrorCode
     message: str
@@ -105,5 +107,6 @@ class Pong(ServerEvent, frozen=True):
     """Answers `PING` with the server's time, milliseconds since 1970."""
 
     event: ClassVar[str] = "PONG"
+    is_numbered: ClassVar[bool] = False
     example: ClassVar[Example] = {"timestamp": 1769850000000}
     timestamp: int

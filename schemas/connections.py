@@ -27,6 +27,7 @@ class ConnectionPending(ServerEvent, frozen=True):
     """Answers a request with `ref`: it waits for the target's answer until `expires_at`."""
 
     event: ClassVar[str] = "CONNECTION_PENDING"
+    is_numbered: ClassVar[bool] = False
     example: ClassVar[Example] = {"requestId": REQUEST_ID, "targetId": "bob", "expiresAt": TIMESTAMP}
     request_id: str
     target_id: str

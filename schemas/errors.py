@@ -81,13 +81,13 @@ class CloseCode(IntEnum):
 
 
 AFTER_CLOSE: Mapping[CloseCode, str] = {
-    CloseCode.NORMAL: "bye",
-    CloseCode.GOING_AWAY: "bye",
+    CloseCode.NORMAL: "one side said goodbye: do not reconnect by yourself",
+    CloseCode.GOING_AWAY: "the other side goes away: if you did not close it yourself, pause, then reconnect",
     CloseCode.PROTOCOL_ERROR: "RFC 6455 violated, a bug in the client: stop",
     CloseCode.BAD_UTF8: "not UTF-8, a bug in the client: stop",
     CloseCode.TOO_LARGE: "message too large, a bug in the client: stop",
     CloseCode.RESTART: "this node restarts: reconnect, with jitter",
-    CloseCode.UNAUTHENTICATED: "authentication failed, came late, or was revoked: get a new token first",
+    CloseCode.UNAUTHENTICATED: "the token was refused or revoked, or `AUTH` came late: get a new token first",
     CloseCode.SUPERSEDED: "another connection of the user took over: do not reconnect by yourself",
     CloseCode.TOKEN_EXPIRED: "the token expired: reconnect with a fresh one",
     CloseCode.TOO_SLOW: "you read too slowly: reconnect",
@@ -129,6 +129,7 @@ class Error(ServerEvent, frozen=True):
     """Something was refused. The socket stays open, unless a close frame follows."""
 
     event: ClassVar[str] = "ERROR"
+    is_numbered: ClassVar[bool] = False
     example: ClassVar[Example] = {"code": "ERR_3001", "message": "No such session: it never was, or is over"}
     code: ErrorCode
     message: str

@@ -42,10 +42,14 @@ class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
     `kept` says what becomes of the event while its receiver is away and may resume. One that is kept `if_room` is
     refused when the receiver's log is full. One that tells of a request is kept `while_pending`: the receiver is told
     on its return, if the request still waits. One that ends a request is kept `if_told` of the request before.
+
+    `is_numbered` says that a receiver with `resume` gets the event with an `offset`. Events that never go through its
+    log set it to False: answers to one socket, notices and presence.
     """
 
     event: ClassVar[str]
     kept: ClassVar[Kept] = "always"
+    is_numbered: ClassVar[bool] = True
     has_variants: ClassVar[bool] = False
     can_wait: ClassVar[bool] = False
     capability: ClassVar[Capability | None] = None
@@ -69,7 +73,8 @@ class Frame(Struct, frozen=True):
 
 
 class Ok(ServerEvent, frozen=True):
-    """Answers an event with `ref` that has no other answer."""
+    """Sent when a frame had a `ref` and needs no other reply."""
 
     event: ClassVar[str] = "OK"
+    is_numbered: ClassVar[bool] = False
     example: ClassVar[Example] = {}

@@ -55,7 +55,7 @@ class MessageReceived(ServerEvent, frozen=True, kw_only=True):
 
 
 class AddressedMessage(MessageReceived, frozen=True, kw_only=True):
-    """A message of another participant; `message_id` is for who speaks `acks`, `to` for who speaks `sessions`."""
+    """A message of another participant, with the fields that some capabilities add."""
 
     has_variants: ClassVar[bool] = True
     message_id: str | None = None
@@ -71,7 +71,10 @@ class AddressedMessage(MessageReceived, frozen=True, kw_only=True):
 
 
 class TracedMessage(AddressedMessage, frozen=True, kw_only=True):
-    """A message of another participant, for who speaks `trace` with the trace that it belongs to (W3C traceparent)."""
+    """A message of another participant.
+
+    Only sockets with `acks` get `message_id`, with `sessions` `to`, with `trace` `traceparent` (of the W3C).
+    """
 
     traceparent: str | None = None
 
@@ -92,6 +95,7 @@ class MessageAck(ServerEvent, frozen=True, kw_only=True):
     """
 
     event: ClassVar[str] = "MESSAGE_ACK"
+    is_numbered: ClassVar[bool] = False
     can_wait: ClassVar[bool] = True
     capability: ClassVar[Capability] = "acks"
     example: ClassVar[Example] = {

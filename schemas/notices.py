@@ -17,6 +17,7 @@ class ServerNotice(ServerEvent, frozen=True):
     """
 
     event: ClassVar[str] = "SERVER_NOTICE"
+    is_numbered: ClassVar[bool] = False
     capability: ClassVar[Capability] = "notices"
     example: ClassVar[Example] = {"kind": "token-expiring", "expiresAt": TIMESTAMP}
     kind: Literal["draining", "token-expiring", "slow"]

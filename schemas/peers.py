@@ -94,6 +94,7 @@ class PeerRegistered(ServerEvent, frozen=True):
     """The peer is in the directory."""
 
     event: ClassVar[str] = "PEER_REGISTERED"
+    is_numbered: ClassVar[bool] = False
     has_variants: ClassVar[bool] = True
     example: ClassVar[Example] = {**ANN, "status": "online"}
     id: str
@@ -132,6 +133,7 @@ class PeersList(ServerEvent, frozen=True):
     """Who is there, in the order of registration; never the asker. `next_cursor` asks for the page after this one."""
 
     event: ClassVar[str] = "PEERS_LIST"
+    is_numbered: ClassVar[bool] = False
     has_variants: ClassVar[bool] = True
     example: ClassVar[Example] = {"peers": [{**BOB, "status": "online", "connectionMode": "REMOTE"}]}
     peers: list[PeerEntry]
@@ -146,6 +148,7 @@ class PeerStatusUpdate(ServerEvent, frozen=True):
     """A peer came, went or changed."""
 
     event: ClassVar[str] = "PEER_STATUS_UPDATE"
+    is_numbered: ClassVar[bool] = False
     example: ClassVar[Example] = {"id": "ann", "profile": ANN_PROFILE, "status": "away", "connectionMode": "LAN"}
     id: str
     profile: Profile

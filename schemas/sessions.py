@@ -139,6 +139,7 @@ class Sessions(ServerEvent, frozen=True):
     """The sessions that one is in, in the order of joining them."""
 
     event: ClassVar[str] = "SESSIONS"
+    is_numbered: ClassVar[bool] = False
     example: ClassVar[Example] = {
         "sessions": [{"sessionId": SESSION_ID, "hostId": "ann", "participants": PARTICIPANTS}]
     }

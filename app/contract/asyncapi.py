@@ -4,22 +4,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app import VERSION
+from app.contract.envelope import ENVELOPE, HEARTBEAT
 from app.contract.events import ALWAYS_ANSWERS, Event
 from app.contract.samples import sample
 from app.contract.shapes import Shapes
 from schemas.errors import AFTER_CLOSE, MEANING, ErrorCode
+from schemas.events import Ok
 
 LINE = "|---|---|"
 CHANNEL = "#/channels/socket"
 INTRODUCTION = """\
-Connect to the socket and send one JSON object a frame: `{"event": ..., "data": {...}}`. First `AUTH`, within ten
-seconds, then `PEER_REGISTER`; what each event needs is said with it. Unknown fields are ignored, everywhere.
-
-A frame may carry a `ref`, a string or an integer: every direct answer to it carries the same, and what has no other
-answer is answered `OK`. What is refused is answered `ERROR`, and the socket stays open.
-
-Capabilities are asked for by `capabilities` in the first `AUTH`. A socket that names none is spoken to in version 1:
-it gets no event and no field that belongs to a capability.
+Connect to the socket and send one JSON object a frame. Send `AUTH` first, within ten seconds, then `PEER_REGISTER`;
+each event below says what it needs. Both sides ignore fields that they do not know.
+"""
+CAPABILITIES = """\
+A client asks for capabilities by `capabilities` in its first `AUTH`. The server speaks version 1 to a socket that names
+none: that socket gets no event and no field that belongs to a capability.
 """
 
 
@@ -37,6 +37,8 @@ def document(events: Iterable[Event], shapes: Shapes, path: str) -> dict[str, An
         },
         "defaultContentType": "application/json",
         "servers": {},
+        "x-errors": dict(MEANING),
+        "x-closes": {str(code.value): advice for code, advice in AFTER_CLOSE.items()},
         "channels": {
             "socket": {
                 "address": path,
@@ -66,12 +68,14 @@ def _message(event: Event, shapes: Shapes) -> dict[str, Any]:
         "x-needs": needs,
         "x-capability": event.capability,
         "x-errors": [*event.errors, *event.common],
-        "x-answers": list(event.answers),
+        "x-answers": [*event.answers, *([Ok.event] if may_answer_ok(event) else [])],
+        "x-answered": answered(event),
     }
     return {
         "name": event.name,
         "title": event.name,
         "description": event.description,
+        "tags": [{"name": event.domain}],
         "payload": shapes.frame(event),
         **({} if shown is None else {"examples": [{"name": event.key, "payload": shown}]}),
         **{name: value for name, value in extras.items() if value},
@@ -86,7 +90,7 @@ def _operation(event: Event, keys: Mapping[str, str]) -> dict[str, Any]:
         "summary": event.summary,
         "description": terms(event),
         "messages": [_reference(event.key)],
-        "tags": [{"name": f"sent by the {event.sender}"}],
+        "tags": [{"name": event.domain}, {"name": f"sent by the {event.sender}"}],
     }
     if event.sender == "server":
         return operation
@@ -108,14 +112,38 @@ def terms(event: Event) -> str:
         verb = "Needs" if event.sender == "client" else "Only for sockets with"
         lines.append(f"{verb} the capability `{event.capability}`.")
     if event.sender == "client":
-        answers = " or ".join(f"`{name}`" for name in event.answers)
-        lines.append(f"Answer: {answers}." if answers else "Answer: none; `OK` if it has a `ref`.")
+        lines.append(f"Answer: {answered(event)}")
     text = " ".join(lines)
     if event.errors:
         text += "\n\nRefused with:\n\n" + "\n".join(f"- {_meaning(code)}" for code in event.errors)
     if event.common:
         text += f"\n\nAs others may be: {', '.join(f'`{code}`' for code in event.common)}."
     return text
+
+
+def answered(event: Event) -> str:
+    """Return in words what an event of a client is answered with, unless it is refused; empty for the server's."""
+    if event.sender == "server":
+        return ""
+    told = [_under_condition(event, name) for name in event.answers]
+    if not may_answer_ok(event):
+        return f"{' or '.join(told)}."
+    ok = f"`{Ok.event}` if it has a `ref`"
+    return f"{' or '.join(told)}; otherwise none, or {ok}." if told else f"none, or {ok}."
+
+
+def may_answer_ok(event: Event) -> bool:
+    """Whether a `ref` alone brings an answer: the event has no other, or only for sockets with some capability."""
+    return event.sender == "client" and all(name in event.conditional for name in event.answers)
+
+
+def _under_condition(event: Event, name: str) -> str:
+    capability = event.conditional.get(name)
+    if capability is None:
+        return f"`{name}`"
+    fields = [field for field, needed in event.fields_of.items() if needed == capability]
+    has = "".join(f" and the frame has a `{field}`" for field in fields)
+    return f"`{name}` if the socket has the capability `{capability}`{has}"
 
 
 def _meaning(code: ErrorCode) -> str:
@@ -126,4 +154,4 @@ def _introduction() -> str:
     errors = [f"| `{code}` | {meaning} |" for code, meaning in MEANING.items()]
     closes = [f"| {code.value} | {advice} |" for code, advice in AFTER_CLOSE.items()]
     tables = ["| code | means |", LINE, *errors, "", "| closed with | what to do |", LINE, *closes]
-    return "\n".join([INTRODUCTION, *tables])
+    return "\n".join([INTRODUCTION, ENVELOPE, HEARTBEAT, CAPABILITIES, *tables])

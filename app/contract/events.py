@@ -21,6 +21,7 @@ from schemas.events import ClientEvent, Ok, ServerEvent
 Sender = Literal["client", "server"]
 ALWAYS_ANSWERS = (Ok.event, Error.event)
 EVERYWHERE = (ErrorCode.NOT_A_MESSAGE, ErrorCode.RATE_LIMITED, ErrorCode.INVALID_DATA, ErrorCode.INTERNAL)
+GENERAL = "general"
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_.-]")
 _FIELD = re.compile(r"`[a-z]+(?:_[a-z]+)+`")
 
@@ -29,11 +30,14 @@ class Event(Struct, frozen=True, kw_only=True):
     """One event of the contract.
 
     `key` is its name in the documents, unlike any other's. `errors` are its own, `common` those that it shares with
-    others of its kind. `answers` are the names of what the server answers, apart from `OK` and `ERROR`.
+    others of its kind. `answers` are the names of what the server answers, apart from `ERROR`. `conditional` has
+    those of them that only sockets with a capability get, `fields_of` the fields that need one. `domain` is the module
+    of its struct: events about the same thing stand together.
     """
 
     key: str
     name: str
+    domain: str
     sender: Sender
     struct: type[ClientEvent | ServerEvent]
     summary: str
@@ -43,6 +47,8 @@ class Event(Struct, frozen=True, kw_only=True):
     errors: tuple[ErrorCode, ...] = ()
     common: tuple[ErrorCode, ...] = ()
     answers: tuple[str, ...] = ()
+    conditional: Mapping[str, Capability] = {}
+    fields_of: Mapping[str, Capability] = {}
 
 
 def events_of(routes: Mapping[str, Route]) -> list[Event]:
@@ -60,9 +66,11 @@ def wire_names(text: str) -> str:
 def _client_event(route: Route, taken: set[str]) -> Event:
     summary, description = _told(route.event, route.message, inspect.getdoc(route.call))
     common = _common(route)
+    answers = dict.fromkeys((*route.answers, *_annotated(route)))
     return Event(
         key=_key(route.event, taken),
         name=route.event,
+        domain=_domain(route.message),
         sender="client",
         struct=route.message,
         summary=summary,
@@ -71,7 +79,13 @@ def _client_event(route: Route, taken: set[str]) -> Event:
         capability=route.capability,
         errors=tuple(code for code in route.errors if code not in common),
         common=common,
-        answers=tuple(dict.fromkeys(struct.event for struct in (*route.answers, *_annotated(route)))),
+        answers=tuple(struct.event for struct in answers),
+        conditional={
+            struct.event: struct.capability
+            for struct in answers
+            if struct.capability in CAPABILITIES and struct.capability != route.capability
+        },
+        fields_of=route.message.fields_of,
     )
 
 
@@ -80,6 +94,7 @@ def _server_event(struct: type[ServerEvent], taken: set[str]) -> Event:
     return Event(
         key=_key(struct.event, taken),
         name=struct.event,
+        domain=_domain(struct),
         sender="server",
         struct=struct,
         summary=summary,
@@ -132,6 +147,11 @@ def _told(name: str, struct: type[Struct], handler: str | None = None) -> tuple[
     description = "\n\n".join(part for part in (says, does and f"What the server does: {does}") if part)
     first = re.split(r"(?<=\.)\s", says or does or name, maxsplit=1)[0]
     return " ".join(first.split()), description or name
+
+
+def _domain(struct: type[Struct]) -> str:
+    module = struct.__module__.rpartition(".")[2]
+    return GENERAL if module in {"events", "errors"} else module
 
 
 def _key(name: str, taken: set[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from app.contract.asyncapi import terms
+from app.contract.envelope import ENVELOPE, HEARTBEAT
 from app.contract.events import Event
 from app.contract.samples import sample
 from app.contract.shapes import COMPONENT, Schema, Shapes
@@ -14,8 +15,8 @@ from schemas.fields import LISTED
 HEAD = """\
 # Events
 
-Written by `bin/schema` from the handler table: change the structs and the handlers, not this page. Types of its own are
-at the end. A field that is optional may be left out or, by a client, be null; unknown fields are ignored.
+Written by `bin/schema` from the handler table: change the structs and the handlers, not this page. A field that is
+optional may be left out or, by a client, be null. Fields that have a type of their own link to it at the end.
 """
 NO_FIELDS = "`data` has no fields."
 
@@ -25,7 +26,7 @@ def page(events: Iterable[Event], shapes: Shapes) -> str:
     parts: dict[str, list[Event]] = {"client": [], "server": []}
     for event in events:
         parts[event.sender].append(event)
-    lines = [HEAD]
+    lines = [HEAD, ENVELOPE, HEARTBEAT]
     for sender, sent in parts.items():
         lines += [f"## Sent by the {sender}", "", *(line for event in sent for line in _section(event, shapes))]
     return "\n".join([*lines, "## Types", "", *_types(shapes)]).rstrip() + "\n"

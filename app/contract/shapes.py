@@ -1,5 +1,6 @@
 """JSON Schemas of events (draft 2020-12), from the structs that decode and encode them."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import cleandoc
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, inspect
 
-from app.contract.events import Event, wire_names
+from app.contract.events import ALWAYS_ANSWERS, Event, wire_names
+from schemas.events import ServerEvent
 
 Schema = dict[str, Any]
 Adapt = Callable[[Schema, type[Struct]], Schema]
@@ -15,10 +17,12 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NULL: Schema = {"type": "null"}
 COMPONENT = "#/components/schemas/"
 REF: Schema = {
+    "title": "Ref",
     "type": ["string", "integer"],
     "description": "Of the client's choice; every direct answer to the event carries it.",
 }
 OFFSET: Schema = {
+    "title": "Offset",
     "type": "integer",
     "minimum": 1,
     "description": "Number of an event that is kept, for sockets with the capability `resume`.",
@@ -30,6 +34,7 @@ class Components:
 
     def __init__(self) -> None:
         self.schemas: dict[str, Schema] = {}
+        self._untitled: dict[str, Schema] = {}
 
     def add(self, structs: Sequence[type[Struct]], adapt: Adapt) -> list[Schema]:
         """Add the structs and all they are made of; return a reference to each.
@@ -48,7 +53,8 @@ class Components:
 
         for name, component in adapted.items():
             here = target(name).removeprefix(COMPONENT)
-            self.schemas[here] = _moved({**component, "title": here}, target)
+            self._untitled[here] = component
+            self.schemas[here] = titled(_moved(component, target), here)
         return [_moved(reference, target) for reference in references]
 
     def resolved(self, schema: Schema) -> Schema:
@@ -58,11 +64,11 @@ class Components:
         return schema
 
     def _clashes(self, adapted: Mapping[str, Schema]) -> set[str]:
-        other = {name for name, each in adapted.items() if self.schemas.get(name, each) != each}
+        other = {name for name, each in adapted.items() if self._untitled.get(name, each) != each}
         return {
             name
             for name, each in adapted.items()
-            if name in self.schemas and (name in other or reach(each, adapted) & other)
+            if name in self._untitled and (name in other or reach(each, adapted) & other)
         }
 
 
@@ -76,6 +82,7 @@ class Shapes:
         events = list(events)
         self.components = Components()
         self.data: dict[str, Schema] = {}
+        self._answers = {*ALWAYS_ANSWERS, *(name for event in events for name in event.answers)}
         for sender, adapt in (("server", never_null), ("client", as_read)):
             sent = [event for event in events if event.sender == sender]
             references = self.components.add([event.struct for event in sent], adapt)
@@ -84,11 +91,15 @@ class Shapes:
     def frame(self, event: Event) -> Schema:
         """Return the schema of the whole frame of an event, referring to the components."""
         data = self.data[event.key]
-        properties = {"event": {"const": event.name}, "data": data, "ref": REF}
-        if event.sender == "server":
+        name = "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", event.key))
+        properties: dict[str, Schema] = {"event": {"title": f"{name}Name", "const": event.name}, "data": data}
+        if event.sender == "client" or event.name in self._answers:
+            properties["ref"] = REF
+        if issubclass(event.struct, ServerEvent) and event.struct.is_numbered:
             properties["offset"] = OFFSET
         may_lack_data = event.sender == "client" and not self.components.resolved(data).get("required")
         return {
+            "title": f"{name}Frame",
             "type": "object",
             "properties": properties,
             "required": ["event"] if may_lack_data else ["event", "data"],
@@ -99,7 +110,8 @@ class Shapes:
         frame = self.frame(event)
         definitions = {name: self.components.schemas[name] for name in sorted(reach(frame, self.components.schemas))}
         head = {"$schema": DIALECT, "title": event.name, "description": event.description}
-        return {**head, **_moved({**frame, "$defs": definitions}, "#/$defs/{}".format)}
+        rest = {name: part for name, part in frame.items() if name != "title"}
+        return {**head, **_moved({**rest, "$defs": definitions}, "#/$defs/{}".format)}
 
 
 def never_null(schema: Schema, struct: type[Struct]) -> Schema:
@@ -118,6 +130,27 @@ def as_read(schema: Schema, struct: type[Struct]) -> Schema:
     raws = {info.encode_name for info in msgspec.structs.fields(struct) if _is_raw(info.type) and not info.required}
     required = [name for name in properties if name in {*schema["required"], *raws}]
     return {**schema, "properties": properties, "required": required}
+
+
+def titled(schema: Schema, title: str) -> Schema:
+    """Return the schema with a title at each of its parts, so that code generators need not make names up."""
+    if "$ref" in schema or schema == NULL:
+        return schema
+    parts = dict(schema)
+    if "properties" in schema:
+        parts["properties"] = {
+            name: titled(each, title + _capital(name)) for name, each in schema["properties"].items()
+        }
+    for name, suffix in (("items", "Item"), ("additionalProperties", "Value")):
+        if isinstance(schema.get(name), dict):
+            parts[name] = titled(schema[name], title + suffix)
+    if "anyOf" in schema:
+        parts["anyOf"] = [titled(each, f"{title}{at}") for at, each in enumerate(schema["anyOf"], 1)]
+    return {**parts, "title": title}
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def reach(schema: Schema, components: Mapping[str, Schema]) -> set[str]:

@@ -189,7 +189,7 @@ class RetryAfter(TypedDict):
 
 
 class OkData(TypedDict):
-    """Answers an event with `ref` that has no other answer."""
+    """Sent when a frame had a `ref` and needs no other reply."""
 
 
 MessageReceivedData = TypedDict(
@@ -206,7 +206,10 @@ MessageReceivedData = TypedDict(
         "traceparent": "NotRequired[str]",
     },
 )
-"""A message of another participant, for who speaks `trace` with the trace that it belongs to (W3C traceparent)."""
+"""A message of another participant.
+
+Only sockets with `acks` get `messageId`, with `sessions` `to`, with `trace` `traceparent` (of the W3C).
+"""
 
 
 class MessageAckData(TypedDict):
@@ -560,13 +563,16 @@ class Error(Event):
 
 
 class Ok(Event):
-    """Answers an event with `ref` that has no other answer."""
+    """Sent when a frame had a `ref` and needs no other reply."""
 
     data: OkData
 
 
 class MessageReceived(Event):
-    """A message of another participant, for who speaks `trace` with the trace that it belongs to (W3C traceparent)."""
+    """A message of another participant.
+
+    Only sockets with `acks` get `messageId`, with `sessions` `to`, with `trace` `traceparent` (of the W3C).
+    """
 
     data: MessageReceivedData
 

@@ -49,9 +49,9 @@ export type ErrorCode = (typeof ErrorCode)[keyof typeof ErrorCode];
 
 /** Why a socket was closed, and what to do. */
 export const CloseCode = {
-  /** bye */
+  /** one side said goodbye: do not reconnect by yourself */
   NORMAL: 1000,
-  /** bye */
+  /** the other side goes away: if you did not close it yourself, pause, then reconnect */
   GOING_AWAY: 1001,
   /** RFC 6455 violated, a bug in the client: stop */
   PROTOCOL_ERROR: 1002,
@@ -63,7 +63,7 @@ export const CloseCode = {
   TOO_LARGE: 1009,
   /** this node restarts: reconnect, with jitter */
   RESTART: 1012,
-  /** authentication failed, came late, or was revoked: get a new token first */
+  /** the token was refused or revoked, or `AUTH` came late: get a new token first */
   UNAUTHENTICATED: 4001,
   /** another connection of the user took over: do not reconnect by yourself */
   SUPERSEDED: 4002,
@@ -216,11 +216,15 @@ export interface RetryAfter {
   retryAfterMs: number;
 }
 
-/** Answers an event with `ref` that has no other answer. */
+/** Sent when a frame had a `ref` and needs no other reply. */
 export interface Ok {
 }
 
-/** A message of another participant, for who speaks `trace` with the trace that it belongs to (W3C traceparent). */
+/**
+ * A message of another participant.
+ *
+ * Only sockets with `acks` get `messageId`, with `sessions` `to`, with `trace` `traceparent` (of the W3C).
+ */
 export interface TracedMessage {
   sessionId: string;
   from: string;
@@ -511,9 +515,9 @@ export interface ServerEvents {
   CONNECTION_REJECTED: ConnectionRejected;
   /** Something was refused. */
   ERROR: Error;
-  /** Answers an event with `ref` that has no other answer. */
+  /** Sent when a frame had a `ref` and needs no other reply. */
   OK: Ok;
-  /** A message of another participant, for who speaks `trace` with the trace that it belongs to (W3C traceparent). */
+  /** A message of another participant. */
   MESSAGE_RECEIVED: TracedMessage;
   /** Tells the sender who has its message: handed to their sockets, or kept for their return. */
   MESSAGE_ACK: MessageAck;

@@ -12,14 +12,26 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.contract.contract import Contract
+from app.contract.envelope import ENVELOPE, HEARTBEAT
 from app.contract.files import rendered, write
 from app.rest.endpoints import endpoints
 from app.settings import Settings
 from app.tables import load_routes
+from schemas.errors import AFTER_CLOSE, CloseCode
 
 ROOT = Path(__file__).resolve().parents[3]
 VALIDATOR = ROOT / "tests/asyncapi"
 INFORMATION = 2  # as Spectral counts: 0 is an error, 1 a warning
+NUMBERED = (
+    "CONNECTION_REQUEST_RECEIVED",
+    "CONNECTION_ACCEPTED",
+    "CONNECTION_REJECTED",
+    "CONNECTION_CANCELLED",
+    "SESSION_CREATED",
+    "SESSION_UPDATED",
+    "SESSION_ENDED",
+    "MESSAGE_RECEIVED",
+)
 PLUGIN = "docs.examples.shout"
 
 needs_validator = pytest.mark.skipif(
@@ -46,6 +58,7 @@ def test_asyncapi(plugins: tuple[str, ...]) -> None:
     found = validated(contract(*plugins).asyncapi("localhost:3000"))
     assert found["isValid"], found
     assert [each for each in found["found"] if each["severity"] < INFORMATION] == []
+    assert found["anonymous"] == [], "a code generator would call these AnonymousSchema_1, AnonymousSchema_2"
 
 
 @needs_validator
@@ -92,6 +105,46 @@ def test_asyncapi_tells_of_every_event() -> None:
     assert document["operations"]["SHOUTED"]["action"] == "send"
 
 
+def test_answers_in_words() -> None:
+    """What depends on a capability says so, and what only a `ref` brings says that."""
+    messages = contract(PLUGIN).asyncapi("example.com")["components"]["messages"]
+    assert messages["PING"]["x-answered"] == "`PONG`."
+    assert messages["SESSION_KICK"]["x-answered"] == "none, or `OK` if it has a `ref`."
+    assert messages["SEND_MESSAGE"]["x-answered"] == (
+        "`MESSAGE_ACK` if the socket has the capability `acks` and the frame has a `messageId`;"
+        " otherwise none, or `OK` if it has a `ref`."
+    )
+    assert messages["SEND_MESSAGE"]["x-answers"] == ["MESSAGE_ACK", "OK"]
+    assert messages["SEND_MESSAGE"]["tags"] == messages["MESSAGE_ACK"]["tags"] == [{"name": "messages"}]
+    assert messages["OK"]["tags"] == messages["ERROR"]["tags"] == [{"name": "general"}]
+
+
+def test_where_offset_and_ref_stand() -> None:
+    """`offset` stands at the events that the protocol says are numbered, `ref` at those that may be an answer."""
+    messages = contract().asyncapi("example.com")["components"]["messages"]
+    server = {key: each["payload"]["properties"] for key, each in messages.items() if each.get("x-sender") == "server"}
+    numbered = {key for key, properties in server.items() if "offset" in properties}
+    section = (
+        (ROOT / "docs/protocol.md")
+        .read_text()
+        .partition("has a top-level `offset`")[0]
+        .rpartition("something that happened")[2]
+    )
+    assert numbered == set(NUMBERED)
+    assert all(name.rpartition("_")[2] in section for name in NUMBERED)
+    refs = {key for key, properties in server.items() if "ref" in properties}
+    assert not refs & {"MESSAGE_RECEIVED", "SESSION_ENDED", "SERVER_NOTICE", "PEER_STATUS_UPDATE"}
+    assert {"OK", "ERROR", "PONG", "MESSAGE_ACK", "SESSION_CREATED"} <= refs
+
+
+@pytest.mark.parametrize("page", ["docs/protocol.md", "docs/errors.md", "docs/resume.md"])
+def test_close_codes_are_told_in_one_way(page: str) -> None:
+    """Pages for authors say of 1001 and 4001 what the contract says."""
+    text = " ".join((ROOT / page).read_text().split())
+    for code in (CloseCode.GOING_AWAY, CloseCode.UNAUTHENTICATED):
+        assert AFTER_CLOSE[code] in text, f"{page} says something else of {code.value}"
+
+
 def test_schemas() -> None:
     """Each event has a schema of its own, with all that it refers to."""
     schemas = contract(PLUGIN).schemas
@@ -115,7 +168,7 @@ def test_page_of_events() -> None:
     links = {part.split(")")[0] for part in page.split("](#")[1:]}
     assert links <= heads
     assert {"shout", "auth", "error"} <= heads
-    assert page.count("```json") == len(contract(PLUGIN).events)
+    assert page.count("```json") == len(contract(PLUGIN).events) + ENVELOPE.count("```json")
     assert "| `status` | `away`, `busy`, `online` |" in page
 
 
@@ -125,3 +178,10 @@ def test_write(tmp_path: Path) -> None:
     assert len([path for path in (tmp_path / "new").rglob("*") if path.is_file()]) == count
     with pytest.raises(OSError, match="new"):
         write(contract(), "localhost:3000", tmp_path / "new/asyncapi.json")
+
+
+def test_the_page_for_authors_says_the_same() -> None:
+    """It tells of the envelope and of dead lines in the words of the contract."""
+    page = (ROOT / "docs/writing-a-client.md").read_text()
+    assert ENVELOPE in page
+    assert HEARTBEAT in page

@@ -227,7 +227,7 @@ def test_two_shapes(planted: dict[str, Event]) -> None:
     assert {"type": "null"} in components["Card"]["properties"]["nickName"]["anyOf"]
     assert references(components["TreeInput"]) == {"CardInput", "TreeInput"}
     assert references(components["Tree"]) == {"Card", "Tree"}
-    assert components["Grown"]["properties"]["note"] == {"type": "string"}
+    assert components["Grown"]["properties"]["note"] == {"type": "string", "title": "GrownNote"}
 
 
 def references(schema: Schema) -> set[str]:
