@@ -31,9 +31,10 @@ class Resume(Struct, frozen=True):
 
 
 class Auth(ClientEvent, frozen=True):
-    """Presents an access token. What is wrong with it is answered `AUTH_FAILED`, and the socket closes with 4001.
+    """Authenticates the socket with an access token; on an authenticated socket, renews its token.
 
-    A token of any other type than string is an invalid token, so it is looked at later.
+    The first `AUTH` of a user takes over from the user's other socket, which is closed with 4002. If the token is
+    refused, the server answers `AUTH_FAILED` and closes the socket with 4001.
     """
 
     example: ClassVar[Example] = {"token": "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl", "capabilities": ["acks", "notices"]}
@@ -70,7 +71,10 @@ class Resumption(Struct, frozen=True, rename="camel"):
 
 
 class AuthSuccess(ServerEvent, frozen=True):
-    """The token is good; from its claims `sub`, `name` and `email`. The rest is told to clients of version 1.1."""
+    """Tells the client that its token is good, and what the claims `sub`, `name` and `email` say.
+
+    Only clients that sent `capabilities` get the other fields.
+    """
 
     event: ClassVar[str] = "AUTH_SUCCESS"
     is_numbered: ClassVar[bool] = False
@@ -86,7 +90,7 @@ class AuthSuccess(ServerEvent, frozen=True):
 
 
 class AuthFailed(ServerEvent, frozen=True):
-    """The token is not good; the socket closes with 4001."""
+    """Tells the client that its token is refused. The server then closes the socket with 4001."""
 
     event: ClassVar[str] = "AUTH_FAILED"
     is_numbered: ClassVar[bool] = False
@@ -96,7 +100,11 @@ class AuthFailed(ServerEvent, frozen=True):
 
 
 class Ping(ClientEvent, frozen=True):
-    """Asks for a sign of life; `offset` is that of the last event handled, so that the server can let go of those."""
+    """Asks the server for a sign of life.
+
+    `offset` is the number of the last event that the client has handled. The server lets go of what it keeps up to
+    there.
+    """
 
     example: ClassVar[Example] = {}
     fields_of: ClassVar[Mapping[str, Capability]] = {"offset": "resume"}
@@ -104,7 +112,7 @@ class Ping(ClientEvent, frozen=True):
 
 
 class Pong(ServerEvent, frozen=True):
-    """Answers `PING` with the server's time, milliseconds since 1970."""
+    """Answers `PING` with the server's time, in milliseconds since 1970."""
 
     event: ClassVar[str] = "PONG"
     is_numbered: ClassVar[bool] = False

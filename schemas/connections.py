@@ -13,10 +13,10 @@ from schemas.peers import PeerCard
 
 
 class ConnectionRequest(ClientEvent, frozen=True):
-    """Asks a peer for a session.
+    """Asks a peer for a session. The request waits 30 seconds for its answer.
 
-    If that peer's own request to the sender waits, and both have `sessions`, this accepts it: the answer is
-    `SESSION_CREATED`.
+    If the peer has asked the sender already, and both have `sessions`, this accepts that request: the answer is
+    `SESSION_CREATED`. Otherwise the answer to a frame with `ref` is `CONNECTION_PENDING`.
     """
 
     example: ClassVar[Example] = {"targetId": "bob"}
@@ -24,7 +24,7 @@ class ConnectionRequest(ClientEvent, frozen=True):
 
 
 class ConnectionPending(ServerEvent, frozen=True):
-    """Answers a request with `ref`: it waits for the target's answer until `expires_at`."""
+    """Answers a request that has a `ref`: the request waits for the target until `expires_at`."""
 
     event: ClassVar[str] = "CONNECTION_PENDING"
     is_numbered: ClassVar[bool] = False
@@ -35,10 +35,9 @@ class ConnectionPending(ServerEvent, frozen=True):
 
 
 class ConnectionRequestReceived(ServerEvent, frozen=True):
-    """Somebody asks for a session, or invites to one.
+    """Tells a peer that somebody asks it for a session, or invites it to one. Answer with `CONNECTION_RESPONSE`.
 
-    For a receiver with `sessions` it also says until when an answer counts, and of an invitation the session and the
-    role.
+    A receiver with `sessions` also gets `expires_at`, and of an invitation `session_id` and `role`.
     """
 
     event: ClassVar[str] = "CONNECTION_REQUEST_RECEIVED"
@@ -63,17 +62,17 @@ class ConnectionRequestReceived(ServerEvent, frozen=True):
 
 
 class ConnectionCancel(ClientEvent, frozen=True):
-    """Withdraws a request of one's own."""
+    """Withdraws a request that the sender made. It must not have been answered yet."""
 
     example: ClassVar[Example] = {"requestId": REQUEST_ID}
     request_id: Id
 
 
 class ConnectionCancelled(ServerEvent, frozen=True):
-    """Tells the target that a request ended without its answer; for those who speak `sessions`.
+    """Tells the target that a request ended before it answered.
 
-    `expired`: its time was up. `offline`: its requester is gone. `cancelled`: it was withdrawn, or the invitation is
-    void.
+    `expired`: the time was up. `offline`: the requester is gone. `cancelled`: the requester withdrew it, or the
+    invitation is void.
     """
 
     event: ClassVar[str] = "CONNECTION_CANCELLED"
@@ -95,7 +94,7 @@ class ConnectionCancelled(ServerEvent, frozen=True):
 
 
 class ConnectionResponse(ClientEvent, frozen=True):
-    """Accepts or refuses."""
+    """Accepts or refuses a request. If there are several answers to one request, the first counts."""
 
     example: ClassVar[Example] = {"requestId": REQUEST_ID, "accepted": True}
     request_id: Id
@@ -103,7 +102,7 @@ class ConnectionResponse(ClientEvent, frozen=True):
 
 
 class ConnectionAccepted(ServerEvent, frozen=True):
-    """Tells the requester of its session; `peer` is the other one."""
+    """Tells the requester that the target accepted, and which session came of it. `peer` is the target."""
 
     event: ClassVar[str] = "CONNECTION_ACCEPTED"
     has_variants: ClassVar[bool] = True
@@ -118,7 +117,7 @@ class ConnectionAccepted(ServerEvent, frozen=True):
 
 
 class ConnectionRejected(ServerEvent, frozen=True):
-    """Tells the requester that nothing comes of it; without a reason, the target said no."""
+    """Tells the requester that no session comes of its request. Without a `reason` the target said no."""
 
     event: ClassVar[str] = "CONNECTION_REJECTED"
     example: ClassVar[Example] = {"requestId": REQUEST_ID, "targetId": "bob", "reason": "expired"}

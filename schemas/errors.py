@@ -126,7 +126,7 @@ class RetryAfter(Struct, frozen=True, rename="camel"):
 
 
 class Error(ServerEvent, frozen=True):
-    """Something was refused. The socket stays open, unless a close frame follows."""
+    """Tells the client that the server refused its event. The socket stays open, unless a close frame follows."""
 
     event: ClassVar[str] = "ERROR"
     is_numbered: ClassVar[bool] = False

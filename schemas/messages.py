@@ -13,9 +13,10 @@ from schemas.fields import Id, Ids, Label, Timestamp
 
 
 class SendMessage(ClientEvent, frozen=True):
-    """Sends `content`, any JSON value, to the other participants; it is passed on byte for byte, never decoded.
+    """Sends `content`, any JSON value, to the other participants of a session. The server passes it on byte for byte.
 
-    `to` names those of them who get it. With the capability `acks` a `message_id` asks for `MESSAGE_ACK`.
+    `to` names the participants who get it; without it all others do. With the capability `acks` a `message_id` asks
+    for `MESSAGE_ACK`, and makes it safe to send the message again.
     """
 
     example: ClassVar[Example] = {
@@ -71,7 +72,7 @@ class AddressedMessage(MessageReceived, frozen=True, kw_only=True):
 
 
 class TracedMessage(AddressedMessage, frozen=True, kw_only=True):
-    """A message of another participant.
+    """Brings a message of another participant.
 
     Only sockets with `acks` get `message_id`, with `sessions` `to`, with `trace` `traceparent` (of the W3C).
     """
@@ -89,9 +90,9 @@ class TracedMessage(AddressedMessage, frozen=True, kw_only=True):
 
 
 class MessageAck(ServerEvent, frozen=True, kw_only=True):
-    """Tells the sender who has its message: handed to their sockets, or kept for their return.
+    """Tells the sender who has its message: `delivered` was handed to a socket, `queued` is kept for a return.
 
-    It is neither handed nor kept for those in `full`, who are away and have no room for more.
+    Those in `full` are away and have no room for more, so the message is not kept for them.
     """
 
     event: ClassVar[str] = "MESSAGE_ACK"

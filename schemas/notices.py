@@ -9,11 +9,12 @@ from schemas.fields import Timestamp
 
 
 class ServerNotice(ServerEvent, frozen=True):
-    """Tells a socket with the capability `notices` what is about to happen, so that it can act before.
+    """Warns a client before something happens.
 
-    `draining`: this node stops, and closes the socket with 1012 within `closes_in_seconds`; until then all goes on.
-    `token-expiring`: the token expires at `expires_at`; a new AUTH renews it.
-    `slow`: half of what may wait for the socket waits; if the client does not read faster, it is closed with 4008.
+    - `draining`: this node shuts down and closes the socket with 1012 within `closes_in_seconds`; until then all goes
+    on.
+    - `token-expiring`: the token expires at `expires_at`; a new `AUTH` renews it.
+    - `slow`: the client reads too slowly; if it does not catch up, the server closes the socket with 4008.
     """
 
     event: ClassVar[str] = "SERVER_NOTICE"

@@ -80,7 +80,11 @@ class PeerEntry(Struct, frozen=True, rename="camel"):
 
 
 class PeerRegister(ClientEvent, frozen=True):
-    """Joins the directory, or replaces the profile there; who is hidden can be reached by its id only."""
+    """Puts the user into the directory of peers, or replaces its profile there.
+
+    The server first answers `PEER_REGISTERED`, then sends what it kept for the user. A peer with `visibility`
+    `hidden` is on no list; only those who know its id can reach it.
+    """
 
     example: ClassVar[Example] = {"displayName": "Ann", "ide": "neovim", "role": "host"}
     display_name: DisplayName | None = None
@@ -91,7 +95,7 @@ class PeerRegister(ClientEvent, frozen=True):
 
 
 class PeerRegistered(ServerEvent, frozen=True):
-    """The peer is in the directory."""
+    """Tells the client that its user is in the directory."""
 
     event: ClassVar[str] = "PEER_REGISTERED"
     is_numbered: ClassVar[bool] = False
@@ -107,16 +111,17 @@ class PeerRegistered(ServerEvent, frozen=True):
 
 
 class PeerStatus(ClientEvent, frozen=True):
-    """Says whether one has time."""
+    """Tells the others whether the user is there, away or busy. It stays so until the user changes it or leaves."""
 
     example: ClassVar[Example] = {"status": "away"}
     status: ChosenStatus
 
 
 class DiscoverPeers(ClientEvent, frozen=True):
-    """Asks who is there; each filter given must match, `query` as a part of the display name in any case.
+    """Asks which peers are there. Each filter that is given must match; `query` matches any part of the display name.
 
-    `limit` and `cursor` ask for a page at a time; a page has `DIRECTORY_PAGE` peers at most.
+    `limit` and `cursor` ask for one page at a time. A page has at most `DIRECTORY_PAGE` peers, and fewer if their
+    metadata would exceed the size of a message.
     """
 
     example: ClassVar[Example] = {"ide": "vscode", "limit": 50}
@@ -130,7 +135,10 @@ class DiscoverPeers(ClientEvent, frozen=True):
 
 
 class PeersList(ServerEvent, frozen=True):
-    """Who is there, in the order of registration; never the asker. `next_cursor` asks for the page after this one."""
+    """Lists the peers that are there, in the order of registration, without the asker.
+
+    `next_cursor` asks for the next page.
+    """
 
     event: ClassVar[str] = "PEERS_LIST"
     is_numbered: ClassVar[bool] = False
@@ -145,7 +153,7 @@ class PeersList(ServerEvent, frozen=True):
 
 
 class PeerStatusUpdate(ServerEvent, frozen=True):
-    """A peer came, went or changed."""
+    """Tells of a peer that came, left, or changed its status or profile."""
 
     event: ClassVar[str] = "PEER_STATUS_UPDATE"
     is_numbered: ClassVar[bool] = False

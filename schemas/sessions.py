@@ -29,7 +29,7 @@ class Change(Struct, frozen=True):
 
 
 class SessionCreated(ServerEvent, frozen=True):
-    """Tells the responder of its session; `peer` is the requester."""
+    """Tells the responder which session came of the request it accepted. `peer` is the requester."""
 
     event: ClassVar[str] = "SESSION_CREATED"
     has_variants: ClassVar[bool] = True
@@ -43,7 +43,7 @@ class SessionCreated(ServerEvent, frozen=True):
 
 
 class SessionEnded(ServerEvent, frozen=True):
-    """The session is over for the one who gets this."""
+    """Tells a participant that the session is over for it, and why."""
 
     event: ClassVar[str] = "SESSION_ENDED"
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "reason": "left"}
@@ -52,7 +52,7 @@ class SessionEnded(ServerEvent, frozen=True):
 
 
 class SessionUpdated(ServerEvent, frozen=True):
-    """The session as it is after a change, participants in the order of joining; for those who speak `sessions`."""
+    """Shows the session after each change, with its participants in the order of joining."""
 
     event: ClassVar[str] = "SESSION_UPDATED"
     has_variants: ClassVar[bool] = True
@@ -74,7 +74,10 @@ class SessionUpdated(ServerEvent, frozen=True):
 
 
 class SessionInvite(ClientEvent, frozen=True):
-    """Asks a peer into a session of one's own, as a guest if no role is given."""
+    """Invites a peer to a session, as a guest if no role is given. Only the host may.
+
+    The peer gets `CONNECTION_REQUEST_RECEIVED` with the session's id, and answers with `CONNECTION_RESPONSE`.
+    """
 
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob", "role": "observer"}
     session_id: Id
@@ -83,14 +86,17 @@ class SessionInvite(ClientEvent, frozen=True):
 
 
 class SessionLeave(ClientEvent, frozen=True):
-    """Goes out of a session."""
+    """Leaves a session. When the host leaves, the guest who has been there longest becomes host."""
 
     example: ClassVar[Example] = {"sessionId": SESSION_ID}
     session_id: Id
 
 
 class SessionKick(ClientEvent, frozen=True):
-    """Throws a participant out."""
+    """Removes a participant from a session. Only the host may.
+
+    A host that this leaves alone gets `SESSION_ENDED` with reason `ended`.
+    """
 
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob"}
     session_id: Id
@@ -98,7 +104,7 @@ class SessionKick(ClientEvent, frozen=True):
 
 
 class SessionRole(ClientEvent, frozen=True):
-    """Gives another participant a role; that of the host is handed over."""
+    """Makes another participant a guest or an observer. Only the host may; `SESSION_HANDOVER` changes the host."""
 
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob", "role": "observer"}
     session_id: Id
@@ -107,7 +113,7 @@ class SessionRole(ClientEvent, frozen=True):
 
 
 class SessionHandover(ClientEvent, frozen=True):
-    """Makes another participant the host, and oneself a guest."""
+    """Makes another participant the host, and the sender a guest. Only the host may."""
 
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob"}
     session_id: Id
@@ -115,14 +121,14 @@ class SessionHandover(ClientEvent, frozen=True):
 
 
 class SessionEnd(ClientEvent, frozen=True):
-    """Ends a session for all."""
+    """Ends a session for everybody in it. Only the host may."""
 
     example: ClassVar[Example] = {"sessionId": SESSION_ID}
     session_id: Id
 
 
 class SessionList(ClientEvent, frozen=True):
-    """Asks which sessions one is in."""
+    """Asks which sessions the user is in, for instance after the editor was restarted."""
 
     example: ClassVar[Example] = {}
 
@@ -136,7 +142,7 @@ class SessionState(Struct, frozen=True, rename="camel"):
 
 
 class Sessions(ServerEvent, frozen=True):
-    """The sessions that one is in, in the order of joining them."""
+    """Lists the sessions that the user is in, in the order of joining."""
 
     event: ClassVar[str] = "SESSIONS"
     is_numbered: ClassVar[bool] = False

@@ -141,12 +141,10 @@ def _common(route: Route) -> tuple[ErrorCode, ...]:
 
 
 def _told(name: str, struct: type[Struct], handler: str | None = None) -> tuple[str, str]:
-    """Return an event's summary, its first sentence, and all that the docstrings say of it."""
-    says = wire_names(inspect.cleandoc(struct.__doc__ or ""))
-    does = wire_names(handler or "")
-    description = "\n\n".join(part for part in (says, does and f"What the server does: {does}") if part)
-    first = re.split(r"(?<=\.)\s", says or does or name, maxsplit=1)[0]
-    return " ".join(first.split()), description or name
+    """Return the first sentence and all of the struct's docstring, or without one of the handler's."""
+    description = wire_names(inspect.cleandoc(struct.__doc__ or "") or handler or name)
+    first = re.split(r"(?<=\.)\s", description, maxsplit=1)[0]
+    return " ".join(first.split()), description
 
 
 def _domain(struct: type[Struct]) -> str:

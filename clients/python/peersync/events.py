@@ -11,9 +11,9 @@ from peersync.frames import Event
 
 
 class AuthSuccessData(TypedDict):
-    """The token is good; from its claims `sub`, `name` and `email`.
+    """Tells the client that its token is good, and what the claims `sub`, `name` and `email` say.
 
-    The rest is told to clients of version 1.1.
+    Only clients that sent `capabilities` get the other fields.
     """
 
     userId: str
@@ -53,7 +53,10 @@ class Resumption(TypedDict):
 
 
 class AuthFailedData(TypedDict):
-    """The token is not good; the socket closes with 4001."""
+    """Tells the client that its token is refused.
+
+    The server then closes the socket with 4001.
+    """
 
     code: ErrorCode
     message: str
@@ -85,13 +88,13 @@ ErrorCode = Literal[
 
 
 class PongData(TypedDict):
-    """Answers `PING` with the server's time, milliseconds since 1970."""
+    """Answers `PING` with the server's time, in milliseconds since 1970."""
 
     timestamp: int
 
 
 class ConnectionPendingData(TypedDict):
-    """Answers a request with `ref`: it waits for the target's answer until `expiresAt`."""
+    """Answers a request that has a `ref`: the request waits for the target until `expiresAt`."""
 
     requestId: str
     targetId: str
@@ -108,9 +111,11 @@ ConnectionRequestReceivedData = TypedDict(
         "expiresAt": "NotRequired[str]",
     },
 )
-"""Somebody asks for a session, or invites to one.
+"""Tells a peer that somebody asks it for a session, or invites it to one.
 
-For a receiver with `sessions` it also says until when an answer counts, and of an invitation the session and the role.
+Answer with `CONNECTION_RESPONSE`.
+
+A receiver with `sessions` also gets `expiresAt`, and of an invitation `sessionId` and `role`.
 """
 
 
@@ -145,10 +150,10 @@ class Metadata(TypedDict):
 
 
 class ConnectionCancelledData(TypedDict):
-    """Tells the target that a request ended without its answer; for those who speak `sessions`.
+    """Tells the target that a request ended before it answered.
 
-    `expired`: its time was up. `offline`: its requester is gone. `cancelled`: it was withdrawn, or the invitation is
-    void.
+    `expired`: the time was up. `offline`: the requester is gone. `cancelled`: the requester withdrew it, or the
+    invitation is void.
     """
 
     requestId: str
@@ -156,7 +161,10 @@ class ConnectionCancelledData(TypedDict):
 
 
 class ConnectionAcceptedData(TypedDict):
-    """Tells the requester of its session; `peer` is the other one."""
+    """Tells the requester that the target accepted, and which session came of it.
+
+    `peer` is the target.
+    """
 
     requestId: str
     sessionId: str
@@ -164,7 +172,10 @@ class ConnectionAcceptedData(TypedDict):
 
 
 class ConnectionRejectedData(TypedDict):
-    """Tells the requester that nothing comes of it; without a reason, the target said no."""
+    """Tells the requester that no session comes of its request.
+
+    Without a `reason` the target said no.
+    """
 
     requestId: str
     targetId: str
@@ -172,7 +183,7 @@ class ConnectionRejectedData(TypedDict):
 
 
 class ErrorData(TypedDict):
-    """Something was refused.
+    """Tells the client that the server refused its event.
 
     The socket stays open, unless a close frame follows.
     """
@@ -206,16 +217,16 @@ MessageReceivedData = TypedDict(
         "traceparent": "NotRequired[str]",
     },
 )
-"""A message of another participant.
+"""Brings a message of another participant.
 
 Only sockets with `acks` get `messageId`, with `sessions` `to`, with `trace` `traceparent` (of the W3C).
 """
 
 
 class MessageAckData(TypedDict):
-    """Tells the sender who has its message: handed to their sockets, or kept for their return.
+    """Tells the sender who has its message: `delivered` was handed to a socket, `queued` is kept for a return.
 
-    It is neither handed nor kept for those in `full`, who are away and have no room for more.
+    Those in `full` are away and have no room for more, so the message is not kept for them.
     """
 
     messageId: str
@@ -228,11 +239,11 @@ class MessageAckData(TypedDict):
 
 
 class ServerNoticeData(TypedDict):
-    """Tells a socket with the capability `notices` what is about to happen, so that it can act before.
+    """Warns a client before something happens.
 
-    `draining`: this node stops, and closes the socket with 1012 within `closesInSeconds`; until then all goes on.
-    `token-expiring`: the token expires at `expiresAt`; a new AUTH renews it. `slow`: half of what may wait for the
-    socket waits; if the client does not read faster, it is closed with 4008.
+    - `draining`: this node shuts down and closes the socket with 1012 within `closesInSeconds`; until then all goes on.
+    - `token-expiring`: the token expires at `expiresAt`; a new `AUTH` renews it. - `slow`: the client reads too slowly;
+    if it does not catch up, the server closes the socket with 4008.
     """
 
     kind: Literal["draining", "slow", "token-expiring"]
@@ -241,7 +252,7 @@ class ServerNoticeData(TypedDict):
 
 
 class PeerRegisteredData(TypedDict):
-    """The peer is in the directory."""
+    """Tells the client that its user is in the directory."""
 
     id: str
     profile: Profile
@@ -249,9 +260,9 @@ class PeerRegisteredData(TypedDict):
 
 
 class PeersListData(TypedDict):
-    """Who is there, in the order of registration; never the asker.
+    """Lists the peers that are there, in the order of registration, without the asker.
 
-    `nextCursor` asks for the page after this one.
+    `nextCursor` asks for the next page.
     """
 
     peers: list[PeerEntry]
@@ -268,7 +279,7 @@ class PeerEntry(TypedDict):
 
 
 class PeerStatusUpdateData(TypedDict):
-    """A peer came, went or changed."""
+    """Tells of a peer that came, left, or changed its status or profile."""
 
     id: str
     profile: Profile
@@ -277,21 +288,24 @@ class PeerStatusUpdateData(TypedDict):
 
 
 class SessionCreatedData(TypedDict):
-    """Tells the responder of its session; `peer` is the requester."""
+    """Tells the responder which session came of the request it accepted.
+
+    `peer` is the requester.
+    """
 
     sessionId: str
     peer: PeerCard
 
 
 class SessionEndedData(TypedDict):
-    """The session is over for the one who gets this."""
+    """Tells a participant that the session is over for it, and why."""
 
     sessionId: str
     reason: Literal["ended", "kicked", "left", "overflow", "revoked", "timeout"]
 
 
 class SessionUpdatedData(TypedDict):
-    """The session as it is after a change, participants in the order of joining; for those who speak `sessions`."""
+    """Shows the session after each change, with its participants in the order of joining."""
 
     sessionId: str
     hostId: str
@@ -319,7 +333,7 @@ class Change(TypedDict):
 
 
 class SessionsData(TypedDict):
-    """The sessions that one is in, in the order of joining them."""
+    """Lists the sessions that the user is in, in the order of joining."""
 
     sessions: list[SessionState]
 
@@ -333,11 +347,10 @@ class SessionState(TypedDict):
 
 
 class AuthData(TypedDict):
-    """Presents an access token.
+    """Authenticates the socket with an access token; on an authenticated socket, renews its token.
 
-    What is wrong with it is answered `AUTH_FAILED`, and the socket closes with 4001.
-
-    A token of any other type than string is an invalid token, so it is looked at later.
+    The first `AUTH` of a user takes over from the user's other socket, which is closed with 4002. If the token is
+    refused, the server answers `AUTH_FAILED` and closes the socket with 4001.
     """
 
     token: str
@@ -361,13 +374,21 @@ class Resume(TypedDict):
 
 
 class PingData(TypedDict):
-    """Asks for a sign of life; `offset` is that of the last event handled, so that the server can let go of those."""
+    """Asks the server for a sign of life.
+
+    `offset` is the number of the last event that the client has handled. The server lets go of what it keeps up to
+    there.
+    """
 
     offset: NotRequired[int | None]
 
 
 class PeerRegisterData(TypedDict):
-    """Joins the directory, or replaces the profile there; who is hidden can be reached by its id only."""
+    """Puts the user into the directory of peers, or replaces its profile there.
+
+    The server first answers `PEER_REGISTERED`, then sends what it kept for the user. A peer with `visibility` `hidden`
+    is on no list; only those who know its id can reach it.
+    """
 
     displayName: NotRequired[str | None]
     ide: NotRequired[Literal["vscode", "cursor", "jetbrains", "vim", "neovim", "emacs", "sublime", "other"] | None]
@@ -391,15 +412,21 @@ class MetadataInput(TypedDict):
 
 
 class PeerStatusData(TypedDict):
-    """Says whether one has time."""
+    """Tells the others whether the user is there, away or busy.
+
+    It stays so until the user changes it or leaves.
+    """
 
     status: Literal["away", "busy", "online"]
 
 
 class DiscoverPeersData(TypedDict):
-    """Asks who is there; each filter given must match, `query` as a part of the display name in any case.
+    """Asks which peers are there.
 
-    `limit` and `cursor` ask for a page at a time; a page has `DIRECTORY_PAGE` peers at most.
+    Each filter that is given must match; `query` matches any part of the display name.
+
+    `limit` and `cursor` ask for one page at a time. A page has at most `DIRECTORY_PAGE` peers, and fewer if their
+    metadata would exceed the size of a message.
     """
 
     role: NotRequired[Literal["host", "guest", "observer"] | None]
@@ -414,28 +441,41 @@ class DiscoverPeersData(TypedDict):
 class ConnectionRequestData(TypedDict):
     """Asks a peer for a session.
 
-    If that peer's own request to the sender waits, and both have `sessions`, this accepts it: the answer is
-    `SESSION_CREATED`.
+    The request waits 30 seconds for its answer.
+
+    If the peer has asked the sender already, and both have `sessions`, this accepts that request: the answer is
+    `SESSION_CREATED`. Otherwise the answer to a frame with `ref` is `CONNECTION_PENDING`.
     """
 
     targetId: str
 
 
 class ConnectionResponseData(TypedDict):
-    """Accepts or refuses."""
+    """Accepts or refuses a request.
+
+    If there are several answers to one request, the first counts.
+    """
 
     requestId: str
     accepted: bool
 
 
 class ConnectionCancelData(TypedDict):
-    """Withdraws a request of one's own."""
+    """Withdraws a request that the sender made.
+
+    It must not have been answered yet.
+    """
 
     requestId: str
 
 
 class SessionInviteData(TypedDict):
-    """Asks a peer into a session of one's own, as a guest if no role is given."""
+    """Invites a peer to a session, as a guest if no role is given.
+
+    Only the host may.
+
+    The peer gets `CONNECTION_REQUEST_RECEIVED` with the session's id, and answers with `CONNECTION_RESPONSE`.
+    """
 
     sessionId: str
     targetId: str
@@ -443,20 +483,31 @@ class SessionInviteData(TypedDict):
 
 
 class SessionLeaveData(TypedDict):
-    """Goes out of a session."""
+    """Leaves a session.
+
+    When the host leaves, the guest who has been there longest becomes host.
+    """
 
     sessionId: str
 
 
 class SessionKickData(TypedDict):
-    """Throws a participant out."""
+    """Removes a participant from a session.
+
+    Only the host may.
+
+    A host that this leaves alone gets `SESSION_ENDED` with reason `ended`.
+    """
 
     sessionId: str
     targetId: str
 
 
 class SessionRoleData(TypedDict):
-    """Gives another participant a role; that of the host is handed over."""
+    """Makes another participant a guest or an observer.
+
+    Only the host may; `SESSION_HANDOVER` changes the host.
+    """
 
     sessionId: str
     targetId: str
@@ -464,26 +515,35 @@ class SessionRoleData(TypedDict):
 
 
 class SessionHandoverData(TypedDict):
-    """Makes another participant the host, and oneself a guest."""
+    """Makes another participant the host, and the sender a guest.
+
+    Only the host may.
+    """
 
     sessionId: str
     targetId: str
 
 
 class SessionEndData(TypedDict):
-    """Ends a session for all."""
+    """Ends a session for everybody in it.
+
+    Only the host may.
+    """
 
     sessionId: str
 
 
 class SessionListData(TypedDict):
-    """Asks which sessions one is in."""
+    """Asks which sessions the user is in, for instance after the editor was restarted."""
 
 
 class SendMessageData(TypedDict):
-    """Sends `content`, any JSON value, to the other participants; it is passed on byte for byte, never decoded.
+    """Sends `content`, any JSON value, to the other participants of a session.
 
-    `to` names those of them who get it. With the capability `acks` a `messageId` asks for `MESSAGE_ACK`.
+    The server passes it on byte for byte.
+
+    `to` names the participants who get it; without it all others do. With the capability `acks` a `messageId` asks for
+    `MESSAGE_ACK`, and makes it safe to send the message again.
     """
 
     sessionId: str
@@ -495,66 +555,76 @@ class SendMessageData(TypedDict):
 
 
 class AuthSuccess(Event):
-    """The token is good; from its claims `sub`, `name` and `email`.
+    """Tells the client that its token is good, and what the claims `sub`, `name` and `email` say.
 
-    The rest is told to clients of version 1.1.
+    Only clients that sent `capabilities` get the other fields.
     """
 
     data: AuthSuccessData
 
 
 class AuthFailed(Event):
-    """The token is not good; the socket closes with 4001."""
+    """Tells the client that its token is refused.
+
+    The server then closes the socket with 4001.
+    """
 
     data: AuthFailedData
 
 
 class Pong(Event):
-    """Answers `PING` with the server's time, milliseconds since 1970."""
+    """Answers `PING` with the server's time, in milliseconds since 1970."""
 
     data: PongData
 
 
 class ConnectionPending(Event):
-    """Answers a request with `ref`: it waits for the target's answer until `expiresAt`."""
+    """Answers a request that has a `ref`: the request waits for the target until `expiresAt`."""
 
     data: ConnectionPendingData
 
 
 class ConnectionRequestReceived(Event):
-    """Somebody asks for a session, or invites to one.
+    """Tells a peer that somebody asks it for a session, or invites it to one.
 
-    For a receiver with `sessions` it also says until when an answer counts, and of an invitation the session and the
-    role.
+    Answer with `CONNECTION_RESPONSE`.
+
+    A receiver with `sessions` also gets `expiresAt`, and of an invitation `sessionId` and `role`.
     """
 
     data: ConnectionRequestReceivedData
 
 
 class ConnectionCancelled(Event):
-    """Tells the target that a request ended without its answer; for those who speak `sessions`.
+    """Tells the target that a request ended before it answered.
 
-    `expired`: its time was up. `offline`: its requester is gone. `cancelled`: it was withdrawn, or the invitation is
-    void.
+    `expired`: the time was up. `offline`: the requester is gone. `cancelled`: the requester withdrew it, or the
+    invitation is void.
     """
 
     data: ConnectionCancelledData
 
 
 class ConnectionAccepted(Event):
-    """Tells the requester of its session; `peer` is the other one."""
+    """Tells the requester that the target accepted, and which session came of it.
+
+    `peer` is the target.
+    """
 
     data: ConnectionAcceptedData
 
 
 class ConnectionRejected(Event):
-    """Tells the requester that nothing comes of it; without a reason, the target said no."""
+    """Tells the requester that no session comes of its request.
+
+    Without a `reason` the target said no.
+    """
 
     data: ConnectionRejectedData
 
 
 class Error(Event):
-    """Something was refused.
+    """Tells the client that the server refused its event.
 
     The socket stays open, unless a close frame follows.
     """
@@ -569,7 +639,7 @@ class Ok(Event):
 
 
 class MessageReceived(Event):
-    """A message of another participant.
+    """Brings a message of another participant.
 
     Only sockets with `acks` get `messageId`, with `sessions` `to`, with `trace` `traceparent` (of the W3C).
     """
@@ -578,66 +648,69 @@ class MessageReceived(Event):
 
 
 class MessageAck(Event):
-    """Tells the sender who has its message: handed to their sockets, or kept for their return.
+    """Tells the sender who has its message: `delivered` was handed to a socket, `queued` is kept for a return.
 
-    It is neither handed nor kept for those in `full`, who are away and have no room for more.
+    Those in `full` are away and have no room for more, so the message is not kept for them.
     """
 
     data: MessageAckData
 
 
 class ServerNotice(Event):
-    """Tells a socket with the capability `notices` what is about to happen, so that it can act before.
+    """Warns a client before something happens.
 
-    `draining`: this node stops, and closes the socket with 1012 within `closesInSeconds`; until then all goes on.
-    `token-expiring`: the token expires at `expiresAt`; a new AUTH renews it. `slow`: half of what may wait for the
-    socket waits; if the client does not read faster, it is closed with 4008.
+    - `draining`: this node shuts down and closes the socket with 1012 within `closesInSeconds`; until then all goes on.
+    - `token-expiring`: the token expires at `expiresAt`; a new `AUTH` renews it. - `slow`: the client reads too slowly;
+    if it does not catch up, the server closes the socket with 4008.
     """
 
     data: ServerNoticeData
 
 
 class PeerRegistered(Event):
-    """The peer is in the directory."""
+    """Tells the client that its user is in the directory."""
 
     data: PeerRegisteredData
 
 
 class PeersList(Event):
-    """Who is there, in the order of registration; never the asker.
+    """Lists the peers that are there, in the order of registration, without the asker.
 
-    `nextCursor` asks for the page after this one.
+    `nextCursor` asks for the next page.
     """
 
     data: PeersListData
 
 
 class PeerStatusUpdate(Event):
-    """A peer came, went or changed."""
+    """Tells of a peer that came, left, or changed its status or profile."""
 
     data: PeerStatusUpdateData
 
 
 class SessionCreated(Event):
-    """Tells the responder of its session; `peer` is the requester."""
+    """Tells the responder which session came of the request it accepted.
+
+    `peer` is the requester.
+    """
 
     data: SessionCreatedData
 
 
 class SessionEnded(Event):
-    """The session is over for the one who gets this."""
+    """Tells a participant that the session is over for it, and why."""
 
     data: SessionEndedData
 
 
 class SessionUpdated(Event):
-    """The session as it is after a change, participants in the order of joining; for those who speak `sessions`."""
+    """Shows the session after each change, with its participants in the order of joining."""
 
     data: SessionUpdatedData
 
 
 class Sessions(Event):
-    """The sessions that one is in, in the order of joining them."""
+    """Lists the sessions that the user is in, in the order of joining."""
 
     data: SessionsData
 
@@ -674,37 +747,35 @@ class Requests(ABC):
         """Send an event, and return the data of its answer."""
 
     async def ping(self, **data: Unpack[PingData]) -> PongData:
-        """Asks for a sign of life; `offset` is that of the last event handled, so that the server can let go of those.
+        """Asks the server for a sign of life.
 
-        What the server does: Answer with the server's time, and let go of what the client has handled.
+        `offset` is the number of the last event that the client has handled. The server lets go of what it keeps up to
+        there.
         """
         return cast(PongData, await self.request("PING", data))
 
     async def peer_register(self, **data: Unpack[PeerRegisterData]) -> PeerRegisteredData:
-        """Joins the directory, or replaces the profile there; who is hidden can be reached by its id only.
+        """Puts the user into the directory of peers, or replaces its profile there.
 
-        What the server does: Join the directory, or replace the profile there; what was kept for the user follows the
-        answer.
+        The server first answers `PEER_REGISTERED`, then sends what it kept for the user. A peer with `visibility`
+        `hidden` is on no list; only those who know its id can reach it.
         """
         return cast(PeerRegisteredData, await self.request("PEER_REGISTER", data))
 
     async def peer_status(self, **data: Unpack[PeerStatusData]) -> OkData:
-        """Says whether one has time.
+        """Tells the others whether the user is there, away or busy.
 
-        What the server does: Tell the others whether one has time; it stays so through drops that are resumed and
-        further registrations.
+        It stays so until the user changes it or leaves.
         """
         return cast(OkData, await self.request("PEER_STATUS", data))
 
     async def discover_peers(self, **data: Unpack[DiscoverPeersData]) -> PeersListData:
-        """Asks who is there; each filter given must match, `query` as a part of the display name in any case.
+        """Asks which peers are there.
 
-        `limit` and `cursor` ask for a page at a time; a page has `DIRECTORY_PAGE` peers at most.
+        Each filter that is given must match; `query` matches any part of the display name.
 
-        What the server does: List who is there and matches every filter given; with a cursor to go on from if pages are
-        asked for.
-
-        If the metadata would exceed the size of a message, the list is cut there and has a cursor, too.
+        `limit` and `cursor` ask for one page at a time. A page has at most `DIRECTORY_PAGE` peers, and fewer if their
+        metadata would exceed the size of a message.
         """
         return cast(PeersListData, await self.request("DISCOVER_PEERS", data))
 
@@ -713,66 +784,66 @@ class Requests(ABC):
     ) -> SessionCreatedData | ConnectionPendingData:
         """Asks a peer for a session.
 
-        If that peer's own request to the sender waits, and both have `sessions`, this accepts it: the answer is
-        `SESSION_CREATED`.
+        The request waits 30 seconds for its answer.
 
-        What the server does: Ask a peer for a session; the request waits for its answer for a while.
+        If the peer has asked the sender already, and both have `sessions`, this accepts that request: the answer is
+        `SESSION_CREATED`. Otherwise the answer to a frame with `ref` is `CONNECTION_PENDING`.
         """
         return cast(SessionCreatedData | ConnectionPendingData, await self.request("CONNECTION_REQUEST", data))
 
     async def connection_cancel(self, **data: Unpack[ConnectionCancelData]) -> OkData:
-        """Withdraws a request of one's own.
+        """Withdraws a request that the sender made.
 
-        What the server does: Take a request of one's own back; to all but its two sides there is no such request.
+        It must not have been answered yet.
         """
         return cast(OkData, await self.request("CONNECTION_CANCEL", data))
 
     async def session_invite(self, **data: Unpack[SessionInviteData]) -> ConnectionPendingData:
-        """Asks a peer into a session of one's own, as a guest if no role is given.
+        """Invites a peer to a session, as a guest if no role is given.
 
-        What the server does: Ask a peer into the session, by a connection request that names it; only the host may.
+        Only the host may.
+
+        The peer gets `CONNECTION_REQUEST_RECEIVED` with the session's id, and answers with `CONNECTION_RESPONSE`.
         """
         return cast(ConnectionPendingData, await self.request("SESSION_INVITE", data))
 
     async def session_leave(self, **data: Unpack[SessionLeaveData]) -> OkData:
-        """Goes out of a session.
+        """Leaves a session.
 
-        What the server does: Go out; when the host goes, the guest who is there longest becomes host.
+        When the host leaves, the guest who has been there longest becomes host.
         """
         return cast(OkData, await self.request("SESSION_LEAVE", data))
 
     async def session_kick(self, **data: Unpack[SessionKickData]) -> OkData:
-        """Throws a participant out.
+        """Removes a participant from a session.
 
-        What the server does: Throw a participant out. To a host that this leaves alone, the session has `ended`: it was
-        not kicked itself.
+        Only the host may.
+
+        A host that this leaves alone gets `SESSION_ENDED` with reason `ended`.
         """
         return cast(OkData, await self.request("SESSION_KICK", data))
 
     async def session_role(self, **data: Unpack[SessionRoleData]) -> OkData:
-        """Gives another participant a role; that of the host is handed over.
+        """Makes another participant a guest or an observer.
 
-        What the server does: Make another participant guest or observer.
+        Only the host may; `SESSION_HANDOVER` changes the host.
         """
         return cast(OkData, await self.request("SESSION_ROLE", data))
 
     async def session_handover(self, **data: Unpack[SessionHandoverData]) -> OkData:
-        """Makes another participant the host, and oneself a guest.
+        """Makes another participant the host, and the sender a guest.
 
-        What the server does: Make another participant the host; the old one is a guest then.
+        Only the host may.
         """
         return cast(OkData, await self.request("SESSION_HANDOVER", data))
 
     async def session_end(self, **data: Unpack[SessionEndData]) -> OkData:
-        """Ends a session for all.
+        """Ends a session for everybody in it.
 
-        What the server does: End the session for all, oneself included.
+        Only the host may.
         """
         return cast(OkData, await self.request("SESSION_END", data))
 
     async def session_list(self, **data: Unpack[SessionListData]) -> SessionsData:
-        """Asks which sessions one is in.
-
-        What the server does: List one's own sessions, for an editor that was restarted.
-        """
+        """Asks which sessions the user is in, for instance after the editor was restarted."""
         return cast(SessionsData, await self.request("SESSION_LIST", data))

@@ -79,7 +79,11 @@ export type CloseCode = (typeof CloseCode)[keyof typeof CloseCode];
 /** What a socket may ask for beyond version 1. */
 export type Capability = "resume" | "acks" | "sessions" | "notices" | "trace";
 
-/** The token is good; from its claims `sub`, `name` and `email`. The rest is told to clients of version 1.1. */
+/**
+ * Tells the client that its token is good, and what the claims `sub`, `name` and `email` say.
+ *
+ * Only clients that sent `capabilities` get the other fields.
+ */
 export interface AuthSuccess {
   userId: string;
   displayName: string;
@@ -115,18 +119,18 @@ export interface Resumption {
   graceSeconds: number;
 }
 
-/** The token is not good; the socket closes with 4001. */
+/** Tells the client that its token is refused. The server then closes the socket with 4001. */
 export interface AuthFailed {
   code: ErrorCode;
   message: string;
 }
 
-/** Answers `PING` with the server's time, milliseconds since 1970. */
+/** Answers `PING` with the server's time, in milliseconds since 1970. */
 export interface Pong {
   timestamp: number;
 }
 
-/** Answers a request with `ref`: it waits for the target's answer until `expiresAt`. */
+/** Answers a request that has a `ref`: the request waits for the target until `expiresAt`. */
 export interface ConnectionPending {
   requestId: string;
   targetId: string;
@@ -135,10 +139,9 @@ export interface ConnectionPending {
 }
 
 /**
- * Somebody asks for a session, or invites to one.
+ * Tells a peer that somebody asks it for a session, or invites it to one. Answer with `CONNECTION_RESPONSE`.
  *
- * For a receiver with `sessions` it also says until when an answer counts, and of an invitation the session and the
- * role.
+ * A receiver with `sessions` also gets `expiresAt`, and of an invitation `sessionId` and `role`.
  */
 export interface ConnectionRequestReceived {
   requestId: string;
@@ -180,31 +183,31 @@ export interface Metadata {
 }
 
 /**
- * Tells the target that a request ended without its answer; for those who speak `sessions`.
+ * Tells the target that a request ended before it answered.
  *
- * `expired`: its time was up. `offline`: its requester is gone. `cancelled`: it was withdrawn, or the invitation is
- * void.
+ * `expired`: the time was up. `offline`: the requester is gone. `cancelled`: the requester withdrew it, or the
+ * invitation is void.
  */
 export interface ConnectionCancelled {
   requestId: string;
   reason: "cancelled" | "expired" | "offline";
 }
 
-/** Tells the requester of its session; `peer` is the other one. */
+/** Tells the requester that the target accepted, and which session came of it. `peer` is the target. */
 export interface ConnectionAccepted {
   requestId: string;
   sessionId: string;
   peer: PeerCard;
 }
 
-/** Tells the requester that nothing comes of it; without a reason, the target said no. */
+/** Tells the requester that no session comes of its request. Without a `reason` the target said no. */
 export interface ConnectionRejected {
   requestId: string;
   targetId: string;
   reason?: "expired" | "full" | "offline";
 }
 
-/** Something was refused. The socket stays open, unless a close frame follows. */
+/** Tells the client that the server refused its event. The socket stays open, unless a close frame follows. */
 export interface Error {
   code: ErrorCode;
   message: string;
@@ -221,7 +224,7 @@ export interface Ok {
 }
 
 /**
- * A message of another participant.
+ * Brings a message of another participant.
  *
  * Only sockets with `acks` get `messageId`, with `sessions` `to`, with `trace` `traceparent` (of the W3C).
  */
@@ -239,9 +242,9 @@ export interface TracedMessage {
 }
 
 /**
- * Tells the sender who has its message: handed to their sockets, or kept for their return.
+ * Tells the sender who has its message: `delivered` was handed to a socket, `queued` is kept for a return.
  *
- * It is neither handed nor kept for those in `full`, who are away and have no room for more.
+ * Those in `full` are away and have no room for more, so the message is not kept for them.
  */
 export interface MessageAck {
   messageId: string;
@@ -255,11 +258,12 @@ export interface MessageAck {
 }
 
 /**
- * Tells a socket with the capability `notices` what is about to happen, so that it can act before.
+ * Warns a client before something happens.
  *
- * `draining`: this node stops, and closes the socket with 1012 within `closesInSeconds`; until then all goes on.
- * `token-expiring`: the token expires at `expiresAt`; a new AUTH renews it.
- * `slow`: half of what may wait for the socket waits; if the client does not read faster, it is closed with 4008.
+ * - `draining`: this node shuts down and closes the socket with 1012 within `closesInSeconds`; until then all goes
+ * on.
+ * - `token-expiring`: the token expires at `expiresAt`; a new `AUTH` renews it.
+ * - `slow`: the client reads too slowly; if it does not catch up, the server closes the socket with 4008.
  */
 export interface ServerNotice {
   kind: "draining" | "slow" | "token-expiring";
@@ -268,14 +272,18 @@ export interface ServerNotice {
   expiresAt?: string;
 }
 
-/** The peer is in the directory. */
+/** Tells the client that its user is in the directory. */
 export interface PeerRegistered {
   id: string;
   profile: Profile;
   status: "away" | "busy" | "offline" | "online";
 }
 
-/** Who is there, in the order of registration; never the asker. `nextCursor` asks for the page after this one. */
+/**
+ * Lists the peers that are there, in the order of registration, without the asker.
+ *
+ * `nextCursor` asks for the next page.
+ */
 export interface PeersList {
   peers: Array<PeerEntry>;
   nextCursor?: string;
@@ -289,7 +297,7 @@ export interface PeerEntry {
   connectionMode: "LAN" | "REMOTE";
 }
 
-/** A peer came, went or changed. */
+/** Tells of a peer that came, left, or changed its status or profile. */
 export interface PeerStatusUpdate {
   id: string;
   profile: Profile;
@@ -297,19 +305,19 @@ export interface PeerStatusUpdate {
   connectionMode: "LAN" | "REMOTE";
 }
 
-/** Tells the responder of its session; `peer` is the requester. */
+/** Tells the responder which session came of the request it accepted. `peer` is the requester. */
 export interface SessionCreated {
   sessionId: string;
   peer: PeerCard;
 }
 
-/** The session is over for the one who gets this. */
+/** Tells a participant that the session is over for it, and why. */
 export interface SessionEnded {
   sessionId: string;
   reason: "ended" | "kicked" | "left" | "overflow" | "revoked" | "timeout";
 }
 
-/** The session as it is after a change, participants in the order of joining; for those who speak `sessions`. */
+/** Shows the session after each change, with its participants in the order of joining. */
 export interface SessionUpdated {
   sessionId: string;
   hostId: string;
@@ -331,7 +339,7 @@ export interface Change {
   id: string;
 }
 
-/** The sessions that one is in, in the order of joining them. */
+/** Lists the sessions that the user is in, in the order of joining. */
 export interface Sessions {
   sessions: Array<SessionState>;
 }
@@ -344,9 +352,10 @@ export interface SessionState {
 }
 
 /**
- * Presents an access token. What is wrong with it is answered `AUTH_FAILED`, and the socket closes with 4001.
+ * Authenticates the socket with an access token; on an authenticated socket, renews its token.
  *
- * A token of any other type than string is an invalid token, so it is looked at later.
+ * The first `AUTH` of a user takes over from the user's other socket, which is closed with 4002. If the token is
+ * refused, the server answers `AUTH_FAILED` and closes the socket with 4001.
  */
 export interface Auth {
   /** A JWT, with or without `Bearer `. */
@@ -368,12 +377,22 @@ export interface Resume {
   offset: number;
 }
 
-/** Asks for a sign of life; `offset` is that of the last event handled, so that the server can let go of those. */
+/**
+ * Asks the server for a sign of life.
+ *
+ * `offset` is the number of the last event that the client has handled. The server lets go of what it keeps up to
+ * there.
+ */
 export interface Ping {
   offset?: number | null;
 }
 
-/** Joins the directory, or replaces the profile there; who is hidden can be reached by its id only. */
+/**
+ * Puts the user into the directory of peers, or replaces its profile there.
+ *
+ * The server first answers `PEER_REGISTERED`, then sends what it kept for the user. A peer with `visibility`
+ * `hidden` is on no list; only those who know its id can reach it.
+ */
 export interface PeerRegister {
   displayName?: string | null;
   /** Without `capabilities` also any other text of 1 to 64 characters, no control characters. */
@@ -398,15 +417,16 @@ export interface MetadataInput {
   capabilities?: Array<string> | null;
 }
 
-/** Says whether one has time. */
+/** Tells the others whether the user is there, away or busy. It stays so until the user changes it or leaves. */
 export interface PeerStatus {
   status: "away" | "busy" | "online";
 }
 
 /**
- * Asks who is there; each filter given must match, `query` as a part of the display name in any case.
+ * Asks which peers are there. Each filter that is given must match; `query` matches any part of the display name.
  *
- * `limit` and `cursor` ask for a page at a time; a page has `DIRECTORY_PAGE` peers at most.
+ * `limit` and `cursor` ask for one page at a time. A page has at most `DIRECTORY_PAGE` peers, and fewer if their
+ * metadata would exceed the size of a message.
  */
 export interface DiscoverPeers {
   /** Without `capabilities` also any other text of 1 to 64 characters, no control characters. */
@@ -421,70 +441,79 @@ export interface DiscoverPeers {
 }
 
 /**
- * Asks a peer for a session.
+ * Asks a peer for a session. The request waits 30 seconds for its answer.
  *
- * If that peer's own request to the sender waits, and both have `sessions`, this accepts it: the answer is
- * `SESSION_CREATED`.
+ * If the peer has asked the sender already, and both have `sessions`, this accepts that request: the answer is
+ * `SESSION_CREATED`. Otherwise the answer to a frame with `ref` is `CONNECTION_PENDING`.
  */
 export interface ConnectionRequest {
   targetId: string;
 }
 
-/** Accepts or refuses. */
+/** Accepts or refuses a request. If there are several answers to one request, the first counts. */
 export interface ConnectionResponse {
   requestId: string;
   accepted: boolean;
 }
 
-/** Withdraws a request of one's own. */
+/** Withdraws a request that the sender made. It must not have been answered yet. */
 export interface ConnectionCancel {
   requestId: string;
 }
 
-/** Asks a peer into a session of one's own, as a guest if no role is given. */
+/**
+ * Invites a peer to a session, as a guest if no role is given. Only the host may.
+ *
+ * The peer gets `CONNECTION_REQUEST_RECEIVED` with the session's id, and answers with `CONNECTION_RESPONSE`.
+ */
 export interface SessionInvite {
   sessionId: string;
   targetId: string;
   role?: "guest" | "observer" | null;
 }
 
-/** Goes out of a session. */
+/** Leaves a session. When the host leaves, the guest who has been there longest becomes host. */
 export interface SessionLeave {
   sessionId: string;
 }
 
-/** Throws a participant out. */
+/**
+ * Removes a participant from a session. Only the host may.
+ *
+ * A host that this leaves alone gets `SESSION_ENDED` with reason `ended`.
+ */
 export interface SessionKick {
   sessionId: string;
   targetId: string;
 }
 
-/** Gives another participant a role; that of the host is handed over. */
+/** Makes another participant a guest or an observer. Only the host may; `SESSION_HANDOVER` changes the host. */
 export interface SessionRole {
   sessionId: string;
   targetId: string;
   role: "guest" | "observer";
 }
 
-/** Makes another participant the host, and oneself a guest. */
+/** Makes another participant the host, and the sender a guest. Only the host may. */
 export interface SessionHandover {
   sessionId: string;
   targetId: string;
 }
 
-/** Ends a session for all. */
+/** Ends a session for everybody in it. Only the host may. */
 export interface SessionEnd {
   sessionId: string;
 }
 
-/** Asks which sessions one is in. */
+/** Asks which sessions the user is in, for instance after the editor was restarted. */
 export interface SessionList {
 }
 
 /**
- * Sends `content`, any JSON value, to the other participants; it is passed on byte for byte, never decoded.
+ * Sends `content`, any JSON value, to the other participants of a session. The server passes it on byte for byte.
  *
- * `to` names those of them who get it. With the capability `acks` a `messageId` asks for `MESSAGE_ACK`.
+ * `to` names the participants who get it; without it all others do. With the capability `acks` a `messageId` asks
+ * for `MESSAGE_ACK`, and makes it safe to send the message again.
  */
 export interface SendMessage {
   sessionId: string;
@@ -497,116 +526,116 @@ export interface SendMessage {
 
 /** What the server sends. */
 export interface ServerEvents {
-  /** The token is good; from its claims `sub`, `name` and `email`. */
+  /** Tells the client that its token is good, and what the claims `sub`, `name` and `email` say. */
   AUTH_SUCCESS: AuthSuccess;
-  /** The token is not good; the socket closes with 4001. */
+  /** Tells the client that its token is refused. */
   AUTH_FAILED: AuthFailed;
-  /** Answers `PING` with the server's time, milliseconds since 1970. */
+  /** Answers `PING` with the server's time, in milliseconds since 1970. */
   PONG: Pong;
-  /** Answers a request with `ref`: it waits for the target's answer until `expiresAt`. */
+  /** Answers a request that has a `ref`: the request waits for the target until `expiresAt`. */
   CONNECTION_PENDING: ConnectionPending;
-  /** Somebody asks for a session, or invites to one. */
+  /** Tells a peer that somebody asks it for a session, or invites it to one. */
   CONNECTION_REQUEST_RECEIVED: ConnectionRequestReceived;
-  /** Tells the target that a request ended without its answer; for those who speak `sessions`. */
+  /** Tells the target that a request ended before it answered. */
   CONNECTION_CANCELLED: ConnectionCancelled;
-  /** Tells the requester of its session; `peer` is the other one. */
+  /** Tells the requester that the target accepted, and which session came of it. */
   CONNECTION_ACCEPTED: ConnectionAccepted;
-  /** Tells the requester that nothing comes of it; without a reason, the target said no. */
+  /** Tells the requester that no session comes of its request. */
   CONNECTION_REJECTED: ConnectionRejected;
-  /** Something was refused. */
+  /** Tells the client that the server refused its event. */
   ERROR: Error;
   /** Sent when a frame had a `ref` and needs no other reply. */
   OK: Ok;
-  /** A message of another participant. */
+  /** Brings a message of another participant. */
   MESSAGE_RECEIVED: TracedMessage;
-  /** Tells the sender who has its message: handed to their sockets, or kept for their return. */
+  /** Tells the sender who has its message: `delivered` was handed to a socket, `queued` is kept for a return. */
   MESSAGE_ACK: MessageAck;
-  /** Tells a socket with the capability `notices` what is about to happen, so that it can act before. */
+  /** Warns a client before something happens. */
   SERVER_NOTICE: ServerNotice;
-  /** The peer is in the directory. */
+  /** Tells the client that its user is in the directory. */
   PEER_REGISTERED: PeerRegistered;
-  /** Who is there, in the order of registration; never the asker. */
+  /** Lists the peers that are there, in the order of registration, without the asker. */
   PEERS_LIST: PeersList;
-  /** A peer came, went or changed. */
+  /** Tells of a peer that came, left, or changed its status or profile. */
   PEER_STATUS_UPDATE: PeerStatusUpdate;
-  /** Tells the responder of its session; `peer` is the requester. */
+  /** Tells the responder which session came of the request it accepted. */
   SESSION_CREATED: SessionCreated;
-  /** The session is over for the one who gets this. */
+  /** Tells a participant that the session is over for it, and why. */
   SESSION_ENDED: SessionEnded;
-  /** The session as it is after a change, participants in the order of joining; for those who speak `sessions`. */
+  /** Shows the session after each change, with its participants in the order of joining. */
   SESSION_UPDATED: SessionUpdated;
-  /** The sessions that one is in, in the order of joining them. */
+  /** Lists the sessions that the user is in, in the order of joining. */
   SESSIONS: Sessions;
 }
 
 /** What a client sends. */
 export interface ClientEvents {
-  /** Presents an access token. */
+  /** Authenticates the socket with an access token; on an authenticated socket, renews its token. */
   AUTH: Auth;
-  /** Asks for a sign of life; `offset` is that of the last event handled, so that the server can let go of those. */
+  /** Asks the server for a sign of life. */
   PING: Ping;
-  /** Joins the directory, or replaces the profile there; who is hidden can be reached by its id only. */
+  /** Puts the user into the directory of peers, or replaces its profile there. */
   PEER_REGISTER: PeerRegister;
-  /** Says whether one has time. */
+  /** Tells the others whether the user is there, away or busy. */
   PEER_STATUS: PeerStatus;
-  /** Asks who is there; each filter given must match, `query` as a part of the display name in any case. */
+  /** Asks which peers are there. */
   DISCOVER_PEERS: DiscoverPeers;
   /** Asks a peer for a session. */
   CONNECTION_REQUEST: ConnectionRequest;
-  /** Accepts or refuses. */
+  /** Accepts or refuses a request. */
   CONNECTION_RESPONSE: ConnectionResponse;
-  /** Withdraws a request of one's own. */
+  /** Withdraws a request that the sender made. */
   CONNECTION_CANCEL: ConnectionCancel;
-  /** Asks a peer into a session of one's own, as a guest if no role is given. */
+  /** Invites a peer to a session, as a guest if no role is given. */
   SESSION_INVITE: SessionInvite;
-  /** Goes out of a session. */
+  /** Leaves a session. */
   SESSION_LEAVE: SessionLeave;
-  /** Throws a participant out. */
+  /** Removes a participant from a session. */
   SESSION_KICK: SessionKick;
-  /** Gives another participant a role; that of the host is handed over. */
+  /** Makes another participant a guest or an observer. */
   SESSION_ROLE: SessionRole;
-  /** Makes another participant the host, and oneself a guest. */
+  /** Makes another participant the host, and the sender a guest. */
   SESSION_HANDOVER: SessionHandover;
-  /** Ends a session for all. */
+  /** Ends a session for everybody in it. */
   SESSION_END: SessionEnd;
-  /** Asks which sessions one is in. */
+  /** Asks which sessions the user is in, for instance after the editor was restarted. */
   SESSION_LIST: SessionList;
-  /** Sends `content`, any JSON value, to the other participants; it is passed on byte for byte, never decoded. */
+  /** Sends `content`, any JSON value, to the other participants of a session. */
   SEND_MESSAGE: SendMessage;
 }
 
 /** What an event with a `ref` is answered with, unless by `ERROR`. */
 export interface Answers {
-  /** Presents an access token. */
+  /** Authenticates the socket with an access token; on an authenticated socket, renews its token. */
   AUTH: AuthSuccess | AuthFailed;
-  /** Asks for a sign of life; `offset` is that of the last event handled, so that the server can let go of those. */
+  /** Asks the server for a sign of life. */
   PING: Pong;
-  /** Joins the directory, or replaces the profile there; who is hidden can be reached by its id only. */
+  /** Puts the user into the directory of peers, or replaces its profile there. */
   PEER_REGISTER: PeerRegistered;
-  /** Says whether one has time. */
+  /** Tells the others whether the user is there, away or busy. */
   PEER_STATUS: Ok;
-  /** Asks who is there; each filter given must match, `query` as a part of the display name in any case. */
+  /** Asks which peers are there. */
   DISCOVER_PEERS: PeersList;
   /** Asks a peer for a session. */
   CONNECTION_REQUEST: SessionCreated | ConnectionPending;
-  /** Accepts or refuses. */
+  /** Accepts or refuses a request. */
   CONNECTION_RESPONSE: SessionCreated | Ok;
-  /** Withdraws a request of one's own. */
+  /** Withdraws a request that the sender made. */
   CONNECTION_CANCEL: Ok;
-  /** Asks a peer into a session of one's own, as a guest if no role is given. */
+  /** Invites a peer to a session, as a guest if no role is given. */
   SESSION_INVITE: ConnectionPending;
-  /** Goes out of a session. */
+  /** Leaves a session. */
   SESSION_LEAVE: Ok;
-  /** Throws a participant out. */
+  /** Removes a participant from a session. */
   SESSION_KICK: Ok;
-  /** Gives another participant a role; that of the host is handed over. */
+  /** Makes another participant a guest or an observer. */
   SESSION_ROLE: Ok;
-  /** Makes another participant the host, and oneself a guest. */
+  /** Makes another participant the host, and the sender a guest. */
   SESSION_HANDOVER: Ok;
-  /** Ends a session for all. */
+  /** Ends a session for everybody in it. */
   SESSION_END: Ok;
-  /** Asks which sessions one is in. */
+  /** Asks which sessions the user is in, for instance after the editor was restarted. */
   SESSION_LIST: Sessions;
-  /** Sends `content`, any JSON value, to the other participants; it is passed on byte for byte, never decoded. */
+  /** Sends `content`, any JSON value, to the other participants of a session. */
   SEND_MESSAGE: MessageAck;
 }
