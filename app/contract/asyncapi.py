@@ -18,6 +18,8 @@ Connect to the socket and send one JSON object a frame. Send `AUTH` first, withi
 each event below says what it needs. Both sides ignore fields that they do not know.
 """
 CAPABILITIES = """\
+## Capabilities
+
 A client asks for capabilities by `capabilities` in its first `AUTH`. The server speaks version 1 to a socket that names
 none: that socket gets no event and no field that belongs to a capability.
 """
@@ -68,6 +70,7 @@ def _message(event: Event, shapes: Shapes) -> dict[str, Any]:
         "x-needs": needs,
         "x-capability": event.capability,
         "x-errors": [*event.errors, *event.common],
+        "x-own-errors": list(event.errors),
         "x-answers": [*event.answers, *([Ok.event] if may_answer_ok(event) else [])],
         "x-answered": answered(event),
     }
@@ -153,5 +156,6 @@ def _meaning(code: ErrorCode) -> str:
 def _introduction() -> str:
     errors = [f"| `{code}` | {meaning} |" for code, meaning in MEANING.items()]
     closes = [f"| {code.value} | {advice} |" for code, advice in AFTER_CLOSE.items()]
-    tables = ["| code | means |", LINE, *errors, "", "| closed with | what to do |", LINE, *closes]
+    tables = ["## Errors", "", "| code | means |", LINE, *errors, ""]
+    tables += ["## Close codes", "", "| closed with | what to do |", LINE, *closes]
     return "\n".join([INTRODUCTION, ENVELOPE, HEARTBEAT, CAPABILITIES, *tables])

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from app.contract.endpoint import Answer, Call, Endpoint, JsonError
 from app.rest import admin, auth, console, docs, health
-from app.rest.models import Bearer, Jwks, Live, Overview, PublicKey, Ready, Revoked, Token, Unavailable
+from app.rest.models import Bearer, Guide, Jwks, Live, Overview, PublicKey, Ready, Revoked, Token, Unavailable
 from app.rest.overview import OverviewQuery
 from app.rest.request import MAX_BODY_BYTES
 from app.settings import Settings
@@ -178,6 +178,7 @@ ENDPOINTS = (
     _contract("/openapi.json", docs.get_openapi, IS_DOCUMENT),
     _contract("/schemas/{event}.json", docs.get_schema, {**IS_DOCUMENT, 404: _error("No such event")}, event="AUTH"),
     _contract("/docs", docs.get_page, IS_PAGE),
+    _contract("/docs/guide.json", docs.get_guide, {200: Answer("The pages", Guide)}),
     Endpoint(
         path="/console",
         call=console.get_page,

@@ -135,3 +135,16 @@ class Revoked(Struct, frozen=True, rename="camel"):
 
     closed_sockets: int
     kept_until: str
+
+
+class GuidePage(Struct, frozen=True):
+    """A page of the guide: `/docs/guide/{name}.md`."""
+
+    name: str
+    title: str
+
+
+class Guide(Struct, frozen=True):
+    """The pages of the guide, in the order of reading."""
+
+    pages: list[GuidePage]

@@ -37,11 +37,12 @@ def visiting(
     url: str,
     *,
     width: int = 1440,
+    height: int = 900,
     scheme: Literal["light", "dark"] = "light",
     fails: tuple[int, ...] = (),
 ) -> Iterator[Page]:
     """Visit a page. At the end see that it asked no other host, and had no error but answers of the status `fails`."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     asked: list[str] = []

@@ -1,6 +1,6 @@
 // The choices: a list at the caret of what may stand there. The text keeps the focus.
 import { placeOf } from "./caret.js";
-import { make } from "./dom.js";
+import { make } from "../../docs/static/dom.js";
 
 const MOST = 12;
 

@@ -1,6 +1,6 @@
 // The composer: picks an event, helps to write its frame, and sends it as one of the peers.
 import { Choices } from "./choices.js";
-import { byId, make, prose } from "./dom.js";
+import { byId, make, prose } from "../../docs/static/dom.js";
 import { Ids } from "./ids.js";
 import { inWords } from "./latency.js";
 

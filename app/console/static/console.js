@@ -1,7 +1,7 @@
 // The console: puts its parts together.
 import { Composer } from "./composer.js";
 import { fetchContract } from "./contract.js";
-import { byId } from "./dom.js";
+import { byId } from "../../docs/static/dom.js";
 import { Ids } from "./ids.js";
 import { listenForKeys } from "./keys.js";
 import { Latency } from "./latency.js";

@@ -1,5 +1,5 @@
 // The contract: what the server says of its events.
-import { fieldsOf, problems, schemaAt, choices } from "./schema.js";
+import { fieldsOf, problems, schemaAt, choices } from "../../docs/static/schema.js";
 
 /** Fetches the contract; its addresses are relative to this page, which may stand behind a proxy. */
 export async function fetchContract() {

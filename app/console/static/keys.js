@@ -1,5 +1,5 @@
 // Single keys that do something where no text is typed.
-import { byId } from "./dom.js";
+import { byId } from "../../docs/static/dom.js";
 
 const isTyping = (element) => element.matches("textarea, select, input:not([type=checkbox], [type=radio])");
 

@@ -1,5 +1,5 @@
 // The meters: what the server counted, each with a line of how it went.
-import { byId, make, makeSvg, reconcile } from "./dom.js";
+import { byId, make, makeSvg, reconcile } from "../../docs/static/dom.js";
 import { Metrics } from "./metrics.js";
 import { poll } from "./poll.js";
 

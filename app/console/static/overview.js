@@ -1,5 +1,5 @@
 // The overview: which peers and sessions are there, live.
-import { byId, make, reconcile } from "./dom.js";
+import { byId, make, reconcile } from "../../docs/static/dom.js";
 import { poll } from "./poll.js";
 import { Rover } from "./rover.js";
 

@@ -1,5 +1,5 @@
 // A seat: one peer's name, token, capabilities, and what becomes of its connection.
-import { byId, make } from "./dom.js";
+import { byId, make } from "../../docs/static/dom.js";
 import { CAPABILITIES } from "./peer.js";
 
 const GOALS = { registered: "authenticate and register", authenticated: "authenticate", open: "do nothing more" };

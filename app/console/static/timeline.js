@@ -1,6 +1,6 @@
 // The timeline: the frames of both peers in the order of time, each in its peer's lane. Bounded.
 import { unwrapped } from "./content.js";
-import { byId, make } from "./dom.js";
+import { byId, make } from "../../docs/static/dom.js";
 import { inWords } from "./latency.js";
 import { Rover } from "./rover.js";
 

@@ -18,6 +18,7 @@ from tests.support.tokens import Keys
 pytestmark = needs_chromium
 
 CONTRACT = Contract(load_routes(["docs.examples.shout"]), endpoints(Settings()), "/ws")
+SHARED = {"schema", "json", "markdown"}
 ODD: list[Any] = [None, 0, -1, 1.5, True, "", "x" * 5000, "é", [], ["x"], [1], ["x"] * 65, {}, {"x": 1}]
 
 
@@ -34,7 +35,8 @@ def page(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]
 
 def run(page: Page, module: str, body: str, argument: object) -> Any:
     """Run a function's body with a module as `it` and an argument as `given`."""
-    path = f"{page.url}/static/{module}.js"
+    folder = "docs" if module in SHARED else "console"
+    path = f"{page.url.removesuffix('console')}{folder}/static/{module}.js"
     code = f"async ([path, given]) => {{ const it = await import(path); {body} }}"
     return page.evaluate(code, [path, argument])
 
@@ -151,3 +153,36 @@ def test_latency(page: Page) -> None:
 def test_envelopes_are_opened(data: object, opened: object, page: Page) -> None:
     """What an extension of the original says is seen without its envelope."""
     assert run(page, "content", "return it.unwrapped(given);", data) == opened
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            '{"a":[1,-2.50e3,null],"b":{},"c":[],"d":"x: {"}',
+            '{\n  "a": [\n    1,\n    -2.50e3,\n    null\n  ],\n  "b": {},\n  "c": [],\n  "d": "x: {"\n}',
+        ),
+        ("12345678901234567890", "12345678901234567890"),
+        ('{"a":', '{"a":'),
+    ],
+)
+def test_json_is_indented_as_it_is(text: str, shown: str, page: Page) -> None:
+    """Numbers and texts stay as they came; what is no JSON is left alone."""
+    assert run(page, "json", "return it.indented(given);", text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("# A `b`", '<h1 data-anchor="a-b" tabindex="-1">A <code>b</code></h1>'),
+        ("a <b> *c* **d**", "<p>a &lt;b&gt; <em>c</em> <strong>d</strong></p>"),
+        ("- a\n  b\n- c", "<ul><li>a b</li><li>c</li></ul>"),
+        ("1. a\n2. b", "<ol><li>a</li><li>b</li></ol>"),
+        ("[a](b.md) ![c](d.svg)", '<p><a href="b.md">a</a> c</p>'),
+        ("<!-- runs on -->\n```sh\nls\n```", '<pre tabindex="0" class="code sh"><code>ls</code></pre>'),
+        ("[a](javascript:alert)", "<p><span>a</span></p>"),
+    ],
+)
+def test_markdown(text: str, html: str, page: Page) -> None:
+    """The part of Markdown that our pages use; markup is shown as text, and no link runs a script."""
+    assert run(page, "markdown", "return it.rendered(given).map((each) => each.outerHTML).join('');", text) == html

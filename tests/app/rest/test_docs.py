@@ -2,16 +2,27 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.rest import docs
+from app.rest.docs import GUIDE_PAGES
 from app.settings import MEMORY, Settings
 from tests.support.tokens import Keys
 
-DOCUMENTS = ["/docs", "/asyncapi.json", "/openapi.json", "/schemas/AUTH.json", "/docs/static/docs.js"]
+DOCUMENTS = [
+    "/docs",
+    "/asyncapi.json",
+    "/openapi.json",
+    "/schemas/AUTH.json",
+    "/docs/static/docs.js",
+    "/docs/guide.json",
+    "/docs/guide/errors.md",
+]
 
 
 @pytest.fixture
@@ -62,6 +73,28 @@ def test_page(client: TestClient) -> None:
     assert "http" not in page.headers["content-security-policy"]
 
 
+def test_guide(client: TestClient) -> None:
+    """The pages of the guide are there, with their headings; of the folder they are in nothing else is served."""
+    pages = client.get("/docs/guide.json").json()["pages"]
+    assert [page["name"] for page in pages] == list(GUIDE_PAGES)
+    assert {"name": "errors", "title": "Errors and close codes"} in pages
+    assert {client.get(f"/docs/guide/{page['name']}.md").status_code for page in pages} == {200}
+    assert client.get("/docs/guide/images/editors.svg").status_code == 200
+    for path in ("examples/shout.py", "contract/openapi.json", "theme", "", "../pyproject.toml"):
+        assert client.get(f"/docs/guide/{path}").status_code == 404, path
+
+
+def test_without_a_guide(client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A server that has no `docs/` says so: there are no pages, and no routes to them."""
+    monkeypatch.setattr(docs, "GUIDE", tmp_path)
+    docs.guide_pages.cache_clear()
+    try:
+        assert client.get("/docs/guide.json").json() == {"pages": []}
+        assert [mount.path for mount in docs.static_files()] == ["/docs/static"]
+    finally:
+        docs.guide_pages.cache_clear()
+
+
 @pytest.mark.parametrize("path", ["/docs/static/none.js", "/docs/static/../docs.py", "/docs/static/%2e%2e/contract.py"])
 def test_no_such_file(path: str, client: TestClient) -> None:
     """What is not among the page's files is not served, and the answer is JSON."""
@@ -72,7 +105,7 @@ def test_no_such_file(path: str, client: TestClient) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS)
 def test_off(path: str, settings: Settings) -> None:
     """With DOCS=off there is nothing of it."""
-    for docs, status in (("off", 404), ("on", 200)):
-        with TestClient(create_app(replace(settings, docs=docs))) as client:
+    for value, status in (("off", 404), ("on", 200)):
+        with TestClient(create_app(replace(settings, docs=value))) as client:
             assert client.get(path).status_code == status
             assert client.get("/health/live").status_code == 200
