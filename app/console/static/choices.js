@@ -47,7 +47,7 @@ export class Choices {
     return !isAsked && fitting.some((value) => value === place.before) ? [] : fitting;
   }
 
-  /** Puts the list under the caret: the text does not wrap, and all its characters are of one width. */
+  /** Puts the list under the caret, or above it at the bottom of the window: the text does not wrap, and all its characters are of one width. */
   _put() {
     const { value, scrollLeft, scrollTop, offsetLeft, offsetTop, clientWidth } = this._field;
     const above = value.slice(0, this._place.start).split("\n");
@@ -58,6 +58,8 @@ export class Choices {
     const most = clientWidth - this._list.offsetWidth;
     this._list.style.left = `${offsetLeft + Math.max(0, Math.min(x, most))}px`;
     this._list.style.top = `${offsetTop + y + 2}px`;
+    const isBelow = this._list.getBoundingClientRect().bottom > innerHeight;
+    if (isBelow) this._list.style.top = `${offsetTop + y - line - this._list.offsetHeight - 2}px`;
   }
 
   _pressed(event) {

@@ -67,6 +67,16 @@ export class Composer {
     this._field.focus();
   }
 
+  /** Puts a frame into the editor that somebody else wrote, to be looked at before it is sent; null does nothing. */
+  open(frame) {
+    if (frame === null) return;
+    if (this._contract.events.has(frame.event)) byId("event").value = frame.event;
+    this._prefilled = this._field.value = JSON.stringify(frame, null, 2);
+    this._showEvent();
+    this._judge();
+    this._field.focus({ preventScroll: true });
+  }
+
   /** Fills the example anew, unless it was edited: an id may be known by now. */
   refresh() {
     this._refill();

@@ -17,12 +17,15 @@ async function start() {
   const contract = await fetchContract();
   const ids = new Ids();
   const latency = new Latency();
-  const peers = [new Peer("A", now), new Peer("B", now)];
-  const seats = peers.map((peer, number) => new Seat(peer, ["ann", "bob"][number], contract.socketUrl()));
+  const peers = ["A", "B"].map((name) => new Peer(name, now, contract.closes));
+  const seats = peers.map((peer, number) => new Seat(peer, ["carol", "dave"][number], contract.socketUrl()));
   const composer = new Composer(contract, peers, ids);
   const timeline = new Timeline((peer, text, event) => composer.edit(peer, text, event));
   const overview = new Overview(ids, (id) => composer.aimAt(id));
   new Meters(now);
+  const takeFrame = () => composer.open(handedOver(location.hash));
+  addEventListener("hashchange", takeFrame);
+  takeFrame();
   for (const peer of peers) follow(peer, { ids, latency, composer, timeline });
   const seat = () => seats[peers.indexOf(composer.speaker)];
   listenForKeys({
@@ -51,6 +54,15 @@ function follow(peer, { ids, latency, composer, timeline }) {
   });
   peer.addEventListener("note", ({ detail }) => timeline.addNote(peer, detail));
   peer.addEventListener("change", () => composer.refresh());
+}
+
+/** Returns the frame that a link hands over, as /docs does with its examples; null if it hands over none. */
+function handedOver(hash) {
+  try {
+    return JSON.parse(decodeURIComponent(/^#frame=(.*)$/s.exec(hash)[1]));
+  } catch {
+    return null;
+  }
 }
 
 start().catch((error) => {

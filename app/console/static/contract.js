@@ -11,6 +11,8 @@ export async function fetchContract() {
 export class Contract {
   constructor(document) {
     this.document = document;
+    /** What each close code means. */
+    this.closes = document["x-closes"];
     const events = Object.values(document.components.messages).map((message) => new ClientEvent(message, document));
     this.events = new Map(events.filter((event) => event.isSent).map((event) => [event.name, event]));
   }

@@ -6,8 +6,8 @@ const LEAVE = 1000;
 const UNOPENED = "it never opened: the server is away, or refuses this page's origin (ALLOWED_ORIGINS)";
 
 export class Peer extends EventTarget {
-  /** Dispatches `frame` {direction, text, frame, at}, `note` {text, kind} and `change`. `now` is in milliseconds. */
-  constructor(name, now) {
+  /** Dispatches `frame` {direction, text, frame, at}, `note` {text, kind} and `change`. `now` is in milliseconds, `closes` says what close codes mean. */
+  constructor(name, now, closes = {}) {
     super();
     this.name = name;
     this.state = "off";
@@ -17,6 +17,7 @@ export class Peer extends EventTarget {
     this.requests = [];
     this._askers = new Map();
     this._now = now;
+    this._closes = closes;
     this._socket = null;
     this._options = {};
     this._resume = null;
@@ -178,7 +179,7 @@ export class Peer extends EventTarget {
     const isGone = [1000, 1001, 1005].includes(code);
     if (isGone) this._resume = null;
     const what = byServer ? "closed by the server or the network" : isGone ? "left" : "dropped";
-    const meaning = byServer ? MEANINGS[code] : null;
+    const meaning = byServer ? this._closes[code] : null;
     this._tell("note", { text: [`${what}: ${code}`, reason, meaning].filter(Boolean).join(" · "), kind: isGone ? "plain" : "bad" });
     this._become(isGone ? "off" : "dropped");
   }
@@ -192,19 +193,6 @@ export class Peer extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
-
-const MEANINGS = {
-  1002: "a bug in the client",
-  1006: "no close frame came",
-  1007: "not UTF-8: a bug in the client",
-  1009: "too large",
-  1012: "the node restarts: reconnect, with jitter",
-  4001: "authentication: get a new token first",
-  4002: "another connection of this user took over",
-  4003: "the token ran out: get a new one",
-  4008: "you read too slowly: reconnect",
-  4029: "you kept exceeding the rate limit: wait",
-};
 
 const resumed = (recovered) =>
   recovered

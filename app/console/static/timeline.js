@@ -1,6 +1,7 @@
 // The timeline: the frames of both peers in the order of time, each in its peer's lane. Bounded.
 import { unwrapped } from "./content.js";
 import { byId, make } from "../../docs/static/dom.js";
+import { colored, indented } from "../../docs/static/json.js";
 import { inWords } from "./latency.js";
 import { Rover } from "./rover.js";
 
@@ -20,6 +21,9 @@ export class Timeline {
     this._rover = new Rover(this._list, ".head");
     this._list.addEventListener("keydown", (event) => this._pressed(event));
     byId("clear").addEventListener("click", () => this.clear());
+    byId("expand").addEventListener("change", ({ target }) => {
+      for (const row of this._list.children) row.unfold?.(target.checked);
+    });
     byId("without-presence").addEventListener("change", (event) => {
       this._list.classList.toggle("without-presence", event.target.checked);
     });
@@ -95,20 +99,23 @@ export class Timeline {
       frame.offset !== undefined && make("span", { class: "chip", title: "offset" }, `№ ${frame.offset}`),
       make("span", { class: "summary" }, summary(frame)),
     );
-    const card = make("div", { class: "card" }, head, ...this._actions(peer, { direction, text, frame }));
-    head.addEventListener("click", () => unfold(head, card, text));
-    const kinds = [direction, lane, isBad && "bad", frame.event === PRESENCE && "presence"].filter(Boolean);
+    const card = make("div", { class: "card" }, head, ...this._actions(peer, direction, frame));
+    const kinds = [direction, lane, isBad && "bad", frame.event === "CONNECTION_REQUEST_RECEIVED" && "asks", frame.event === PRESENCE && "presence"].filter(Boolean);
     const row = make("li", { class: kinds.join(" "), "data-event": frame.event ?? "" }, this._time(), card);
+    const edit = direction === "out" && action("Edit anew", () => row.edit());
+    row.unfold = (isOpen) => unfold(head, card, text, edit, isOpen);
+    head.addEventListener("click", () => row.unfold(head.getAttribute("aria-expanded") !== "true"));
+    if (byId("expand").checked) row.unfold(true);
     row.edit = direction === "out" ? () => this._onEdit(peer, text, frame.event) : null;
     return row;
   }
 
-  _actions(peer, { direction, text, frame }) {
-    if (direction === "out") return [action("Edit anew", () => this._onEdit(peer, text, frame.event))];
+  _actions(peer, direction, frame) {
+    if (direction === "out") return [];
     if (frame.event === "CONNECTION_CANCELLED") this._close(peer, frame.data);
     if (frame.event !== "CONNECTION_REQUEST_RECEIVED" || peer.acceptsAll) return [];
     const answer = (accepted) => () => peer.isOpen && peer.answer(frame.data.requestId, accepted);
-    const actions = [action("Accept", answer(true), "shown"), action("Decline", answer(false), "shown")];
+    const actions = [action("Accept", answer(true)), action("Decline", answer(false))];
     this._questions.set(`${peer.name} ${frame.data.requestId}`, actions);
     if (this._questions.size > MOST) this._questions.delete(this._questions.keys().next().value);
     return actions;
@@ -132,21 +139,21 @@ export class Timeline {
   }
 }
 
-function unfold(head, card, text) {
-  const isOpen = head.getAttribute("aria-expanded") === "true";
-  head.setAttribute("aria-expanded", !isOpen);
-  if (isOpen) card.querySelector("pre").remove();
-  else card.append(make("pre", { tabindex: "0" }, indented(text)));
+function unfold(head, card, text, edit, isOpen) {
+  if (isOpen === (head.getAttribute("aria-expanded") === "true")) return;
+  head.setAttribute("aria-expanded", isOpen);
+  if (isOpen) card.append(make("pre", { tabindex: "0" }, ...colored(indented(text))), ...(edit ? [edit] : []));
+  else for (const part of [card.querySelector("pre"), edit]) part && part.remove();
 }
 
-const action = (text, onclick, kind = "") => make("button", { type: "button", class: `action ${kind}`, onclick }, text);
+const action = (text, onclick) => make("button", { type: "button", class: "action", onclick }, text);
 
 function latency({ kind, ms, from }) {
   const [text, title] = kind === "answer" ? [`⟲ ${inWords(ms)}`, "from sending to this answer"] : [`${from.name} → ${inWords(ms)}`, `since ${from.name} sent it`];
   return make("span", { class: `chip time ${kind}`, title }, text);
 }
 
-const FIRST = ["content", "code", "message", "change", "delivered", "queued", "full", "reason", "targetId"];
+const FIRST = ["content", "code", "message", "from", "peer", "change", "delivered", "queued", "full", "reason", "targetId"];
 const SELF_TOLD = new Set(["content", "code", "message"]);
 
 /** Says in one line what a frame holds, the telling first and ids last; a token is left out. */
@@ -158,14 +165,11 @@ function summary({ data }) {
   return parts.join(" · ").slice(0, 200);
 }
 
-const brief = (value) => (typeof value === "string" ? value : JSON.stringify(value)).slice(0, 80);
-
-function indented(text) {
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
-  }
+function brief(value) {
+  if (typeof value === "string") return value.slice(0, 80);
+  const name = value?.profile?.displayName; // a peer is told by its name
+  if (name !== undefined) return name === value.id ? name : `${name} (${value.id})`;
+  return JSON.stringify(value).slice(0, 80);
 }
 
 const two = (number) => String(number).padStart(2, "0");

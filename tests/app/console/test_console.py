@@ -20,6 +20,14 @@ pytestmark = needs_chromium
 SENT_WHILE_AWAY = 3
 DARK = 60
 BURST, KEPT = 700, 500
+WIDE = 1080
+CHINESE = "王小明李" * 10
+IS_ON_TOP = """it => {
+  it.scrollIntoView({ block: "center" });
+  const { left, right, top, bottom } = it.getBoundingClientRect();
+  const found = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+  return right > left && it.contains(found) && right <= innerWidth;
+}"""
 NAMED = {"button", "checkbox", "combobox", "link", "radio", "searchbox", "textbox"}
 
 
@@ -383,6 +391,85 @@ def test_width(width: int, browser: Browser, server: Server) -> None:
     with visiting(browser, f"{server.http}/console", width=width) as page:
         connect(page, "A", "ann")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (1280, 800), (1920, 1080)])
+def test_frames_get_most_of_the_height(width: int, height: int, browser: Browser, server: Server) -> None:
+    """The frames are what the page is for."""
+    with visiting(browser, f"{server.http}/console", width=width, height=height) as page:
+        connect(page, "A", "ann")
+        frames = page.locator("#frames").bounding_box()
+        assert frames is not None
+        assert frames["height"] > height / 2
+        assert width < WIDE or page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (1280, 800)])
+def test_nothing_covers_who_asks(width: int, height: int, browser: Browser, server: Server) -> None:
+    """The request says who asks, and neither that nor its buttons are covered or cut."""
+    with visiting(browser, f"{server.http}/console", width=width, height=height) as page:
+        connect(page, "A", CHINESE)
+        connect(page, "B", "bob")
+        send(page, "CONNECTION_REQUEST")
+        request = row(page, "B", "CONNECTION_REQUEST_RECEIVED")
+        expect(request.locator(".summary")).to_contain_text(f"from {CHINESE}")
+        for part in (request.locator("b"), request.locator(".summary"), *request.get_by_role("button").all()):
+            assert part.evaluate(IS_ON_TOP), part
+        for name in ("Accept", "Decline"):
+            button = request.get_by_role("button", name=name)
+            assert button.evaluate("it => it.scrollWidth <= it.clientWidth"), name
+
+
+def test_lists_scroll(page: Page) -> None:
+    """What does not fit a list can be scrolled to, with a bar that is there."""
+    connect(page, "A", "ann")
+    send(page, "CONNECTION_REQUEST", targetId="nobody")
+    for name in ("#fields", "#timeline", "#peers", "#sessions"):
+        style = page.locator(name).evaluate(
+            "it => [getComputedStyle(it).overflowY, getComputedStyle(it).scrollbarWidth]"
+        )
+        assert style == ["auto", "thin"], name
+    page.get_by_label("Event").select_option("SEND_MESSAGE")
+    fields = page.locator("#fields")
+    assert fields.evaluate(
+        "it => it.scrollHeight > it.clientHeight && it.getBoundingClientRect().bottom <= innerHeight"
+    )
+
+
+def test_json_is_coloured_and_expanded(page: Page) -> None:
+    """A frame that is opened is indented and coloured; all can be opened at once, and the ones that come."""
+    connect(page, "A", "ann")
+    row(page, "A", "AUTH_SUCCESS").locator(".head").click()
+    shown = row(page, "A", "AUTH_SUCCESS").locator("pre")
+    expect(shown.locator(".json-key").first).to_have_text('"event"')
+    expect(shown.locator(".json-string").first).to_have_text('"AUTH_SUCCESS"')
+    assert json.loads(shown.inner_text())["data"]["userId"] == "ann"
+    assert shown.inner_text().startswith('{\n  "event": "AUTH_SUCCESS",\n')
+    page.get_by_label("expand").check()
+    expect(page.locator("#timeline pre")).to_have_count(page.locator("#timeline .head").count())
+    send(page, "DISCOVER_PEERS")
+    expect(row(page, "A", "PEERS_LIST").locator("pre")).to_have_count(1)
+    page.get_by_label("expand").uncheck()
+    expect(page.locator("#timeline pre")).to_have_count(0)
+
+
+def test_a_frame_from_a_link(page: Page) -> None:
+    """It stands in the editor and is not sent; known ids come into it later. What is no frame changes nothing."""
+    page.evaluate(
+        """location.hash = "frame=" + encodeURIComponent('{"event": "SESSION_LEAVE", "data": {"sessionId": "x"}}')"""
+    )
+    frame = page.get_by_label("The frame, in JSON")
+    expect(frame).to_have_value(re.compile('"sessionId": "x"'))
+    expect(page.get_by_label("Event")).to_have_value("SESSION_LEAVE")
+    page.evaluate("location.hash = 'frame=%7Bnonsense'")
+    expect(frame).to_have_value(re.compile('"sessionId": "x"'))
+    expect(page.locator("#timeline li")).to_have_count(0)
+
+
+def test_a_long_name(page: Page) -> None:
+    """A name of 40 Chinese characters is a name like any other."""
+    connect(page, "A", CHINESE)
+    expect(page.locator("#peers b")).to_have_text([CHINESE])
 
 
 def test_names(page: Page) -> None:
