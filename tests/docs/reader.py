@@ -19,7 +19,7 @@ from tests.support.server import free_port
 
 PATIENCE = 10.0
 OFTEN = 0.02
-NOT_COPIED = {"bin", "keys", "data", "site", ".env", ".venv", ".git"}
+NOT_COPIED = {"bin", "pyproject.toml", "keys", "data", "site", ".env", ".venv", ".git"}
 PROMPT = "$ "
 
 
@@ -155,6 +155,7 @@ def _check_out(folder: Path) -> None:
         if path.name not in NOT_COPIED:
             (folder / path.name).symlink_to(path)
     shutil.copytree(ROOT / "bin", folder / "bin")
+    shutil.copy(ROOT / "pyproject.toml", folder)  # pytest takes for its root the folder where this really is
     (folder / "bin" / "_setup").write_text("#!/bin/sh\n")
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / ".curlrc").write_text("fail-with-body\nshow-error\n")

@@ -22,8 +22,8 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
 def is_excerpt(block: Block) -> bool:
-    """Whether a block is a part of an example, which has a test."""
-    return block.language == "python" and any(block.text in example for example in EXAMPLES)
+    """Whether a block is a part of an example, which has a test; one that is to be saved is used by the page itself."""
+    return block.language == "python" and block.title is None and any(block.text in example for example in EXAMPLES)
 
 
 def to_run(page: str) -> list[Block]:
