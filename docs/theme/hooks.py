@@ -14,7 +14,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-_LINK = re.compile(r"(?<!!)\[([^\]\[]+)\]\(([^)\s:]+?)(#[^)\s]*)?\)")
+_LINK = re.compile(r"(!?)\[([^\]\[]+)\]\(([^)\s:]+?)(#[^)\s]*)?\)")
 _HOST = re.compile(r"https://(unpkg\.com|api\.github\.com)/")
 
 
@@ -35,19 +35,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links, which are as the repository has its files, lead within the site; what it lacks is named only."""
+    """Let links and pictures lead within the site; of links to what it lacks only the text stays."""
     elsewhere = _elsewhere(config)
     pages = {path: page for page, path in elsewhere.items()}
     here = page.file.src_uri
     folder = posixpath.dirname(elsewhere.get(here, f"docs/{here}"))
 
     def within(link: re.Match[str]) -> str:
-        label, target, anchor = link[1], link[2], link[3] or ""
+        mark, label, target, anchor = link[1], link[2], link[3], link[4] or ""
         path = posixpath.normpath(posixpath.join(folder, target))
         there = pages.get(path, path.removeprefix("docs/"))
         if files.get_file_from_path(there) is None:  # mkdocs complains of what is nowhere
             return label if (_root(config) / path).exists() else link[0]
-        return f"[{label}]({posixpath.relpath(there, posixpath.dirname(here) or '.')}{anchor})"
+        return f"{mark}[{label}]({posixpath.relpath(there, posixpath.dirname(here) or '.')}{anchor})"
 
     return _LINK.sub(within, markdown)
 

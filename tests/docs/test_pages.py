@@ -1,5 +1,6 @@
 """Pages that list something list all of it, and nothing else."""
 
+import inspect
 import re
 from typing import Any
 
@@ -8,11 +9,22 @@ import pytest
 import yaml
 
 from app.settings import Settings, read_settings
+from handlers.context import Context
 from schemas.errors import CloseCode, ErrorCode
-from tests.docs.blocks import PAGES, ROOT
+from tests.docs.blocks import PAGES, ROOT, blocks
 from tests.support.server import Server
 
 DOCS = ROOT / "docs"
+CELL = 300
+SHORT = [
+    "README.md",
+    "docs/index.md",
+    "docs/quickstart.md",
+    "docs/console.md",
+    "docs/writing-a-client.md",
+    "docs/writing-a-handler.md",
+    "docs/contract/events.md",
+]
 ERRORS = (DOCS / "errors.md").read_text()
 DEPLOY = (DOCS / "deploy.md").read_text()
 
@@ -97,3 +109,52 @@ def test_every_metric_is_listed(sharing: Server) -> None:
     text = httpx2.get(f"{sharing.http}/metrics").text
     told = re.findall(r"^# HELP (peersync_\w+)", text, re.MULTILINE)
     assert sorted(set(re.findall(r"`(peersync_\w+)`", DEPLOY))) == sorted(told)
+
+
+def test_what_a_handler_may_use_is_listed() -> None:
+    """The page on handlers lists every part of the context, and nothing else."""
+    section = (
+        (DOCS / "writing-a-handler.md").read_text().partition("## What a handler may use")[2].partition("\n## ")[0]
+    )
+    listed = [re.match(r"`(\w+)", row[0]) for row in rows(section)[1:]]
+    methods = {name for name, value in vars(Context).items() if inspect.isfunction(value) and name != "__init__"}
+    assert sorted(each[1] for each in listed if each) == sorted({*Context.__slots__, *methods})
+
+
+def test_the_plugin_on_the_page_is_the_example() -> None:
+    """What is shown as the whole of a plugin is whole."""
+    shown = next(block for block in blocks("docs/writing-a-handler.md") if block.title == "shout.py")
+    assert shown.text == (DOCS / "examples/shout.py").read_text()
+
+
+def test_nobody_is_two_people_in_the_quickstart() -> None:
+    """Whoever leaves all open that the page opens is thrown out of nothing: each part has users of its own."""
+    quickstart = (DOCS / "quickstart.md").read_text()
+    peers = re.findall(r"^bin/peer (\w+)$", quickstart, re.MULTILINE)
+    programs = re.findall(r"^\$ .*\.(?:py|mjs) \"\$\(bin/devtoken (\w+)\)\"$", quickstart, re.MULTILINE)
+    seats = re.search(r'\["(\w+)", "(\w+)"\]\[number\]', (ROOT / "app/console/static/console.js").read_text())
+    assert seats is not None
+    assert len(peers) == len(programs) == 2
+    names = [*peers, *programs, *seats.groups()]
+    assert len(set(names)) == len(names), names
+    assert all(name in quickstart for name in seats.groups())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/quickstart.md"])
+def test_all_clients_are_named(page: str) -> None:
+    """So is the page on editors; the first screen of the first two says what this is, what it is not, and shows it."""
+    text = (ROOT / page).read_text()
+    for name in ("emacs", "neovim", "typescript", "python"):
+        assert f"clients/{name}/README.md)" in text, name
+    assert "editors.md" in text
+    assert "bin/peer" in text
+    assert "console.md" in text
+    if page != "docs/quickstart.md":
+        assert "images/editors.svg)" in text
+        assert "shared editing" in text
+
+
+@pytest.mark.parametrize("page", SHORT)
+def test_cells_are_short(page: str) -> None:
+    """No cell of a table is a text of its own."""
+    assert [cell for row in rows((ROOT / page).read_text()) for cell in row if len(cell) > CELL] == []

@@ -10,8 +10,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.docs.blocks import ROOT, blocks
+from tests.support.browser import chromium, needs_chromium, visiting
 
 PATIENCE = 60
 LOADED = {"src", "srcset", "data", "poster"}
@@ -144,3 +146,18 @@ def test_a_browser_finds_pages_without_a_host(site: Path, tmp_path: Path) -> Non
         check=True,
     )
     assert re.search(r'search-result__meta">\s*[1-9]\d* matching documents', done.stdout)
+
+
+@needs_chromium
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (1280, 800)])
+def test_the_landing_page(width: int, height: int, site: Path) -> None:
+    """It shows a picture, fits a phone, and its button leads to the quickstart."""
+    with chromium() as browser, visiting(browser, f"file://{site}/index.html", width=width, height=height) as page:
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        picture = page.locator("main img")
+        assert picture.evaluate("it => it.naturalWidth > 0 && it.getBoundingClientRect().width <= innerWidth")
+        button = page.locator("main a.md-button--primary")
+        assert button.evaluate("(it, height) => it.getBoundingClientRect().bottom <= height", height)
+        button.click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Quickstart")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
