@@ -16,6 +16,7 @@ COPY stores stores
 COPY schemas schemas
 COPY clients/python/peersync peersync
 COPY clients/python/peersync_terminal peersync_terminal
+COPY docs docs
 ENV PATH=/opt/venv/bin:$PATH \
     APP_ENV=production \
     LOG_FORMAT=json \

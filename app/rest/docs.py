@@ -83,7 +83,7 @@ async def get_schema(request: Request) -> Response:
 
 
 async def get_guide(_request: Request) -> Response:
-    """Return the pages of the guide; none where the server runs without the folder `docs/`, as in a container."""
+    """Return the pages of the guide; none where the server runs without the folder `docs/`."""
     return json(Guide(guide_pages()))
 
 

@@ -19,6 +19,7 @@ PACKAGES = {
     **{name: name for name in ("app", "handlers", "stores", "schemas")},
     **{f"clients/python/{name}": name for name in ("peersync", "peersync_terminal")},
 }
+GUIDE = ("docs/*.md", "docs/images")
 
 
 class Instruction(NamedTuple):
@@ -83,19 +84,20 @@ def test_last_stage_installs_nothing(last: list[Instruction]) -> None:
 
 
 def test_last_stage_copies_only_the_server(last: list[Instruction]) -> None:
-    """The image gets the virtual environment, the four packages, and the client that `peer` stands on."""
+    """The image gets the virtual environment, the packages, what `peer` stands on, and the guide."""
     assert values(last, "COPY") == [
         "--from=build /opt/venv /opt/venv",
         *(f"{source} {name}" for source, name in PACKAGES.items()),
+        "docs docs",
     ]
     assert all((ROOT / name / "__init__.py").is_file() for name in PACKAGES)
 
 
 def test_dockerignore_lets_in_only_what_is_copied() -> None:
-    """The build context is a list of what is let in: the requirements and the packages."""
+    """The build context is a list of what is let in: the requirements, the packages, and the guide."""
     lines = (ROOT / ".dockerignore").read_text().split()
     assert lines[0] == "*"
-    assert [line[1:] for line in lines if line.startswith("!")] == ["requirements/serve.txt", *PACKAGES]
+    assert [line[1:] for line in lines if line.startswith("!")] == ["requirements/serve.txt", *PACKAGES, *GUIDE]
 
 
 def test_user_is_a_number_and_not_root(last: list[Instruction], container: dict[str, Any]) -> None:
