@@ -128,14 +128,15 @@ def test_the_plugin_on_the_page_is_the_example() -> None:
 
 
 def test_nobody_is_two_people_in_the_quickstart() -> None:
-    """Whoever leaves all open that the page opens is thrown out of nothing: each part has users of its own."""
+    """Whoever leaves all open that the page opens is thrown out of nothing: each part has users of its own. README has others, too."""
     quickstart = (DOCS / "quickstart.md").read_text()
     peers = re.findall(r"^bin/peer (\w+)$", quickstart, re.MULTILINE)
     programs = re.findall(r"^\$ .*\.(?:py|mjs) \"\$\(bin/devtoken (\w+)\)\"$", quickstart, re.MULTILINE)
     seats = re.search(r'\["(\w+)", "(\w+)"\]\[number\]', (ROOT / "app/console/static/console.js").read_text())
     assert seats is not None
     assert len(peers) == len(programs) == 2
-    names = [*peers, *programs, *seats.groups()]
+    by_hand = re.findall(r"^bin/devtoken (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    names = [*peers, *programs, *seats.groups(), *by_hand]
     assert len(set(names)) == len(names), names
     assert all(name in quickstart for name in seats.groups())
 

@@ -50,7 +50,8 @@ function code(page) {
   const [, indent, language] = /^( *)```([\w+-]*)/.exec(page.lines[page.at]);
   const lines = takeUntil(page, (line) => line.startsWith(`${indent}\`\`\``));
   const text = lines.map((line) => line.slice(indent.length)).join("\n");
-  return make("pre", { tabindex: "0", class: `code ${language}` }, make("code", {}, ...(language === "json" ? colored(text) : [text])));
+  const block = make("pre", { tabindex: "0", class: `code ${language}` }, make("code", {}, ...(language === "json" ? colored(text) : [text])));
+  return language === "mermaid" ? make("details", {}, make("summary", {}, "Diagram, as text"), block) : block;
 }
 
 function takeUntil(page, ends) {
