@@ -128,7 +128,7 @@ def test_the_plugin_on_the_page_is_the_example() -> None:
 
 
 def test_nobody_is_two_people_in_the_quickstart() -> None:
-    """Whoever leaves all open that the page opens is thrown out of nothing: each part has users of its own. README has others, too."""
+    """Each part of the page has users of its own, and README has others: what is left open throws nobody out."""
     quickstart = (DOCS / "quickstart.md").read_text()
     peers = re.findall(r"^bin/peer (\w+)$", quickstart, re.MULTILINE)
     programs = re.findall(r"^\$ .*\.(?:py|mjs) \"\$\(bin/devtoken (\w+)\)\"$", quickstart, re.MULTILINE)
