@@ -31,7 +31,7 @@ class Reader:
         self.port = free_port()
         self._started: list[tuple[Block, subprocess.Popen[bytes], Path]] = []
         _check_out(folder)
-        self._environment = {name: value for name, value in os.environ.items() if name != "VENV"} | {
+        self.environment = {name: value for name, value in os.environ.items() if name != "VENV"} | {
             "PORT": str(self.port),
             "HOST": "127.0.0.1",
             "ADMIN": "on",
@@ -57,7 +57,7 @@ class Reader:
         """Start a server, for a page that takes one for granted, and have the tokens that such a page names."""
         self._start(Block("", 0, "sh", None, "runs on", "bin/serve\n"), "bin/serve")
         for name, options in (("TOKEN", "ann"), ("OPERATOR", "olga --scope peersync:admin")):
-            self._environment[name] = self._run(["sh", "-euc", f"bin/devtoken {options}"])[1].strip()
+            self.environment[name] = self._run(["sh", "-euc", f"bin/devtoken {options}"])[1].strip()
 
     def see_the_rest(self) -> None:
         """Wait until what was left running has said all that the page shows."""
@@ -97,7 +97,7 @@ class Reader:
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -113,7 +113,7 @@ class Reader:
             process = subprocess.Popen(
                 ["sh", "-euc", command],
                 cwd=self.folder,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
