@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "SECURITY.md").read_text()
 NAMED = set(re.findall(r"`([^`\n]+)`", PAGE))
 SETTINGS = {info.encode_name for info in msgspec.structs.fields(Settings)}
-SECTIONS = PAGE.split("## Who attacks, and what stops them")[1].split("\n## ")[0].split("\n### ")[1:]
+SECTIONS = PAGE.split("## Threats")[1].split("\n## ")[0].split("\n### ")[1:]
 
 
 def test_settings_exist() -> None:
@@ -40,7 +40,7 @@ def test_files_exist() -> None:
 
 def test_the_price_list_is_the_codes() -> None:
     """The table of prices has the rows of the code, in order."""
-    section = PAGE.split("## What everything costs")[1].split("\n## ")[0]
+    section = PAGE.split("## Prices")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \|$", section, re.MULTILINE)
     assert rows[1:] == [(price.what, price.price, price.budget) for price in PRICES]
 
