@@ -1,1 +1,1 @@
-"""Keys and tokens: JWT (RFC 7519), by joserfc."""
+"""Keys and access tokens: JWT (RFC 7519), implemented with joserfc."""

@@ -1,6 +1,6 @@
-"""Signature algorithms, and which kind of key each needs (RFC 8725 section 3.1).
+"""Signature algorithms and the kind of key each one needs (RFC 8725 section 3.1).
 
-The key decides the algorithm, never the token: an RSA key verifies RS256, a P-256 key ES256, an Ed25519 key EdDSA.
+The key determines the algorithm, never the token: an RSA key verifies RS256, a P-256 key ES256, an Ed25519 key EdDSA.
 """
 
 from collections.abc import Collection
@@ -21,12 +21,12 @@ _MODELS = {name: JWSRegistry.algorithms[name] for name in ALGORITHMS}
 
 
 def algorithm_of(key: Key) -> Algorithm | None:
-    """Return the algorithm that a key is good for; None if there is none, as for a P-384 or an X25519 key."""
+    """Return the algorithm of a key; None if we support none for it, as for a P-384 or an X25519 key."""
     return "RS256" if isinstance(key, RSAKey) else CURVES.get(key.curve_name)
 
 
 def kinds(algorithms: Collection[Algorithm]) -> str:
-    """Return the kinds of keys that these algorithms need, for people: `RSA or Ed25519`."""
+    """Return the kinds of keys that these algorithms need, for a message: `RSA or Ed25519`."""
     return " or ".join(KINDS[each] for each in algorithms)
 
 
@@ -36,5 +36,5 @@ def make_signature(message: bytes, key: Key, algorithm: Algorithm) -> bytes:
 
 
 def is_signature(message: bytes, signature: bytes, key: Key, algorithm: Algorithm) -> bool:
-    """Whether the key made this signature of a message; may raise `ValueError` for a malformed signature."""
+    """Whether the key signed this message; may raise `ValueError` for a malformed signature."""
     return algorithm_of(key) == algorithm and _MODELS[algorithm].verify(message, signature, key)

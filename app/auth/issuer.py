@@ -1,4 +1,4 @@
-"""The keys of an identity provider, fetched from `JWT_JWKS_URL`, kept, and fetched anew."""
+"""The keys of an identity provider: fetches them from `JWT_JWKS_URL`, caches them and refreshes them."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -14,26 +14,27 @@ from stores.protocols import StoreUnreachableError
 
 FETCH_SECONDS = 5.0
 FETCH_BYTES = 262_144
-FIRST_PAUSE_SECONDS = 0.5
-REGULARLY = 10
-MAX_TRIED = 4
+FIRST_RETRY_SECONDS = 0.5
+INTERVALS_PER_REFRESH = 10
+MAX_CANDIDATES = 4
 
 
 class Fetch(Protocol):
-    """How a JWK set is got."""
+    """Fetches a JWK set."""
 
     async def __call__(self) -> bytes:
-        """Return what is there; raises `IssuerError`."""
+        """Return the document; raises `IssuerError` if it cannot be fetched."""
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
 
 
 class IssuerKeys:
-    """The issuer's public keys. The last good ones stay in use while the issuer cannot be asked.
+    """The issuer's public keys. While the issuer is down, the last good keys stay in use.
 
-    It is asked at the start, until it answers; then every ten intervals, and every interval while it is down; and for
-    a `kid` that is not known, by one question for all who wait, but not if it was asked within the last interval.
+    Fetches at the start, with a backoff of at most one interval until the issuer answers. Then it fetches every ten
+    intervals, and every interval while the issuer is down. An unknown `kid` triggers one fetch that all callers share,
+    but at most one per interval.
     """
 
     def __init__(
@@ -51,52 +52,52 @@ class IssuerKeys:
         self._log = log
         self._set = KeySet({}, ())
         self._is_down = False
-        self._asked_at = 0.0
-        self._asking = anyio.Lock()
+        self._fetched_at = 0.0
+        self._fetching = anyio.Lock()
 
     @property
     def is_ready(self) -> bool:
-        """Whether there are keys."""
+        """Whether any keys have been fetched."""
         return bool(self._set.keys)
 
     async def find(self, kid: str | None) -> Sequence[Key]:
-        """Return the key with this `kid`; without a `kid`, all keys if there are at most `MAX_TRIED`, else none.
+        """Return the key with this `kid`; without a `kid`, all keys if there are at most `MAX_CANDIDATES`, else none.
 
-        Waits for the issuer if it is asked for the sake of the `kid`. Raises `StoreUnreachableError` before it has
-        answered for the first time.
+        If the `kid` is unknown, refreshes first and waits for the issuer. Raises `StoreUnreachableError` until the
+        first fetch has succeeded.
         """
         if not self.is_ready:
-            raise StoreUnreachableError("the keys of the issuer (JWT_JWKS_URL) could not be fetched yet")
+            raise StoreUnreachableError("the issuer's keys (JWT_JWKS_URL) have not been fetched yet")
         if kid is None:
-            return list(self._set.keys.values()) if len(self._set.keys) <= MAX_TRIED else []
+            return list(self._set.keys.values()) if len(self._set.keys) <= MAX_CANDIDATES else []
         if kid not in self._set.keys:
             await self.refresh()
         key = self._set.keys.get(kid)
         return [] if key is None else [key]
 
     async def refresh(self) -> None:
-        """Ask the issuer, unless that has been done within the last interval; return once it is done."""
-        async with self._asking:
+        """Fetch the keys, unless they were fetched within the last interval; wait for a fetch that is under way."""
+        async with self._fetching:
             if self._is_due():
-                await self._ask()
+                await self._update()
 
     async def run(self) -> None:
-        """Ask the issuer at the start and regularly, until cancelled."""
-        pause = FIRST_PAUSE_SECONDS
+        """Fetch the keys at the start and then regularly, until cancelled."""
+        pause = FIRST_RETRY_SECONDS
         while True:
             await self.refresh()
-            pause = min(2 * pause, self._interval) if self._is_down else REGULARLY * self._interval
+            pause = min(2 * pause, self._interval) if self._is_down else INTERVALS_PER_REFRESH * self._interval
             await anyio.sleep(pause)
 
     async def close(self) -> None:
-        """Let go of the connections to the issuer."""
+        """Close the connections to the issuer."""
         await self._fetch.close()
 
     def _is_due(self) -> bool:
-        return not self.is_ready or self._monotonic() - self._asked_at >= self._interval
+        return not self.is_ready or self._monotonic() - self._fetched_at >= self._interval
 
-    async def _ask(self) -> None:
-        self._asked_at = self._monotonic()
+    async def _update(self) -> None:
+        self._fetched_at = self._monotonic()
         try:
             found = parse_key_set(await self._fetch(), self._algorithms)
         except IssuerError as error:
@@ -111,7 +112,7 @@ class IssuerKeys:
 
 
 class Fetcher:
-    """See `Fetch`. Fetches the JWK set at a URL: within 5 seconds, 256 KiB at most, and no redirect is followed."""
+    """See `Fetch`. Fetches the JWK set from a URL: in at most 5 seconds and 256 KiB, without following redirects."""
 
     def __init__(self, url: str) -> None:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -126,8 +127,8 @@ class Fetcher:
         except IssuerError:
             raise
         except TimeoutError:
-            raise IssuerError(f"no whole answer within {FETCH_SECONDS:g} s") from None
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong on the way, the last good keys stay in use
+            raise IssuerError(f"no complete response within {FETCH_SECONDS:g} s") from None
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong, the last good keys stay in use
             raise IssuerError(f"{type(error).__name__}: {error}") from None
 
     async def close(self) -> None:
@@ -138,9 +139,9 @@ class Fetcher:
         body = bytearray()
         async with self._client.stream("GET", self._url) as response:
             if response.status_code != httpx2.codes.OK:
-                raise IssuerError(f"the answer was {response.status_code}")
+                raise IssuerError(f"the response status was {response.status_code}")
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > FETCH_BYTES:
-                    raise IssuerError(f"the answer has more than {FETCH_BYTES} bytes")
+                    raise IssuerError(f"the response has more than {FETCH_BYTES} bytes")
         return bytes(body)

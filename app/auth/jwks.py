@@ -1,4 +1,4 @@
-"""JWK sets (RFC 7517): which of an issuer's keys are used, and why not the others."""
+"""JWK sets (RFC 7517): selects an issuer's usable keys, and says why it ignores the others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ from app.auth.algorithms import CURVES, KEY_BITS, Key, kinds
 from app.settings import Algorithm
 
 _TYPES: dict[str, type[Key]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
-_NUMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_PARAMETERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 
 
 class IssuerError(Exception):
-    """The issuer's keys cannot be had; the text is one line that says why."""
+    """The issuer's keys are unavailable; the message says why in one line."""
 
 
 class _UnusableError(Exception):
@@ -24,16 +24,17 @@ class _UnusableError(Exception):
 
 
 class KeySet(NamedTuple):
-    """The keys of a set that verify tokens, by `kid`, and the others, each with the reason."""
+    """The usable keys of a set, by `kid`, and one line for each ignored key, with the reason."""
 
     keys: Mapping[str, Key]
     ignored: tuple[str, ...]
 
 
 def parse_key_set(body: bytes, algorithms: Sequence[Algorithm] = ("RS256",)) -> KeySet:
-    """Return the keys that verify these algorithms; a key without `kid` is named by its thumbprint (RFC 7638).
+    """Return the keys that verify these algorithms; a key without a `kid` is named by its thumbprint (RFC 7638).
 
-    Of several with one `kid` the first counts. Raises `IssuerError` if this is no JWK set or has no such key.
+    If several keys share a `kid`, the first one counts. Raises `IssuerError` if the body is not a JWK set or has no
+    usable key.
     """
     keys: dict[str, Key] = {}
     ignored = []
@@ -47,8 +48,8 @@ def parse_key_set(body: bytes, algorithms: Sequence[Algorithm] = ("RS256",)) -> 
     if not keys:
         reasons = "; ".join(ignored) or "it is empty"
         raise IssuerError(
-            f"no key of the set is for {' or '.join(algorithms)}: {kinds(algorithms)}, "
-            f"RSA of {KEY_BITS} bits or more ({reasons:.300})"
+            f"the set has no usable key for {' or '.join(algorithms)}: {kinds(algorithms)}, "
+            f"RSA with at least {KEY_BITS} bits ({reasons:.300})"
         )
     return KeySet(keys, tuple(ignored))
 
@@ -57,15 +58,15 @@ def _members(body: bytes) -> list[dict[str, Any]]:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise IssuerError("what came is no JSON") from None
+        raise IssuerError("the response is not JSON") from None
     members = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(members, list):
-        raise IssuerError('what came is no JWK set: it has no list "keys"')
+        raise IssuerError('the response is not a JWK set: it has no list named "keys"')
     return [member for member in members if isinstance(member, dict)]
 
 
 def _import(member: dict[str, Any], algorithms: Sequence[Algorithm]) -> Key:
-    """Return the public key; raises `_UnusableError` that says why it is not used."""
+    """Return the public key; raises `_UnusableError`, which says why the key is ignored."""
     algorithm = _algorithm(member)
     if algorithm not in algorithms:
         raise _UnusableError(f"its kty is {member['kty']!r}, for {algorithm}, which is not in JWT_ALGORITHMS")
@@ -75,13 +76,13 @@ def _import(member: dict[str, Any], algorithms: Sequence[Algorithm]) -> Key:
         bits = base64_to_int(member["n"]).bit_length() if kty == "RSA" else KEY_BITS
         if bits < KEY_BITS:
             raise _UnusableError(f"it has {bits} bits")
-        return _TYPES[kty].import_key({"kty": kty, **{name: member[name] for name in _NUMBERS[kty]}})
+        return _TYPES[kty].import_key({"kty": kty, **{name: member[name] for name in _PARAMETERS[kty]}})
     except (JoseError, ValueError, TypeError, KeyError):
-        raise _UnusableError(f"its numbers are no {kty} key") from None
+        raise _UnusableError(f"its parameters are not a valid {kty} key") from None
 
 
 def _algorithm(member: dict[str, Any]) -> Algorithm:
-    """Return the one algorithm that this kind of key is good for; raises `_UnusableError` if there is none."""
+    """Return the algorithm for this kind of key; raises `_UnusableError` if we support none for it."""
     kty, curve = member.get("kty"), member.get("crv")
     if not isinstance(kty, str) or kty not in _TYPES:
         raise _UnusableError(f"its kty is {kty!r:.32}")

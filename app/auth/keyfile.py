@@ -1,4 +1,4 @@
-"""The public keys in PEM, and the file they stand in, which may change at any time."""
+"""The public keys in PEM, and the file that holds them, which may change at any time."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ from app.auth.algorithms import Key
 from app.auth.keys import parse_public_keys, read_key
 from app.settings import Algorithm, Settings, SettingsError
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
 class KeyFile:
-    """The keys of `JWT_PUBLIC_KEY_PATH`, read anew when the file changes, or of `JWT_PUBLIC_KEY`.
+    """The keys of `JWT_PUBLIC_KEY_PATH`, reloaded when the file changes, or those of `JWT_PUBLIC_KEY`.
 
-    The file is read every second rather than watched: so a symbolic link that is swapped, as Kubernetes does with a
-    secret, a file bound into a container and one on a network are all seen to change.
+    Reads the file every second rather than watching it. This also detects changes of a swapped symbolic link (as
+    Kubernetes makes for a secret), of a file mounted into a container and of a file on a network.
     """
 
     def __init__(self, settings: Settings, keys: Sequence[Key], log: FilteringBoundLogger) -> None:
@@ -31,36 +31,36 @@ class KeyFile:
 
     @property
     def keys(self) -> Sequence[Key]:
-        """The keys in the order in which they stand there."""
+        """The keys in file order."""
         return list(self.by_kid.values())
 
     async def run(self) -> None:
-        """Look at the file until cancelled."""
+        """Poll the file until cancelled."""
         while not self._is_inline:
-            await anyio.sleep(LOOK_SECONDS)
-            await self.look()
+            await anyio.sleep(POLL_SECONDS)
+            await self.refresh()
 
-    async def look(self) -> None:
-        """Take the file's keys if it changed; if they are not usable the last good ones stay, and a line says so."""
+    async def refresh(self) -> None:
+        """Reload the keys if the file has changed; if it is unusable, keep the last good keys and log an error."""
         content = await to_thread.run_sync(_content, self._path, abandon_on_cancel=True)
         if content == self._content:
             return
         self._content = content
         try:
-            self._take(_keys(content, self._path, self._algorithms))
+            self._replace(_keys(content, self._path, self._algorithms))
         except SettingsError as error:
             if self.by_kid:
-                advice = "the last good keys stay in use; write usable ones to a file beside it and rename that over it"
-                self._log.error("public keys not taken", reason=str(error), advice=advice)
+                advice = "the last good keys stay in use; write new keys to another file and rename it over this one"
+                self._log.error("public keys not loaded", reason=str(error), advice=advice)
 
-    def _take(self, keys: Sequence[Key]) -> None:
+    def _replace(self, keys: Sequence[Key]) -> None:
         before, self.by_kid = self.by_kid, _by_kid(keys)
         if list(before) != list(self.by_kid):
             self._log.info("public keys changed", path=str(self._path), before=list(before), after=list(self.by_kid))
 
 
 def _content(path: Path) -> bytes | str:
-    """Return what is in the file, or why it cannot be read."""
+    """Return the file's content, or, as a string, why it cannot be read."""
     try:
         return read_key(path)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""Which key verifies which token, by the `kid` of its header (RFC 7515 section 4.1.4)."""
+"""Selects the keys that may verify a token by the `kid` in its header (RFC 7515 section 4.1.4)."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from app.auth.keyfile import KeyFile
 
 
 class KeyRing:
-    """All public keys of a node, in PEM and of the issuer. See `app.auth.tokens.Keys`.
+    """All public keys of a node: those in PEM and the issuer's. See `app.auth.tokens.Keys`.
 
-    A key in PEM has no name of its own, and issuers give theirs names as they like. So a token
-    without a `kid`, or with one that no key here has, is tried with each key in PEM. A token without a `kid` is also
-    tried with each of the issuer's keys, unless there are more than `MAX_TRIED`.
+    A key in PEM carries no name, and issuers name theirs as they like. So the candidates for a token without a `kid`,
+    or with an unknown one, are all keys in PEM. For a token without a `kid` they include the issuer's keys, unless
+    there are more than `MAX_CANDIDATES`.
     """
 
     def __init__(self, file: KeyFile, issuer: IssuerKeys | None = None) -> None:
@@ -21,11 +21,11 @@ class KeyRing:
 
     @property
     def own(self) -> Sequence[Key]:
-        """The keys in PEM, in the order in which they stand there."""
+        """The keys in PEM, in file order."""
         return self._file.keys
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
-        """See `Keys`. Raises `StoreUnreachableError` until the issuer's keys are there."""
+        """See `Keys`. Raises `StoreUnreachableError` until the issuer's keys have been fetched."""
         named = None if kid is None else self._file.by_kid.get(kid)
         if named is not None:
             return [named]

@@ -1,4 +1,4 @@
-"""The keys in PEM: reading, checking and making them."""
+"""The keys in PEM: reads, checks and generates them."""
 
 import base64
 import os
@@ -23,38 +23,37 @@ _GENERATE: dict[Algorithm, Callable[[], PrivateKey]] = {
     "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "EdDSA": ed25519.Ed25519PrivateKey.generate,
 }
-_REFUSED = (ValueError, TypeError, JoseError)
+_IMPORT_ERRORS = (ValueError, TypeError, JoseError)
 
 
 def public_keys(settings: Settings) -> tuple[Key, ...]:
-    """Return the keys that tokens are verified with, as they stand in the settings or their file, in that order.
+    """Return the keys that verify tokens, from the settings or their file, in the order given there.
 
-    With `JWT_JWKS_URL` there need not be a file, and one at the default path that is for another algorithm counts for
-    nothing: `bin/serve` has made it. Raises `SettingsError` if there is none or one of them is unusable.
+    With `JWT_JWKS_URL` the file is optional. A key for another algorithm at the default path is then ignored, because
+    `bin/serve` generated it. Raises `SettingsError` if there are no keys or one of them is unusable.
     """
     if settings.jwt_public_key:
         return parse_public_keys(_inline(settings.jwt_public_key), "JWT_PUBLIC_KEY", settings.jwt_algorithms)
     path = settings.jwt_public_key_path
     if settings.jwt_jwks_url and not path.exists():
         return ()
-    is_made = bool(settings.jwt_jwks_url) and path == Settings().jwt_public_key_path
-    algorithms = get_args(Algorithm) if is_made else settings.jwt_algorithms
+    is_generated = bool(settings.jwt_jwks_url) and path == Settings().jwt_public_key_path
+    algorithms = get_args(Algorithm) if is_generated else settings.jwt_algorithms
     keys = parse_public_keys(read_key(path), f"JWT_PUBLIC_KEY_PATH {path}", algorithms)
     return tuple(key for key in keys if algorithm_of(key) in settings.jwt_algorithms)
 
 
 def parse_public_keys(pem: bytes, source: str, algorithms: Sequence[Algorithm] = ("RS256",)) -> tuple[Key, ...]:
-    """Return the keys of one or several PEM blocks (RFC 7468); of a private key, its public half.
+    """Return the public keys in one or more PEM blocks (RFC 7468); for a private key, its public half.
 
-    Raises `SettingsError`, which names the source, if there is none, or one of them is unusable or for another
-    algorithm.
+    Raises `SettingsError`, which names the source, if there is no key, or one is unusable or for another algorithm.
     """
     blocks = [match[0] for match in _BLOCK.finditer(pem)]
     return tuple(_import(block, source, algorithms, private=False) for block in blocks or [pem])
 
 
 def private_key(settings: Settings) -> Key:
-    """Return the key that development tokens are signed with; raises `SettingsError` if there is none."""
+    """Return the key that signs development tokens; raises `SettingsError` if there is no usable one."""
     if settings.jwt_private_key:
         pem, source = _inline(settings.jwt_private_key), "JWT_PRIVATE_KEY"
     else:
@@ -66,10 +65,10 @@ def private_key(settings: Settings) -> Key:
 
 
 def make_keys(private: Path, public: Path, algorithms: Sequence[Algorithm] = ("RS256",)) -> None:
-    """Write a new key pair for the first of these algorithms, the private one readable by its owner only.
+    """Write a new key pair for the first of these algorithms; only the owner can read the private key.
 
-    Nothing is overwritten: where only the private key exists, its public half is written; else raises
-    `FileExistsError`. Raises `SettingsError` if the private key there is unusable.
+    Never overwrites a file: if only the private key exists, writes its public half; if the public key exists, raises
+    `FileExistsError`. Raises `SettingsError` if the existing private key is unusable.
     """
     if private.exists() and not public.exists():
         key = _import(private.read_bytes(), str(private), algorithms, private=True)
@@ -99,7 +98,7 @@ def _generate(private: Path, public: Path, algorithm: Algorithm) -> Key:
 
 
 def _inline(value: str) -> bytes:
-    r"""Return the PEM of a value that is PEM, PEM with `\n` for line ends, or either in base64."""
+    r"""Return the PEM in a value: plain, with `\n` for line ends, or either of these in base64."""
     if "-----BEGIN" not in value:
         try:
             value = base64.b64decode("".join(value.split()), validate=True).decode()
@@ -109,7 +108,7 @@ def _inline(value: str) -> bytes:
 
 
 def read_key(path: Path) -> bytes:
-    """Return what a key file holds; raises `SettingsError` if it cannot be read."""
+    """Return the content of a key file; raises `SettingsError` if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -130,13 +129,13 @@ def _import(pem: bytes, source: str, algorithms: Sequence[Algorithm], *, private
 
 def _load(pem: bytes) -> Key | None:
     for kind in (RSAKey, ECKey, OKPKey):
-        with suppress(*_REFUSED):
+        with suppress(*_IMPORT_ERRORS):
             key: Key = kind.import_key(pem)
             return key
     return None
 
 
 def _advice(key: Key | None) -> str:
-    """Return how the settings could allow this key; empty if no algorithm fits it."""
+    """Return how to change the settings so that they allow this key; empty if no algorithm fits it."""
     algorithm = None if key is None else algorithm_of(key)
     return f"; for this key add {algorithm} to JWT_ALGORITHMS" if algorithm else ""

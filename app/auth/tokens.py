@@ -1,4 +1,4 @@
-"""Access tokens (RFC 7519), verified by the rules of RFC 8725."""
+"""Access tokens (RFC 7519): verifies them by the rules of RFC 8725, and signs development tokens."""
 
 import json
 import re
@@ -17,18 +17,18 @@ from schemas.fields import DISPLAY_NAME_MAX, ID_MAX
 from stores.model import User
 from stores.protocols import Revocations
 
-MAX_TIME = 10**12  # beyond it, and for NaN, a time is no time
-_WITHOUT_KID = "none of the keys tried made its signature; it has no kid to name the key"
+MAX_TIME = 10**12  # a larger time, or NaN, is invalid
+_WITHOUT_KID = "no key here verifies its signature, and it has no kid to select one"
 _SPACE = " \t\r\n"
 _BEARER = re.compile(rf"[{_SPACE}]*bearer[{_SPACE}]+", re.IGNORECASE)
-_REFUSED = (JoseError, ValueError, TypeError, KeyError, RecursionError)
+_PARSE_ERRORS = (JoseError, ValueError, TypeError, KeyError, RecursionError)
 
 
 class Keys(Protocol):
-    """The public keys that tokens are verified with."""
+    """The public keys that verify tokens."""
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
-        """Return the keys that may have signed a token with this `kid`, None for one without; empty if none may."""
+        """Return the keys that may have signed a token with this `kid` (None: without a `kid`); may be empty."""
 
 
 class TokenVerifier:
@@ -48,7 +48,7 @@ class TokenVerifier:
     ) -> None:
         self._keys = keys
         self._revocations = revocations
-        self._registry = jws.JWSRegistry(strict_check_header=False)  # RFC 7515 4: ignore the unknown
+        self._registry = jws.JWSRegistry(strict_check_header=False)  # ignores unknown members: RFC 7515 section 4
         self._algorithms = {str(each): each for each in algorithms}
         self._name_claim = name_claim
         self._issuer = issuer
@@ -67,7 +67,7 @@ class TokenVerifier:
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         user = _user(claims)
-        self._check_meant_for_us(claims)
+        self._check_issuer_and_audience(claims)
         return Identity(
             user=user,
             display_name=_display_name(claims, self._name_claim) or user.id[:DISPLAY_NAME_MAX],
@@ -85,13 +85,13 @@ class TokenVerifier:
             raise _invalid("it was revoked")
 
     def _parse(self, token: str) -> jws.CompactSignature:
-        """Return the token's parts, its header being good, its signature yet to be verified."""
+        """Return the parts of a token after checking its header; does not verify its signature."""
         try:
             signed = jws.extract_compact(token.encode(), None, self._registry)
             header = _members(urlsafe_b64decode(signed.segments["header"]))
             self._registry.check_header(header)
             is_known = header["alg"] in self._algorithms
-        except (*_REFUSED, AttributeError):  # the last if the header is no object
+        except (*_PARSE_ERRORS, AttributeError):  # AttributeError: the header is not an object
             raise _invalid(f"it is malformed, or not {' or '.join(self._algorithms)}") from None
         if not is_known:
             raise _invalid(f"its alg is not {' or '.join(self._algorithms)}")
@@ -102,9 +102,9 @@ class TokenVerifier:
         return signed
 
     async def _check_signature(self, signed: jws.CompactSignature) -> None:
-        """Raise `EventError` unless a key that is good for the token's algorithm signed it.
+        """Raise `EventError` unless a key for the token's algorithm signed it.
 
-        A key is good for one algorithm: whatever the header says, an RSA key verifies RS256 only.
+        Each key is for one algorithm: whatever the header says, an RSA key verifies only RS256.
         """
         header = signed.headers()
         kid, algorithm = header.get("kid"), self._algorithms[header["alg"]]
@@ -113,17 +113,17 @@ class TokenVerifier:
         if any(_is_signed(signed, key, algorithm) for key in keys):
             return
         if known and not keys:
-            raise _invalid(f"none of the keys that may have signed it is for {algorithm}")
+            raise _invalid(f"none of its candidate keys is for {algorithm}")
         if kid is None:
             raise _invalid(_WITHOUT_KID if len(keys) != 1 else "its signature is wrong")
-        raise _invalid("its signature is wrong" if keys else "none of the keys here has its kid")
+        raise _invalid("its signature is wrong" if keys else "no key here has its kid")
 
-    def _check_meant_for_us(self, claims: dict[str, Any]) -> None:
+    def _check_issuer_and_audience(self, claims: dict[str, Any]) -> None:
         if claims.get("iss") != self._issuer:
-            raise _invalid("its issuer is another")
+            raise _invalid("its iss is not the issuer that this server trusts")
         audience = claims.get("aud")
         if self._audience not in (audience if isinstance(audience, list) else [audience]):
-            raise _invalid("its audience is another")
+            raise _invalid("its aud does not name this server")
 
     def _check_times(self, claims: dict[str, Any]) -> float:
         now = self._clock.now()
@@ -137,10 +137,10 @@ class TokenVerifier:
 
 
 def sign(key: Key, claims: dict[str, Any]) -> str:
-    """Return a signed token with exactly these claims; raises `ValueError` if the key is good for no algorithm."""
+    """Return a signed token with exactly these claims; raises `ValueError` if no algorithm fits the key."""
     algorithm = algorithm_of(key)
     if algorithm is None:
-        raise ValueError("this key is good for no algorithm")
+        raise ValueError("no algorithm fits this key")
     header = {"typ": "JWT", "alg": algorithm, "kid": key.thumbprint()}
     message = _segment(header) + b"." + _segment(claims)
     return (message + b"." + urlsafe_b64encode(make_signature(message, key, algorithm))).decode()
@@ -151,7 +151,7 @@ def _segment(value: dict[str, Any]) -> bytes:
 
 
 def dev_claims(user: User, *, issuer: str, audience: str, now: float, ttl: int, **profile: object) -> dict[str, Any]:
-    """Return the claims of a development token; None in `profile` is left out."""
+    """Return the claims of a development token, without those that are None."""
     claims = {
         "sub": user.id,
         "org": user.org,
@@ -168,15 +168,15 @@ def _is_signed(signed: jws.CompactSignature, key: Key, algorithm: Algorithm) -> 
     message = signed.segments["header"] + b"." + signed.segments["payload"]
     try:
         return is_signature(message, urlsafe_b64decode(signed.segments["signature"]), key, algorithm)
-    except _REFUSED:
+    except _PARSE_ERRORS:
         return False
 
 
 def _is_access_token(typ: str) -> bool:
     """Whether a token with this `typ` in its header may be an access token.
 
-    A token with a type of its own (`logout+jwt`, `dpop+jwt`) is not, even if the same key signed it (RFC 8725 section
-    3.11).
+    Rejects tokens of another explicit type (`logout+jwt`, `dpop+jwt`), even if the same key signed them (RFC 8725
+    section 3.11).
     """
     kind = typ.lower().removeprefix("application/")
     return not kind.endswith("+jwt") or kind == "at+jwt"
@@ -198,22 +198,22 @@ def _claims(payload: bytes) -> dict[str, Any]:
     try:
         return _members(payload)
     except (ValueError, RecursionError):
-        raise _invalid("its payload is no JSON object, or names a claim twice") from None
+        raise _invalid("its payload is not a JSON object, or has a claim twice") from None
 
 
 def _members(raw: bytes) -> dict[str, Any]:
-    """Return what a JSON object in UTF-8 holds; raises `ValueError` for anything else."""
+    """Return the members of a JSON object in UTF-8; raises `ValueError` for anything else."""
     document = json.loads(raw.decode(), object_pairs_hook=_unique)
     if not isinstance(document, dict):
-        raise ValueError("no object")  # noqa: TRY004 - as for all else that is no object
+        raise ValueError("not an object")  # noqa: TRY004 - callers catch `ValueError` for all malformed input
     return document
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object, whose names must be unique (RFC 7515 and 7519, section 4); raises `ValueError`."""
+    """Return an object; raises `ValueError` if a name occurs twice (RFC 7515 and 7519, section 4)."""
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name occurs twice")
     return members
 
 
@@ -227,7 +227,7 @@ def _user(claims: dict[str, Any]) -> User:
 
 
 def _display_name(claims: dict[str, Any], name_claim: str) -> str | None:
-    """Return the name in this claim, else in `name`; None if both are absent or blank."""
+    """Return the name in this claim, or else in the claim `name`; None if both are absent or blank."""
     for value in (_claim(claims, name_claim), claims.get("name")):
         name = _text(value)
         if name and not name.isspace():
@@ -236,7 +236,7 @@ def _display_name(claims: dict[str, Any], name_claim: str) -> str | None:
 
 
 def _claim(claims: dict[str, Any], path: str) -> object:
-    """Return the claim with this exact name, dots included; else what the dotted path leads to, or None."""
+    """Return the claim with this exact name, dots included; else the value at this dotted path; else None."""
     if path in claims:
         return claims[path]
     value: object = claims
@@ -246,7 +246,7 @@ def _claim(claims: dict[str, Any], path: str) -> object:
 
 
 def _token_id(claims: dict[str, Any]) -> str | None:
-    """Return the token's `jti`; None if it is too long for a revocation to name it."""
+    """Return the token's `jti`; None if it has none, or one too long for a revocation to name."""
     token_id = _text(claims.get("jti"))
     return token_id if token_id and len(token_id) <= ID_MAX else None
 
@@ -257,7 +257,7 @@ def _roles(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _text(value: object) -> str | None:
-    """Return a claim that is text and can be sent as UTF-8 (JSON lets half a surrogate pair through); else None."""
+    """Return a claim if it is a string that UTF-8 can encode; else None. JSON allows lone surrogates."""
     if not isinstance(value, str):
         return None
     try:

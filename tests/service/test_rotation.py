@@ -61,7 +61,7 @@ async def test_a_bad_file(keys: Keys, other: Keys, tmp_path: Path) -> None:
     secret.put(keys.public_path.read_text())
     with serving(keys, tmp_path, jwt_public_key_path=secret.path) as server:
         secret.put("-----BEGIN PUBLIC KEY-----\nhalf of it")
-        await until(lambda: "public keys not taken" in server.log.read_text())
+        await until(lambda: "public keys not loaded" in server.log.read_text())
         assert "advice" in server.log.read_text()
         assert (_status(server, keys), _status(server, other)) == (200, 401)
         secret.put(other.public_path.read_text())

@@ -113,9 +113,9 @@ def test_a_wrong_pair(keys: Keys, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app", "serve"]
     done = subprocess.run(command, check=False, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "must be the key that belongs to TLS_CERT_PATH" in done.stderr
+    assert "must be the private key of TLS_CERT_PATH" in done.stderr
     (finding,) = [each for each in examine(env, Path("none")) if each.subject == "tls"]
-    assert "must be the key that belongs to TLS_CERT_PATH" in finding.text
+    assert "must be the private key of TLS_CERT_PATH" in finding.text
 
 
 def test_half_a_handshake(keys: Keys, folder: Path) -> None:

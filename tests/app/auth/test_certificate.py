@@ -56,9 +56,9 @@ def test_no_pem(tmp_path: Path) -> None:
     """A file of another kind is refused."""
     make_certificate(tmp_path)
     (tmp_path / "key.pem").write_text("x")
-    assert "must be the file of a private key without a password, in PEM" in refusal(tmp_path)
+    assert "must be a PEM file with a private key without a password" in refusal(tmp_path)
     (tmp_path / "cert.pem").write_text("x")
-    assert "must be the file of a certificate, in PEM" in refusal(tmp_path)
+    assert "must be a PEM file with a certificate" in refusal(tmp_path)
 
 
 def test_another_key(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_another_key(tmp_path: Path) -> None:
     old = (tmp_path / "cert.pem").read_bytes()
     make_certificate(tmp_path)
     (tmp_path / "cert.pem").write_bytes(old)
-    assert "must be the key that belongs to" in refusal(tmp_path)
+    assert "must be the private key of" in refusal(tmp_path)
 
 
 def test_a_password(tmp_path: Path) -> None:
@@ -91,4 +91,4 @@ def test_too_weak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise ssl.SSLError(1, "[SSL: EE_KEY_TOO_SMALL] ee key too small")
 
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", refuse)
-    assert "which OpenSSL does not accept" in refusal(tmp_path)
+    assert "which OpenSSL rejects" in refusal(tmp_path)

@@ -213,10 +213,10 @@ async def test_fetch(real: RealIssuer) -> None:
 
 
 ANSWERS: list[tuple[Response, str]] = [
-    (PlainTextResponse("no", 500), "the answer was 500"),
-    (RedirectResponse("/jwks"), "the answer was 307"),
+    (PlainTextResponse("no", 500), "the response status was 500"),
+    (RedirectResponse("/jwks"), "the response status was 307"),
     (PlainTextResponse(b"x" * (FETCH_BYTES + 1)), "more than 262144 bytes"),
-    (StreamingResponse(endlessly()), "no whole answer within"),
+    (StreamingResponse(endlessly()), "no complete response within"),
 ]
 
 

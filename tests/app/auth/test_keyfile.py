@@ -26,12 +26,12 @@ class Watched:
         self.ring = KeyRing(self.file)
 
     async def changed_to(self, content: str | None) -> None:
-        """Write the file anew, or delete it, and look at it."""
+        """Write the file anew, or delete it, and have it reloaded."""
         if content is None:
             self.path.unlink()
         else:
             self.path.write_text(content)
-        await self.file.look()
+        await self.file.refresh()
 
     @property
     def kids(self) -> list[str]:
@@ -64,7 +64,7 @@ async def test_rotation(watched: Watched, pems: list[str]) -> None:
     await watched.changed_to(pems[1] + pems[0])
     second, old = watched.kids
     assert old == first
-    await watched.file.look()
+    await watched.file.refresh()
     await watched.changed_to(pems[1])
     assert watched.kids == [second]
     before_after = [(line["before"], line["after"]) for line in watched.lines()]
@@ -76,7 +76,7 @@ async def test_a_bad_new_file(bad: str | None, watched: Watched, pems: list[str]
     """While the file cannot be used the last good keys stay; one line says what to do; a good file is taken again."""
     kids = watched.kids
     await watched.changed_to(bad)
-    await watched.file.look()
+    await watched.file.refresh()
     assert watched.kids == kids
     (line,) = watched.lines()
     assert line["level"] == "error"
@@ -89,7 +89,7 @@ async def test_a_bad_new_file(bad: str | None, watched: Watched, pems: list[str]
 async def test_a_file_that_comes_later(tmp_path: Path, pems: list[str]) -> None:
     """With JWT_JWKS_URL no file is needed, nor complained of; one that comes later counts."""
     watched = Watched(tmp_path / "public.pem", jwt_jwks_url="https://id.example.com/jwks")
-    await watched.file.look()
+    await watched.file.refresh()
     assert (watched.kids, watched.lines()) == ([], [])
     await watched.changed_to(pems[0])
     assert len(watched.kids) == 1
