@@ -21,9 +21,9 @@ from app.compose.plan import Plan
 from app.compose.runtime import Runtime
 from app.compose.stores import check_store_url, make_stores
 from app.contract.contract import Contract
-from app.ops.audit import opened
+from app.ops.audit import open_audit_log
 from app.ops.logs import make_logger
-from app.ops.tracing import opened_tracing
+from app.ops.tracing import make_tracing
 from app.rest import health
 from app.rest.endpoints import endpoints, paths, static_files
 from app.rest.responses import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
@@ -43,9 +43,9 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
     """
     chosen = read_settings() if settings is None else settings
     check_store_url(chosen.store_url)
-    routes, tracing = load_routes(chosen.plugins), opened_tracing(chosen)
+    routes, tracing = load_routes(chosen.plugins), make_tracing(chosen)
     traced = routes if tracing is None else tracing.traced(routes)
-    plan = Plan(chosen, public_keys(chosen), traced, make_logger(chosen), opened(chosen.audit_log), tracing)
+    plan = Plan(chosen, public_keys(chosen), traced, make_logger(chosen), open_audit_log(chosen.audit_log), tracing)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, object]]:

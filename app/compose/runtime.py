@@ -183,7 +183,7 @@ class Runtime:
             self.gateway.sweep,
             self.admission.http.sweep,
             self.admission.forget_old,
-            self.delivery.trimmer.look,
+            self.delivery.trimmer.check,
             self._reconcile,
         )
 

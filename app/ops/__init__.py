@@ -1,1 +1,1 @@
-"""Running it: logs, metrics, periodic work."""
+"""Operations: logs, the audit log, metrics, tracing, memory."""

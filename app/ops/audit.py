@@ -1,9 +1,9 @@
-"""The audit log: who came, met whom and was shown out, a JSON line each, by structlog. Never what was said.
+"""The audit log: who connected, joined whom and was disconnected, one JSON line each. It never has message content.
 
-A line costs a good token, so no stranger can fill the disk with lines. `note` puts the line into memory and returns;
-a thread writes what has gathered. A write of a few hundred bytes mostly takes microseconds, but a disk that is busy,
-a network file system, or a pipe that nobody reads can hold it up for seconds, and then only the thread waits.
-The file is opened for each write, and appended to: whoever rotates it may rename it or truncate it at any time.
+Writing a line takes a valid token, so an unauthenticated client cannot fill the disk. `note` buffers a line in memory
+and returns at once; a thread writes the buffer. A write usually takes microseconds, but a busy disk, a network file
+system or a pipe without a reader can block it for seconds. Then only the thread waits.
+The file is opened for each write, in append mode, so log rotation may rename or truncate it at any time.
 """
 
 import os
@@ -30,41 +30,41 @@ Append = Callable[[bytes], None]
 
 
 class AuditLog:
-    """See `handlers.ports.Audit`. What cannot be written is kept and tried again; beyond `most` lines, it is lost."""
+    """See `handlers.ports.Audit`. If a write fails, keeps the lines and retries; drops lines beyond `most`."""
 
     def __init__(self, append: Append, log: Logger, most: int = MOST_LINES) -> None:
         self._append = append
         self._log = log
         self._most = most
         self._lines: list[str] = []
-        self._is_there_more = anyio.Event()
-        self._logger = _logger(self._keep)
-        self._untold = 0
+        self._has_lines = anyio.Event()
+        self._logger = _logger(self._buffer)
+        self._unreported = 0
         self.lost = 0
 
     def note(self, event: Audited, user: User, **details: AuditDetail) -> None:
         """See `Audit`."""
         if len(self._lines) >= self._most:
             self.lost += 1
-            self._untold += 1
+            self._unreported += 1
             return
         self._logger.info(event, user_id=user.id, org=user.org, **details)
-        self._is_there_more.set()
+        self._has_lines.set()
 
     async def run(self) -> None:
-        """Write what is noted, until cancelled."""
+        """Write lines as they come, until cancelled."""
         while True:
-            await self._is_there_more.wait()
-            self._is_there_more = anyio.Event()
+            await self._has_lines.wait()
+            self._has_lines = anyio.Event()
             if not await self.flush():
-                self._is_there_more.set()
+                self._has_lines.set()
                 await anyio.sleep(RETRY_SECONDS)
 
     async def flush(self) -> bool:
-        """Write what was noted until now; False, and a line in the other log, if that cannot be."""
-        if self._untold:
-            self._logger.warning("lost", lines=self._untold)
-            self._untold = 0
+        """Write all buffered lines. If that fails, log a warning in the server's log and return False."""
+        if self._unreported:
+            self._logger.warning("lost", lines=self._unreported)
+            self._unreported = 0
         lines, self._lines = self._lines, []
         if not lines:
             return True
@@ -76,12 +76,12 @@ class AuditLog:
             return False
         return True
 
-    def _keep(self, line: str) -> None:
+    def _buffer(self, line: str) -> None:
         self._lines.append(f"{line}\n")
 
 
 class NoAudit:
-    """See `handlers.ports.Audit`: where no log is wanted."""
+    """See `handlers.ports.Audit`. Used without an audit log."""
 
     lost = 0
 
@@ -96,10 +96,10 @@ class NoAudit:
         return True
 
 
-def opened(where: str) -> Append | None:
-    """Return what appends to the log at this place, `AUDIT_LOG`, None if there is to be none.
+def open_audit_log(where: str) -> Append | None:
+    """Return a function that appends to the log named by `AUDIT_LOG`; None if the setting is empty.
 
-    Raises `SettingsError` if it cannot be written to.
+    Raises `SettingsError` if the file is not writable.
     """
     if not where:
         return None
@@ -128,14 +128,18 @@ def _appender(path: Path) -> Append:
 
 
 def _open_private(path: str, flags: int) -> int:
-    """Open a file; one that is not there yet is made readable for its owner only."""
+    """Open a file; if this creates it, only its owner can read it."""
     return os.open(path, flags, 0o600)
 
 
-def _logger(keep: Callable[[str], None]) -> FilteringBoundLogger:
+def _logger(write: Callable[[str], None]) -> FilteringBoundLogger:
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        _Lines(keep),
-        processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), _shown, structlog.processors.JSONRenderer()],
+        _Lines(write),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _format,
+            structlog.processors.JSONRenderer(),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(0),
         context_class=dict,
         cache_logger_on_first_use=True,
@@ -144,14 +148,14 @@ def _logger(keep: Callable[[str], None]) -> FilteringBoundLogger:
 
 
 class _Lines:
-    """What structlog hands its lines to."""
+    """The logger to which structlog passes rendered lines."""
 
-    def __init__(self, keep: Callable[[str], None]) -> None:
-        self.info = self.warning = keep
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.info = self.warning = write
 
 
-def _shown(_logger: object, _method: str, details: Mapping[str, object]) -> dict[str, object]:
-    """Leave out what is not known, shorten addresses, which are salted hashes, as the other log does; time first."""
+def _format(_logger: object, _method: str, details: Mapping[str, object]) -> dict[str, object]:
+    """Put time and event first, omit values that are None, and shorten address hashes as the server's log does."""
     ordered = {"timestamp": details["timestamp"], "event": details["event"], **details}
     known = {name: value for name, value in ordered.items() if value is not None}
     return {name: logged(value) if isinstance(value, bytes) else value for name, value in known.items()}

@@ -1,6 +1,6 @@
-"""Logs: one event a line, for people or as JSON, by structlog. Never a token, never content.
+"""Logs: one event per line, as text or JSON, by structlog. They never have a token or message content.
 
-In the format for people, text that others chose (a `sub`, a name, a program) is escaped in every line.
+The text format escapes text that others chose (a `sub`, a name, a program) in every line.
 """
 
 import logging
@@ -25,7 +25,7 @@ _NUMBERS = logging.getLevelNamesMapping()
 
 
 def make_logger(settings: Settings, stream: TextIO | None = None) -> FilteringBoundLogger:
-    """Return a logger of its own; nothing global is configured."""
+    """Return an independent logger; this configures nothing global."""
     out = sys.stderr if stream is None else stream
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(out),
@@ -38,7 +38,7 @@ def make_logger(settings: Settings, stream: TextIO | None = None) -> FilteringBo
 
 
 def route_standard_logging(settings: Settings) -> None:
-    """Make the process's standard logging (uvicorn's) look the same; for `serve` alone, since it is global."""
+    """Format the process's standard logging (uvicorn's) the same way. This is global, so only `serve` calls it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         ProcessorFormatter(
@@ -51,16 +51,16 @@ def route_standard_logging(settings: Settings) -> None:
 
 
 class RecordThrottle(logging.Filter):
-    """Passes one record a second from each line of uvicorn or asyncio that logs, since strangers can make it log.
+    """Passes one record per second from each source line in uvicorn or asyncio, because clients can trigger them.
 
-    The next record that passes says how many were held back.
+    The next record that passes says how many were suppressed.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         super().__init__()
         self._monotonic = monotonic
         self._quiet_until: dict[tuple[str, int], float] = {}
-        self._held: Counter[tuple[str, int]] = Counter()
+        self._suppressed: Counter[tuple[str, int]] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log the record."""
@@ -68,11 +68,11 @@ class RecordThrottle(logging.Filter):
             return True
         place, now = (record.pathname, record.lineno), self._monotonic()
         if now < self._quiet_until.get(place, now):
-            self._held[place] += 1
+            self._suppressed[place] += 1
             return False
         self._quiet_until[place] = now + QUIET_SECONDS
-        if held := self._held.pop(place, 0):
-            record.msg = f"{record.getMessage()} ({held} more held back before)"
+        if suppressed := self._suppressed.pop(place, 0):
+            record.msg = f"{record.getMessage()} ({suppressed} more suppressed)"
             record.args = ()
         return True
 
@@ -85,7 +85,7 @@ def _shared() -> list[Processor]:
 
 
 def _rendering(settings: Settings, out: TextIO) -> list[Processor]:
-    """Return the processors that render an event as a line; JSON escapes by itself."""
+    """Return the processors that render an event as a line; the JSON renderer needs no extra escaping."""
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=_write_traceback)
@@ -93,7 +93,7 @@ def _rendering(settings: Settings, out: TextIO) -> list[Processor]:
 
 
 def _escape(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Escape whatever in an event could control a terminal."""
+    """Escape anything in an event that could control a terminal."""
     return {name: value if name == "exc_info" else _escaped(name, value) for name, value in event.items()}
 
 
@@ -105,7 +105,7 @@ def _escaped(name: str, value: object) -> object:
 
 
 def _write_traceback(out: TextIO, exc_info: ExcInfo) -> None:
-    """Write the traceback of an exception, escaped: its message may contain what somebody sent."""
+    """Write an exception's traceback, escaped, because its message may contain what a client sent."""
     buffer = StringIO()
     structlog.dev.plain_traceback(buffer, exc_info)
     out.write("\n" + printable_lines(buffer.getvalue().removeprefix("\n")))

@@ -1,4 +1,4 @@
-"""Memory: what was held for slow or absent receivers goes back to the system once it is let go."""
+"""Memory: returns freed buffers of slow or disconnected receivers to the operating system."""
 
 import ctypes
 from collections.abc import Callable
@@ -7,15 +7,15 @@ WORTHWHILE_BYTES = 33_554_432
 
 
 class Trimmer:
-    """Looks at how much is held, and after a peak has the allocator give back what is free."""
+    """Watches how many bytes are buffered; after a peak, has the allocator return free memory."""
 
     def __init__(self, held: Callable[[], int], trim: Callable[[], object]) -> None:
         self._held = held
         self._trim = trim
         self._peak = 0
 
-    def look(self) -> None:
-        """Trim if most of what was held is let go since the last time."""
+    def check(self) -> None:
+        """Trim if over half of the peak, and more than `WORTHWHILE_BYTES`, has been freed since the last trim."""
         held = self._held()
         self._peak = max(self._peak, held)
         if self._peak - held > WORTHWHILE_BYTES and held < self._peak / 2:
@@ -24,7 +24,7 @@ class Trimmer:
 
 
 def malloc_trim() -> None:
-    """Have glibc give back the free pages of its heap; elsewhere do nothing."""
+    """Have glibc return the free pages of its heap to the system; with another C library, do nothing."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus. The service counts in plain integers; they are read out when somebody asks."""
+"""Metrics for Prometheus. The service counts in plain integers, which are read at each scrape."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ from stores.protocols import Stores
 
 
 class Parts(Struct, frozen=True, kw_only=True):
-    """Where the counts of one application are; `table_sizes` says how many entries each table of it has."""
+    """The parts of one application that have counts; `table_sizes` returns the number of entries in each table."""
 
     gateway: Gateway
     admission: Admission
@@ -44,98 +44,114 @@ class ServiceCollector(Collector):
     """Reads the counts of one application."""
 
     def __init__(self, parts: Parts) -> None:
-        self._from = parts
+        self._parts = parts
 
     def collect(self) -> Iterable[Metric]:
-        """Yield every metric with its present value."""
+        """Yield every metric with its current value."""
         yield from self._sockets()
         yield from self._events()
         yield from self._delivery()
         yield from self._presence()
         yield from self._stores()
         yield from self._engine()
-        yield _histogram("peersync_loop_lag_seconds", "How late the tick came.", {"": self._from.loop_lag})
+        yield _histogram("peersync_loop_lag_seconds", "Delay of the event loop's timer.", {"": self._parts.loop_lag})
         yield CounterMetricFamily(
-            "peersync_audit_lines_lost", "Lines of the audit log that could not be written.", self._from.audit.lost
+            "peersync_audit_lines_lost", "Audit log lines that could not be written.", self._parts.audit.lost
         )
-        entries = self._from.table_sizes()
+        entries = self._parts.table_sizes()
         yield _gauge(
-            "peersync_registry_entries", "Entries of each table; of peers also those away.", "registry", entries
+            "peersync_registry_entries",
+            "Entries in each table; peers include disconnected ones.",
+            "registry",
+            entries,
         )
 
     def _sockets(self) -> Iterable[Metric]:
-        gateway = self._from.gateway
+        gateway = self._parts.gateway
         by_state = gateway.by_state()
         states = {state.name.lower(): by_state[state.name.lower()] for state in State}
-        yield _gauge("peersync_sockets", "Open sockets by state.", "state", states)
+        yield _gauge("peersync_sockets", "Open sockets, by state.", "state", states)
         yield _counter("peersync_sockets_closed", "Sockets closed, by close code.", "code", gateway.closed)
         yield _counter(
             "peersync_refusals",
-            "Rejections, by the limit that was reached.",
+            "Rejections, by the limit that was exceeded.",
             "limit",
-            self._from.admission.rejections.counts,
+            self._parts.admission.rejections.counts,
         )
-        admission = self._from.admission
+        admission = self._parts.admission
         failures = admission.auth_throttle.count + admission.http_auth_throttle.count
         yield CounterMetricFamily("peersync_auth_failures", "Failed authentications.", failures)
 
     def _events(self) -> Iterable[Metric]:
-        dispatcher = self._from.dispatcher
+        dispatcher = self._parts.dispatcher
         events = CounterMetricFamily("peersync_events", "Client events, by outcome.", labels=["event", "outcome"])
         for row in dispatcher.rows:
             for outcome, count in (("handled", row.handled), ("refused", row.refused), ("failed", row.failed)):
                 events.add_metric([row.event, outcome], count)
         yield events
-        yield _counter("peersync_errors", "ERROR events, and those withheld for the rate.", "code", dispatcher.refused)
+        yield _counter(
+            "peersync_errors",
+            "ERROR events, by code, including those suppressed for clients over the rate limit.",
+            "code",
+            dispatcher.refused,
+        )
         seconds = {row.event: row.seconds for row in dispatcher.rows}
-        yield _histogram("peersync_handler_seconds", "Time in handlers, of one event in 64.", seconds, "event")
+        yield _histogram(
+            "peersync_handler_seconds", "Time spent in handlers, sampled for one event in 64.", seconds, "event"
+        )
 
     def _delivery(self) -> Iterable[Metric]:
-        hub, write_scheduler = self._from.hub, self._from.write_scheduler
-        log_bytes = self._from.engine.log.stats()["log_bytes"]
-        yield CounterMetricFamily("peersync_messages_delivered", "Events handed to sockets of others.", hub.delivered)
-        yield CounterMetricFamily("peersync_messages_queued", "Events kept for users who are away.", hub.kept)
+        hub, write_scheduler = self._parts.hub, self._parts.write_scheduler
+        log_bytes = self._parts.engine.log.stats()["log_bytes"]
+        yield CounterMetricFamily(
+            "peersync_messages_delivered", "Events passed to other users' sockets.", hub.delivered
+        )
+        yield CounterMetricFamily("peersync_messages_queued", "Events stored for disconnected users.", hub.kept)
         dropped = {"nobody": hub.dropped, "outbox": write_scheduler.dropped}
-        yield _counter("peersync_messages_dropped", "Events let go of, by where they were.", "where", dropped)
-        attempts = self._from.resumption.attempts
+        yield _counter("peersync_messages_dropped", "Events dropped, by where.", "where", dropped)
+        attempts = self._parts.resumption.attempts
         yield _counter("peersync_resumes", "Attempts to resume, by outcome.", "outcome", attempts)
-        yield GaugeMetricFamily("peersync_log_bytes", "Bytes kept for users who are away or may resume.", log_bytes)
-        yield GaugeMetricFamily("peersync_outbox_bytes", "Bytes that heavy outboxes hold.", write_scheduler.held)
+        yield GaugeMetricFamily(
+            "peersync_log_bytes", "Bytes stored for users who are disconnected or may resume.", log_bytes
+        )
+        yield GaugeMetricFamily("peersync_outbox_bytes", "Bytes in large outboxes.", write_scheduler.held)
 
     def _presence(self) -> Iterable[Metric]:
-        presence = self._from.presence
-        yield CounterMetricFamily("peersync_presence_changes", "Changes of peers' presence.", presence.changes)
-        yield CounterMetricFamily("peersync_presence_updates", "Updates sent to tell of them.", presence.updates)
+        presence = self._parts.presence
+        yield CounterMetricFamily("peersync_presence_changes", "Presence changes of peers.", presence.changes)
+        yield CounterMetricFamily("peersync_presence_updates", "Presence updates sent to clients.", presence.updates)
 
     def _engine(self) -> Iterable[Metric]:
-        """Yield what the engine of the stores has to say, which is different for each."""
-        for name, value in self._from.engine.stats().items():
+        """Yield the metrics of the store's engine; each engine has its own."""
+        for name, value in self._parts.engine.stats().items():
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            yield family(f"peersync_{name}", "Said by the store; docs/scaling.md explains it.", value)
+            yield family(f"peersync_{name}", "Reported by the store; see docs/scaling.md.", value)
 
     def _stores(self) -> Iterable[Metric]:
-        watch = self._from.stores
-        yield _histogram("peersync_store_seconds", "Time that stores took.", watch.seconds, "operation")
-        errors = {operation: watch.errors[operation] for operation in watch.seconds}
-        yield _counter("peersync_store_errors", "Times that a store could not be reached.", "operation", errors)
+        timings = self._parts.stores
+        yield _histogram("peersync_store_seconds", "Duration of store operations.", timings.seconds, "operation")
+        errors = {operation: timings.errors[operation] for operation in timings.seconds}
+        yield _counter(
+            "peersync_store_errors", "Operations that failed because the store was unreachable.", "operation", errors
+        )
 
 
 class _Collected(Collector):
-    """What a collector has yielded."""
+    """Replays the metrics that another collector yielded."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = list(metrics)
 
     def collect(self) -> Iterable[Metric]:
-        """Yield it again."""
+        """Return the metrics."""
         return self._metrics
 
 
 async def exposition(collector: Collector) -> bytes:
-    """Return the metrics in Prometheus's text format, with those of the process.
+    """Return the metrics, including those of the process, in Prometheus's text format.
 
-    The counts are read on the event loop, where nothing changes them meanwhile; making the text takes longer, so a
-    thread does that.
+    Reads the counts on the event loop, so that they do not change meanwhile. A thread renders the text, which takes
+    longer.
     """
     return await to_thread.run_sync(_text, _Collected(collector.collect()))
 

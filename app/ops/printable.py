@@ -1,11 +1,11 @@
-"""Text that others chose, made safe for a person's terminal."""
+"""Makes untrusted text safe to print on a terminal."""
 
 
 def printable(text: str) -> str:
     r"""Return text as one line that cannot control a terminal and hides nothing.
 
-    Whatever is not plainly visible becomes an escape such as `\x1b`, `\n` or `\u202e`: control characters (C0 and C1),
-    line separators, and characters that turn the direction of text or have no width.
+    Escapes every character that is not visible, as in `\x1b`, `\n` or `\u202e`: control characters (C0 and C1), line
+    separators, and characters that change the direction of text or have no width.
     """
     if text.isprintable():
         return text
@@ -13,5 +13,5 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return text with each line made printable and indented, so that none passes for a line of the log."""
+    """Return text with each line printable and indented, so that none can pass for a line of the log."""
     return "\n".join(f"  {printable(line)}".rstrip() for line in text.split("\n"))

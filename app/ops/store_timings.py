@@ -1,4 +1,4 @@
-"""Watching stores: how long each operation takes, and how often the store could not be reached."""
+"""Store timings: how long each store operation takes, and how often the store is unreachable."""
 
 import inspect
 from collections import Counter, defaultdict
@@ -10,7 +10,7 @@ from stores.protocols import PeerRecords, RequestRecords, Revocations, SessionRe
 
 
 class StoreTimings:
-    """What was seen, by operation, such as `peers.claim`."""
+    """Durations and errors by operation, such as `peers.claim`."""
 
     def __init__(self, timer: Callable[[], float]) -> None:
         self._timer = timer
@@ -18,9 +18,9 @@ class StoreTimings:
         self.errors: Counter[str] = Counter()
 
     def timed(self, operation: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a coroutine function that does the same as `call`, and is watched."""
+        """Return a coroutine function that calls `call` and records its duration and errors."""
 
-        async def watched(*args: object, **kwargs: object) -> object:
+        async def timed(*args: object, **kwargs: object) -> object:
             began = self._timer()
             try:
                 return await call(*args, **kwargs)
@@ -30,22 +30,22 @@ class StoreTimings:
             finally:
                 self.seconds[operation].observe(self._timer() - began)
 
-        return watched
+        return timed
 
 
 class TimedStores:
-    """See `Stores`: the records of others, watched. What never waits, the directory above all, is theirs as it is."""
+    """See `Stores`. Times the operations on records; passes on the parts that never wait, such as the directory."""
 
-    def __init__(self, stores: Stores, watch: StoreTimings) -> None:
+    def __init__(self, stores: Stores, timings: StoreTimings) -> None:
         self.directory = stores.directory
         self.log = stores.log
         self.node = stores.node
         self.listener = stores.listener
-        self.peers = cast("PeerRecords", _Timed("peers", stores.peers, watch))
-        self.requests = cast("RequestRecords", _Timed("requests", stores.requests, watch))
-        self.sessions = cast("SessionRecords", _Timed("sessions", stores.sessions, watch))
-        self.revocations = cast("Revocations", _Timed("revocations", stores.revocations, watch))
-        self.ping = watch.timed("ping", stores.ping)
+        self.peers = cast("PeerRecords", _Timed("peers", stores.peers, timings))
+        self.requests = cast("RequestRecords", _Timed("requests", stores.requests, timings))
+        self.sessions = cast("SessionRecords", _Timed("sessions", stores.sessions, timings))
+        self.revocations = cast("Revocations", _Timed("revocations", stores.revocations, timings))
+        self.ping = timings.timed("ping", stores.ping)
         self.run = stores.run
         self.stats = stores.stats
         self.close = stores.close
@@ -63,17 +63,17 @@ class TimedStores:
 
 
 class _Timed:
-    """Stands in for an object, its coroutine functions watched."""
+    """A proxy for an object; it times the object's coroutine functions."""
 
-    def __init__(self, name: str, records: object, watch: StoreTimings) -> None:
+    def __init__(self, name: str, records: object, timings: StoreTimings) -> None:
         self._name = name
         self._records = records
-        self._watch = watch
+        self._timings = timings
 
     def __getattr__(self, method: str) -> object:
-        """Return the method, found once."""
+        """Return the method, and cache it."""
         found: Any = getattr(self._records, method)
         if inspect.iscoroutinefunction(found):
-            found = self._watch.timed(f"{self._name}.{method}", found)
+            found = self._timings.timed(f"{self._name}.{method}", found)
         setattr(self, method, found)
         return found

@@ -1,7 +1,7 @@
-"""Tracing by OpenTelemetry: a span for each event that a handler takes, and the trace passed on with a message.
+"""Tracing with OpenTelemetry: a span for each handled event, and the trace context passed on with each message.
 
-Nothing of it is in the way of events while it is off: it wraps the rows of the handler table before they are served.
-What a span has is the name of the event and what came of it; never content, and nobody's name.
+While tracing is off, it costs nothing: tracing wraps the routes of the handler table before they are served.
+A span has the event's name and its outcome, never message content or user names.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,7 +37,7 @@ class Tracing:
     """Traces the handlers of an application. Must be closed."""
 
     def __init__(self, provider: "TracerProvider") -> None:
-        from opentelemetry import trace  # noqa: PLC0415 - an extra, which need not be installed
+        from opentelemetry import trace  # noqa: PLC0415 - an optional dependency
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
         self._api: Any = trace
@@ -46,27 +46,27 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
 
     def traced(self, routes: Mapping[str, Route]) -> dict[str, Route]:
-        """Return the rows with their handlers traced; their events may carry `traceparent` in `data`."""
+        """Return the routes with traced handlers; their events may carry `traceparent` in `data`."""
         return {event: self._traced(route) for event, route in routes.items()}
 
     async def close(self) -> None:
-        """Export what is left, and stop. A collector that does not answer is waited for briefly."""
-        last = Thread(target=self._provider.shutdown, daemon=True)  # the end of the process does not wait for it
-        last.start()
-        await anyio.to_thread.run_sync(last.join, CLOSE_SECONDS)
+        """Export the remaining spans and stop; waits at most `CLOSE_SECONDS` for the collector."""
+        shutdown = Thread(target=self._provider.shutdown, daemon=True)  # daemon: process exit does not wait for it
+        shutdown.start()
+        await anyio.to_thread.run_sync(shutdown.join, CLOSE_SECONDS)
 
     def _traced(self, route: Route) -> Route:
-        call = self._later(route) if route.is_async else self._at_once(route)
+        call = self._trace_async(route) if route.is_async else self._trace_sync(route)
         return replace(route, message=_with_traceparent(route.message), call=call)
 
-    def _at_once(self, route: Route) -> Handler:
+    def _trace_sync(self, route: Route) -> Handler:
         def call(message: Any, ctx: Context) -> Any:  # noqa: ANN401 - what the handler takes and returns
-            with self._span(route.event, message.traceparent) as traceparent, _passing_on(ctx, traceparent):
+            with self._span(route.event, message.traceparent) as traceparent, _propagating(ctx, traceparent):
                 return route.call(message, ctx)
 
         return call
 
-    def _later(self, route: Route) -> Handler:
+    def _trace_async(self, route: Route) -> Handler:
         async def call(message: Any, ctx: Context) -> Any:  # noqa: ANN401 - as above
             handler = cast("Callable[..., Any]", route.call)
             with self._span(route.event, message.traceparent):
@@ -76,7 +76,7 @@ class Tracing:
 
     @contextmanager
     def _span(self, event: str, given: Raw) -> "Iterator[str | None]":
-        """Make a span, current in here; yields its traceparent if the client gave one that is good."""
+        """Start a span and make it current; yields its traceparent if the client sent a valid one."""
         kind = self._api.SpanKind.SERVER
         parent = self._propagator.extract({"traceparent": _text(given)}) if given else None
         is_child = parent is not None and self._api.get_current_span(parent).get_span_context().is_valid
@@ -86,11 +86,11 @@ class Tracing:
             try:
                 yield _traceparent(span) if is_child else None
             except BaseException as error:
-                self._note(span, event, error)
+                self._set_attributes(span, event, error)
                 raise
-            self._note(span, event, None)
+            self._set_attributes(span, event, None)
 
-    def _note(self, span: "Span", event: str, error: BaseException | None) -> None:
+    def _set_attributes(self, span: "Span", event: str, error: BaseException | None) -> None:
         span.set_attribute("peersync.event", event)
         span.set_attribute("peersync.outcome", _outcome(error))
         if isinstance(error, EventError):
@@ -100,15 +100,15 @@ class Tracing:
             span.set_status(self._api.StatusCode.ERROR)
 
 
-class _Carrying:
-    """Stands in for a `Delivery` while one message is handled, and lets it carry a traceparent."""
+class _TracedDelivery:
+    """A proxy for a `Delivery` that adds a traceparent to messages."""
 
     def __init__(self, delivery: Delivery, traceparent: str) -> None:
         self._delivery = delivery
         self._traceparent = traceparent
 
     def __getattr__(self, name: str) -> object:
-        """Return what it stands in for has."""
+        """Return the attribute of the wrapped delivery."""
         return getattr(self._delivery, name)
 
     def send(self, users: Iterable[User], event: ServerEvent, *args: Any, **options: Any) -> None:  # noqa: ANN401
@@ -118,10 +118,10 @@ class _Carrying:
         self._delivery.send(users, event, *args, **options)
 
 
-def opened_tracing(settings: Settings) -> Tracing | None:
-    """Return what traces as the standard variables (`OTEL_*`) say; None if it is to be off.
+def make_tracing(settings: Settings) -> Tracing | None:
+    """Return tracing as configured by the standard variables (`OTEL_*`); None if `TRACING` is off.
 
-    Raises `SettingsError` if it is on and OpenTelemetry is not installed.
+    Raises `SettingsError` if it is on but OpenTelemetry is not installed.
     """
     if settings.tracing == "off":
         return None
@@ -145,20 +145,20 @@ def _provider() -> "TracerProvider":
 
 
 def _with_traceparent(message: type[ClientEvent]) -> type[ClientEvent]:
-    """Return the struct with one more member, of any type: one that is no good is ignored, as W3C says."""
+    """Return the struct with one more member, of any type: W3C Trace Context says to ignore invalid values."""
     fields = [("traceparent", Raw, NO_TRACE)]
     made: type[Struct] = msgspec.defstruct(message.__name__, fields, bases=(message,), frozen=True, kw_only=True)
     return cast("type[ClientEvent]", made)
 
 
 @contextmanager
-def _passing_on(ctx: Context, traceparent: str | None) -> Iterator[None]:
-    """Let messages that are sent meanwhile carry the traceparent. Only for a handler that runs at once."""
+def _propagating(ctx: Context, traceparent: str | None) -> Iterator[None]:
+    """Add the traceparent to messages sent in this block. For synchronous handlers only."""
     if traceparent is None:
         yield
         return
     delivery = ctx.delivery
-    ctx.delivery = cast("Delivery", _Carrying(delivery, traceparent))
+    ctx.delivery = cast("Delivery", _TracedDelivery(delivery, traceparent))
     try:
         yield
     finally:
@@ -166,7 +166,7 @@ def _passing_on(ctx: Context, traceparent: str | None) -> Iterator[None]:
 
 
 def _text(given: Raw) -> str:
-    """Return a JSON string that needs no unescaping; whatever else it is, it is no traceparent."""
+    """Return the content of a JSON string without unescaping it; a valid traceparent has no escapes."""
     return bytes(given)[:LONGEST].strip(b'"').decode("ascii", errors="replace")
 
 

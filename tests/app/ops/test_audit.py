@@ -14,7 +14,7 @@ from app.auth.keys import public_keys
 from app.compose.lifespan import running
 from app.compose.plan import Plan
 from app.main import create_app
-from app.ops.audit import AuditLog, NoAudit, opened
+from app.ops.audit import AuditLog, NoAudit, open_audit_log
 from app.ops.logs import make_logger
 from app.settings import MEMORY, Settings, SettingsError
 from app.tables import load_routes
@@ -146,7 +146,7 @@ async def test_the_end(keys: Keys) -> None:
 async def test_rotation(rotate: str, tmp_path: Path) -> None:
     """The file may be renamed or truncated at any time; the next line is the first of the file."""
     path = tmp_path / "audit.log"
-    append = opened(str(path))
+    append = open_audit_log(str(path))
     assert append is not None
     audit = AuditLog(append, Log())
     audit.note("registered", ANN, socket_id=1)
@@ -167,14 +167,14 @@ def test_the_file_is_private(tmp_path: Path) -> None:
     new, old = tmp_path / "new.log", tmp_path / "old.log"
     old.touch(0o640)
     for path, mode in ((new, 0o600), (old, 0o640)):
-        opened(str(path))
+        open_audit_log(str(path))
         assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 @pytest.mark.parametrize("where", ["-", "stdout"])
 async def test_standard_output(where: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """It can go to standard output."""
-    append = opened(where)
+    append = open_audit_log(where)
     assert append is not None
     audit = AuditLog(append, Log())
     audit.note("registered", ANN)
@@ -184,7 +184,7 @@ async def test_standard_output(where: str, capfdbinary: pytest.CaptureFixture[by
 
 async def test_off() -> None:
     """It is off unless set; then nothing is kept."""
-    assert opened("") is None
+    assert open_audit_log("") is None
     audit = NoAudit()
     audit.note("registered", ANN)
     await audit.run()

@@ -27,7 +27,7 @@ def test_after_a_peak() -> None:
         (2 * WORTHWHILE_BYTES, 1),
         (0, 2),
     ):
-        trimmer.look()
+        trimmer.check()
         assert trims == expected, held
 
 

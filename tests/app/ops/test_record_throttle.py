@@ -18,4 +18,4 @@ def test_one_line_a_second_of_each_place() -> None:
     assert passing("uvicorn.error", 2) == ["a b"]
     assert passing("plugin", 1) == ["a b"] * 5
     time += 1.0
-    assert passing("uvicorn.error", 1) == ["a b (4 more held back before)"]
+    assert passing("uvicorn.error", 1) == ["a b (4 more suppressed)"]

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from app.main import create_app
-from app.ops.tracing import Tracing, opened_tracing
+from app.ops.tracing import Tracing, make_tracing
 from app.settings import Settings, SettingsError
 from app.tables import load_routes
 from handlers.context import Context
@@ -161,7 +161,7 @@ sys.exit(any(name.startswith("opentelemetry.exporter") for name in sys.modules))
 """
     environment = {**keys.environment(), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
-    assert opened_tracing(Settings()) is None
+    assert make_tracing(Settings()) is None
 
 
 def test_not_installed(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
