@@ -26,7 +26,7 @@ from app.ops.logs import make_logger
 from app.ops.tracing import make_tracing
 from app.rest import health
 from app.rest.endpoints import endpoints, paths, static_files
-from app.rest.responses import json_error, on_exception, on_http_exception, on_refusal, on_unreachable
+from app.rest.responses import json_error, on_event_error, on_exception, on_http_exception, on_store_unreachable
 from app.settings import FILE, Settings, read_settings
 from app.tables import load_routes
 from app.wire import asgi
@@ -63,8 +63,8 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
         middleware=[*_proxies(chosen), *_cors(chosen)],
         exception_handlers={
             HTTPException: on_http_exception,
-            EventError: on_refusal,
-            StoreUnreachableError: on_unreachable,
+            EventError: on_event_error,
+            StoreUnreachableError: on_store_unreachable,
             Exception: on_exception,
         },
         lifespan=lifespan,

@@ -1,1 +1,1 @@
-"""REST: authentication, health, metrics."""
+"""The HTTP endpoints: authentication, administration, health, metrics, the contract and the console."""

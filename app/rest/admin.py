@@ -1,4 +1,4 @@
-"""What an operator may do and see, with a token of its own scope."""
+"""Administration: revokes tokens and shows the overview. Both need a token with the scope `peersync:admin`."""
 
 from typing import Annotated
 
@@ -22,9 +22,9 @@ SCOPE = "peersync:admin"
 
 
 class RevocationRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
-    """Which tokens are to be good no more: the one with this `jti`, or those of a user issued before a moment.
+    """Which tokens to revoke: the one with this `jti`, or those of a user issued before a given time.
 
-    `issued_before` is in seconds since 1970, and now if it is not given.
+    `issued_before` is in seconds since 1970; it defaults to now.
     """
 
     token_id: Id | None = None
@@ -34,27 +34,28 @@ class RevocationRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=Tru
 
 
 async def revoke(request: Request) -> Response:
-    """Revoke tokens: close the sockets they let in, end those users' sessions, and let nobody in by them again."""
+    """Revoke tokens: close the sockets that use them, end those users' sessions and reject the tokens from now on."""
     runtime = runtime_of(request)
     await _operator(request)
     wanted = await body_of(request, RevocationRequest)
-    operator = await _operator(request)  # again: the token may have expired or been revoked while the body came
+    operator = await _operator(request)  # again: the token may have expired or been revoked while the body arrived
     revocation = _revocation(
         wanted,
         now=runtime.services.clock.now(),
         seconds=runtime.settings.revocation_seconds,
     )
     closed = await disconnects.revoke(revocation, runtime.services)
-    named = _named(revocation)
-    runtime.log.warning("tokens revoked", by=operator.user.id, sockets=closed, **named)
-    runtime.audit.note("revoked", operator.user, sockets=closed, **{f"revoked_{key}": named[key] for key in named})
+    details = _details(revocation)
+    runtime.log.warning("tokens revoked", by=operator.user.id, sockets=closed, **details)
+    audited = {f"revoked_{name}": value for name, value in details.items()}
+    runtime.audit.note("revoked", operator.user, sockets=closed, **audited)
     return json({"closedSockets": closed, "keptUntil": iso(revocation.expires_at)})
 
 
 async def get_overview(request: Request) -> Response:
-    """Return how much there is, and the latest of the peers and sessions.
+    """Return counts, and the newest peers and sessions.
 
-    In development on a loopback `HOST`, requests by a loopback name need no operator's token.
+    In development with a loopback `HOST`, requests to a loopback host name need no token.
     """
     runtime = runtime_of(request)
     if not (runtime.settings.is_private and is_trusted(request, runtime.settings)):
@@ -65,16 +66,16 @@ async def get_overview(request: Request) -> Response:
 async def _operator(request: Request) -> Identity:
     identity = await identify(request)
     if SCOPE not in identity.scopes:
-        raise EventError(ErrorCode.NOT_ALLOWED, f"This needs a token whose claim scope has {SCOPE}")
+        raise EventError(ErrorCode.NOT_ALLOWED, f"The token's scope claim must include {SCOPE}")
     return identity
 
 
 def _revocation(wanted: RevocationRequest, *, now: float, seconds: float) -> Revocation:
     if (wanted.token_id is None) == (wanted.user_id is None):
-        raise EventError(ErrorCode.INVALID_DATA, "The body has either tokenId or userId")
+        raise EventError(ErrorCode.INVALID_DATA, "The body must have either tokenId or userId")
     if wanted.token_id is not None:
         if wanted.org is not None or wanted.issued_before is not None:
-            raise EventError(ErrorCode.INVALID_DATA, "org and issuedBefore go with userId only")
+            raise EventError(ErrorCode.INVALID_DATA, "org and issuedBefore are allowed only with userId")
         return Revocation(expires_at=now + seconds, token_id=wanted.token_id)
     if wanted.issued_before is not None and wanted.issued_before > now:
         raise EventError(ErrorCode.INVALID_DATA, "issuedBefore is in the future")
@@ -83,8 +84,8 @@ def _revocation(wanted: RevocationRequest, *, now: float, seconds: float) -> Rev
     return Revocation(expires_at=now + seconds, user=user, issued_before=issued_before)
 
 
-def _named(revocation: Revocation) -> dict[str, str | None]:
-    """Return what a log line says of a revocation."""
+def _details(revocation: Revocation) -> dict[str, str | None]:
+    """Return a revocation as values of a log line."""
     if revocation.user is None:
         return {"token_id": revocation.token_id}
     id_, org = revocation.user

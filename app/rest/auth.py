@@ -18,13 +18,13 @@ from schemas.fields import DISPLAY_NAME_MAX, Id
 from stores.model import User
 
 UNTRUSTED = (
-    "Development tokens are for this machine only: Host must be its address or localhost,"
-    " and Origin, if there is one, must be its own or one of CORS_ORIGIN"
+    "Development tokens are only for this machine: Host must be localhost or its address,"
+    " and Origin, if present, must match Host or CORS_ORIGIN"
 )
 
 
 class TokenRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Whom a development token names. Without a display name it is the id; an empty text counts as absent."""
+    """The user of a development token. The display name defaults to the id; an empty string counts as absent."""
 
     user_id: Id
     email: Annotated[str, Meta(max_length=320)] | None = None
@@ -33,27 +33,28 @@ class TokenRequest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 async def get_public_key(request: Request) -> Response:
-    """Return the public key as PEM; of several, the first."""
+    """Return the public key as PEM; the first one if there are several."""
     keys = runtime_of(request).tokens.keys.own
     if not keys:
-        return json_error(404, "NOT_FOUND", "There is no key here: tokens are verified with those of JWT_JWKS_URL")
+        message = "This server has no keys of its own; it verifies tokens with the keys of JWT_JWKS_URL"
+        return json_error(404, "NOT_FOUND", message)
     return json({"publicKey": keys[0].as_pem(private=False).decode()})
 
 
 async def get_jwks(request: Request) -> Response:
-    """Return the public keys as a JWK set (RFC 7517), `kid` being their thumbprint (RFC 7638)."""
+    """Return the public keys as a JWK set (RFC 7517); each `kid` is the key's thumbprint (RFC 7638)."""
     return json({"keys": [jwk(key) for key in runtime_of(request).tokens.keys.own]})
 
 
 async def verify(request: Request) -> Response:
-    """Say whom the bearer token names."""
+    """Return the user that the bearer token names."""
     identity = await identify(request)
-    who = {"userId": identity.user.id, "email": identity.email, "displayName": identity.display_name}
-    return json({**{name: value for name, value in who.items() if value is not None}, "roles": identity.roles})
+    user = {"userId": identity.user.id, "email": identity.email, "displayName": identity.display_name}
+    return json({**{name: value for name, value in user.items() if value is not None}, "roles": identity.roles})
 
 
 async def make_dev_token(request: Request) -> Response:
-    """Sign a token for whoever asks; routed only where development tokens are handed out."""
+    """Sign a token for any user; served only if development tokens are enabled."""
     runtime = runtime_of(request)
     settings = runtime.settings
     if not is_trusted(request, settings):

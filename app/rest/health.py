@@ -1,4 +1,4 @@
-"""Probes and metrics (docs/protocol.md section 6)."""
+"""Health probes and metrics (docs/protocol.md section 6)."""
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
@@ -11,23 +11,23 @@ from schemas.errors import ErrorCode
 
 
 async def live(_request: Request) -> Response:
-    """Answer while the event loop turns."""
+    """Return 200 as long as the event loop runs."""
     return _live()
 
 
 async def ready(request: Request) -> Response:
-    """Say whether traffic should come here, and if not, why."""
+    """Return whether this node is ready for traffic, and if not, why."""
     return await _ready(request.app.state.runtime)
 
 
 async def metrics(request: Request) -> Response:
-    """Return the metrics as Prometheus reads them, at most a second old."""
+    """Return the metrics in Prometheus's text format, at most a second old."""
     runtime: Runtime = request.app.state.runtime
     return Response(await runtime.exposition.get(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def probe(runtime: Runtime) -> ASGIApp:
-    """Return an application that answers only probes, without routing or middleware."""
+    """Return an ASGI application that answers only probes, without routing or middleware."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         response = await _ready(runtime) if scope["path"].endswith("/ready") else _live()

@@ -1,4 +1,4 @@
-"""What REST answers, for the contract; the names of fields are those on the wire."""
+"""The bodies of HTTP responses, for the contract."""
 
 from typing import Annotated, Literal
 
@@ -9,19 +9,19 @@ from schemas.fields import AnyIde, AnyRole, Role, Status
 
 
 class Live(Struct, frozen=True):
-    """The event loop turns."""
+    """The event loop runs."""
 
     status: Literal["ok"]
 
 
 class Ready(Struct, frozen=True):
-    """Traffic should come here."""
+    """The node is ready for traffic."""
 
     status: Literal["ready"]
 
 
 class Unavailable(Struct, frozen=True):
-    """Traffic should not come here, and why."""
+    """The node is not ready for traffic, for these reasons."""
 
     status: Literal["unavailable"]
     reasons: list[str]
@@ -30,7 +30,7 @@ class Unavailable(Struct, frozen=True):
 
 
 class PublicKey(Struct, frozen=True, rename="camel"):
-    """The key that access tokens are verified with, as PEM."""
+    """The key that verifies access tokens, as PEM."""
 
     public_key: str
 
@@ -38,7 +38,7 @@ class PublicKey(Struct, frozen=True, rename="camel"):
 class Jwk(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A public key (RFC 7517); `kid` is its thumbprint (RFC 7638).
 
-    An RSA key has `n` and `e`, an elliptic key `crv`, `x` and `y`, an Ed25519 key (`OKP`) `crv` and `x`.
+    An RSA key has `n` and `e`; an elliptic-curve key `crv`, `x` and `y`; an Ed25519 key (`OKP`) `crv` and `x`.
     """
 
     kty: Literal["RSA", "EC", "OKP"]
@@ -53,13 +53,13 @@ class Jwk(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Jwks(Struct, frozen=True):
-    """A set of keys."""
+    """A JWK set."""
 
     keys: list[Jwk]
 
 
 class Bearer(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """Whom a token names."""
+    """The user that a token names."""
 
     user_id: str
     display_name: str
@@ -68,14 +68,14 @@ class Bearer(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=Tr
 
 
 class Token(Struct, frozen=True, rename="camel"):
-    """An access token, and for how long it is good: the setting `JWT_EXPIRATION` as it was written."""
+    """An access token and its lifetime, which is the setting `JWT_EXPIRATION` as written there."""
 
     token: str
     expires_in: Annotated[str, Meta(examples=["1h"])]
 
 
 class OverviewCounts(Struct, frozen=True):
-    """How many there are: sockets of this node; peers here or away, sessions and pending requests of all."""
+    """Counts: sockets of this node; peers (also disconnected ones), sessions and pending requests of all nodes."""
 
     sockets: int
     peers: int
@@ -83,11 +83,11 @@ class OverviewCounts(Struct, frozen=True):
     requests: int
 
 
-class SeenPeer(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """A peer as an operator sees it.
+class OverviewPeer(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A peer in the overview.
 
-    `connected` is false while its return is waited for; `sessions` says in how many it is. What it speaks, and how many
-    events are `kept` for it, only the node knows that it is connected to, or was.
+    `connected` is false while the server waits for the peer to reconnect. `sessions` is how many sessions it is in.
+    Only the node that the peer is or was connected to knows its `capabilities` and how many events are `kept` for it.
     """
 
     id: str
@@ -103,35 +103,35 @@ class SeenPeer(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=
     kept: int
 
 
-class SeenParticipant(Struct, frozen=True):
-    """Somebody in a session; `connected` is false while its return is waited for."""
+class OverviewParticipant(Struct, frozen=True):
+    """A session's participant; `connected` is false while the server waits for it to reconnect."""
 
     id: str
     role: Role
     connected: bool
 
 
-class SeenSession(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """A session as an operator sees it, its participants in the order of joining."""
+class OverviewSession(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A session in the overview, with its participants in the order in which they joined."""
 
     session_id: str
     org: str | None = None
     host_id: str
-    participants: list[SeenParticipant]
+    participants: list[OverviewParticipant]
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """How much there is, all orgs together, and the latest of the peers and sessions."""
+    """Counts for all orgs together, and the newest peers and sessions."""
 
     version: str
     draining: bool
     counts: OverviewCounts
-    peers: list[SeenPeer]
-    sessions: list[SeenSession]
+    peers: list[OverviewPeer]
+    sessions: list[OverviewSession]
 
 
 class Revoked(Struct, frozen=True, rename="camel"):
-    """How many sockets were closed at once, and until when the revocation is kept, ISO 8601."""
+    """How many sockets were closed at once, and until when the server keeps the revocation (ISO 8601)."""
 
     closed_sockets: int
     kept_until: str

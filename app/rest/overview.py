@@ -1,4 +1,4 @@
-"""The overview: who is there, for an operator's eyes."""
+"""The overview of peers and sessions, for operators."""
 
 from collections.abc import Callable, Iterable
 from typing import Annotated, TypeVar
@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from app import VERSION
 from app.compose.runtime import Runtime
-from app.rest.models import Overview, OverviewCounts, SeenParticipant, SeenPeer, SeenSession
+from app.rest.models import Overview, OverviewCounts, OverviewParticipant, OverviewPeer, OverviewSession
 from schemas.capabilities import VERSION_1_1
 from schemas.fields import Part
 from stores.model import Peer, Session, User
@@ -20,24 +20,24 @@ _Entry = TypeVar("_Entry", Peer, Session)
 
 
 class OverviewQuery(Struct, frozen=True):
-    """Which peers and sessions to show: at most `limit` of each, and those that `query` is part of an id or name of."""
+    """Which peers and sessions to return: those with `query` in an id or a name, and at most `limit` of each."""
 
     query: Part = ""
     limit: Annotated[int, Meta(ge=1, le=MOST)] = 100
 
 
 async def overview(runtime: Runtime, wanted: OverviewQuery) -> Overview:
-    """Return what there is. Thousands are looked through in slices between which everything else goes on."""
+    """Return the overview. Searches in slices and yields to the event loop between them."""
     part, directory = wanted.query.casefold(), runtime.stores.directory
-    peers = await _first(directory.everybody(), lambda peer: _names_peer(part, peer), wanted.limit)
-    sessions = await _first(directory.all_sessions(), lambda session: _names_session(part, session), wanted.limit)
+    peers = await _first(directory.everybody(), lambda peer: _matches_peer(part, peer), wanted.limit)
+    sessions = await _first(directory.all_sessions(), lambda session: _matches_session(part, session), wanted.limit)
     sizes = directory.sizes()
     return Overview(
         version=VERSION,
         draining=runtime.readiness.is_draining,
         counts=OverviewCounts(len(runtime.gateway.connections), sizes.peers, sizes.sessions, sizes.requests),
-        peers=[await _seen_peer(peer, runtime) for peer in peers],
-        sessions=[_seen_session(session, runtime) for session in sessions],
+        peers=[await _overview_peer(peer, runtime) for peer in peers],
+        sessions=[_overview_session(session, runtime) for session in sessions],
     )
 
 
@@ -53,17 +53,17 @@ async def _first(entries: Iterable[_Entry], is_wanted: Callable[[_Entry], bool],
     return found
 
 
-def _names_peer(part: str, peer: Peer) -> bool:
+def _matches_peer(part: str, peer: Peer) -> bool:
     return part in peer.user.id.casefold() or part in peer.profile.display_name.casefold()
 
 
-def _names_session(part: str, session: Session) -> bool:
+def _matches_session(part: str, session: Session) -> bool:
     return part in session.id.casefold() or any(part in user.id.casefold() for user in session.participants)
 
 
-async def _seen_peer(peer: Peer, runtime: Runtime) -> SeenPeer:
+async def _overview_peer(peer: Peer, runtime: Runtime) -> OverviewPeer:
     user, profile = peer.user, peer.profile
-    return SeenPeer(
+    return OverviewPeer(
         id=user.id,
         org=user.org,
         display_name=profile.display_name,
@@ -78,13 +78,14 @@ async def _seen_peer(peer: Peer, runtime: Runtime) -> SeenPeer:
     )
 
 
-def _seen_session(session: Session, runtime: Runtime) -> SeenSession:
-    return SeenSession(
+def _overview_session(session: Session, runtime: Runtime) -> OverviewSession:
+    return OverviewSession(
         session_id=session.id,
         org=session.host.org,
         host_id=session.host.id,
         participants=[
-            SeenParticipant(user.id, role, _is_connected(user, runtime)) for user, role in session.participants.items()
+            OverviewParticipant(user.id, role, _is_connected(user, runtime))
+            for user, role in session.participants.items()
         ],
     )
 

@@ -1,4 +1,4 @@
-"""What came with a request: who asks, and the body."""
+"""Reads requests: the token, the query and the body."""
 
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ _Body = TypeVar("_Body", bound=msgspec.Struct)
 
 
 def runtime_of(request: Request) -> Runtime:
-    """Return the application's parts."""
+    """Return the runtime of the application."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 
@@ -28,9 +28,9 @@ def bearer(request: Request) -> str:
 
 
 async def identify(request: Request) -> Identity:
-    """Return whom the bearer token names; raises `EventError` if it is bad, or too many from its address were.
+    """Return the identity in the bearer token; raises `EventError` if it is invalid or its address is throttled.
 
-    Failures over HTTP are counted apart, so that nothing a web page sends can lock a socket out.
+    HTTP and sockets have separate throttles, so that no web page can lock out sockets of the same address.
     """
     runtime = runtime_of(request)
     throttle, address = runtime.admission.http_auth_throttle, runtime.address(request.client)
@@ -41,15 +41,15 @@ async def identify(request: Request) -> Identity:
 
 
 def query_of(request: Request, kind: type[_Body]) -> _Body:
-    """Return what stands in the query; raises `EventError` `ERR_9003` if it does not fit."""
+    """Return the query parameters; raises `EventError` `ERR_9003` if they are invalid."""
     try:
         return msgspec.convert(dict(request.query_params), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise EventError(ErrorCode.INVALID_DATA, f"The query does not fit: {error}"[:300]) from None
+        raise EventError(ErrorCode.INVALID_DATA, f"The query is invalid: {error}"[:300]) from None
 
 
 async def body_of(request: Request, kind: type[_Body]) -> _Body:
-    """Return the body; raises `EventError` `ERR_9003` if it does not fit, `HTTPException` 413 if it is too large."""
+    """Return the body; raises `EventError` `ERR_9003` if it is invalid, `HTTPException` 413 if it is too large."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -58,4 +58,4 @@ async def body_of(request: Request, kind: type[_Body]) -> _Body:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise EventError(ErrorCode.INVALID_DATA, f"The body does not fit: {error}"[:300]) from None
+        raise EventError(ErrorCode.INVALID_DATA, f"The body is invalid: {error}"[:300]) from None

@@ -1,4 +1,4 @@
-"""Answers in JSON; errors are always `{"code", "message"}`."""
+"""JSON responses; an error's body is always `{"code", "message"}`."""
 
 import math
 from collections.abc import Mapping
@@ -33,14 +33,14 @@ def json_error(status: int, code: str, message: str, headers: Mapping[str, str] 
 
 
 async def on_http_exception(_request: Request, error: Exception) -> Response:
-    """Answer what Starlette refuses by itself: no such path, no such method."""
+    """Return the response for an error of Starlette's own: an unknown path, a wrong method."""
     if not isinstance(error, HTTPException):
         return await on_exception(_request, error)
     return json_error(error.status_code, _CODES.get(error.status_code, "BAD_REQUEST"), error.detail, error.headers)
 
 
-async def on_refusal(_request: Request, error: Exception) -> Response:
-    """Answer what we refuse, with the code that a socket would get, and a challenge (RFC 6750 section 3)."""
+async def on_event_error(_request: Request, error: Exception) -> Response:
+    """Return the response for an `EventError`: its code, as on a socket, and a challenge (RFC 6750 section 3)."""
     if not isinstance(error, EventError):
         return await on_exception(_request, error)
     status = _STATUS.get(error.code, 400)
@@ -50,11 +50,11 @@ async def on_refusal(_request: Request, error: Exception) -> Response:
     return json_error(status, error.code, error.message, headers)
 
 
-async def on_unreachable(_request: Request, error: Exception) -> Response:
-    """Answer while a store cannot be asked."""
-    return json_error(503, ErrorCode.STORE_UNREACHABLE, f"Try again: {error}")
+async def on_store_unreachable(_request: Request, error: Exception) -> Response:
+    """Return the response while a store is unreachable."""
+    return json_error(503, ErrorCode.STORE_UNREACHABLE, f"Temporarily unavailable, try again: {error}")
 
 
 async def on_exception(_request: Request, _error: Exception) -> Response:
-    """Answer what nobody foresaw; the log has it."""
+    """Return the response for an unexpected exception, which is in the log."""
     return json_error(500, ErrorCode.INTERNAL, "Internal error")

@@ -1,6 +1,6 @@
-"""Whether a request may come from a foreign web page.
+"""Protects endpoints without tokens from requests by foreign web pages.
 
-A page can have a name of its own resolve to this machine (DNS rebinding). Its `Host` is then that name.
+A page can make its own host name resolve to this machine (DNS rebinding). The request's `Host` is then that name.
 """
 
 import re
@@ -17,9 +17,9 @@ _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\s:/@\[\]]+)(?::[0-9]+)?")
 
 
 def is_trusted(request: Request, settings: Settings) -> bool:
-    """Whether `Host` is this machine, and `Origin`, if there is one, is the same or listed in `CORS_ORIGIN`.
+    """Whether `Host` is this machine, and `Origin`, if present, matches `Host` or is listed in `CORS_ORIGIN`.
 
-    A `CORS_ORIGIN` of `*` lists nothing here.
+    A `*` in `CORS_ORIGIN` matches nothing here.
     """
     hosts = request.headers.getlist("host")
     if len(hosts) > 1:
@@ -29,10 +29,10 @@ def is_trusted(request: Request, settings: Settings) -> bool:
 
 
 def _is_trusted_host(named: str | None, settings: Settings) -> bool:
-    """Whether the name in a `Host` is one that no stranger's name server can answer for. Browsers always send one.
+    """Whether `Host` is a name that no foreign name server can resolve. Browsers always send a `Host`.
 
-    A server that only this machine can reach is trusted by its loopback names only; another one by any address, any
-    name without a dot, and the name of its machine. Starlette's own parser would accept malformed values.
+    A server on a loopback address accepts only loopback names. Any other server also accepts IP addresses, names
+    without a dot and the machine's own host name. Starlette's own parser would accept malformed values.
     """
     if named is None:
         return True
