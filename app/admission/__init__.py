@@ -1,1 +1,1 @@
-"""Who gets in, and how much each may ask for."""
+"""Admission control: which connections are accepted, and how much each client may send."""

@@ -1,4 +1,4 @@
-"""Where connections come from: never kept, sent or logged but as a salted hash."""
+"""Client addresses. They are stored, sent and logged only as salted hashes."""
 
 import hashlib
 from collections import Counter
@@ -13,15 +13,18 @@ LOGGED_DIGITS = 12
 
 
 class Proxies:
-    """The reverse proxies that are trusted to say where a request comes from (`TRUSTED_PROXIES`)."""
+    """The reverse proxies whose X-Forwarded-For is trusted (`TRUSTED_PROXIES`)."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         seen = as_seen(networks)
-        nowhere: Any = None  # no application: the middleware only says whom it trusts
-        self._trusted = ProxyHeadersMiddleware(nowhere, trusted_hosts=seen).trusted_hosts if seen else None
+        no_app: Any = None  # the middleware is used only to parse its trusted hosts
+        self._trusted = ProxyHeadersMiddleware(no_app, trusted_hosts=seen).trusted_hosts if seen else None
 
     def client(self, host: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
-        """Return where a request from `host` comes from: the rightmost untrusted address in X-Forwarded-For."""
+        """Return the client address of a request from `host`.
+
+        Behind a trusted proxy, this is the rightmost untrusted address in X-Forwarded-For.
+        """
         if self._trusted is None or host not in self._trusted:
             return host
         forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
@@ -32,7 +35,7 @@ class Proxies:
 
 
 class Addresses:
-    """Hashes addresses. Whoever has one IPv6 address has the /64 around it, so that is what counts as one address."""
+    """Hashes addresses. An IPv6 /64 counts as one address, because a client usually controls all of it."""
 
     def __init__(self, salt: bytes, trusted_proxies: Iterable[str] = ()) -> None:
         self.salt = salt
@@ -43,31 +46,31 @@ class Addresses:
         return self._proxies.client(host, headers)
 
     def hashed(self, host: str) -> bytes:
-        """Return 16 bytes, the same for all of one address; a host that is no IP address counts as it is written."""
+        """Return the 16-byte hash of an address; a host that is not an IP address is hashed as written."""
         return hashlib.blake2b(_network(host).encode(errors="replace"), key=self.salt, digest_size=16).digest()
 
 
 class ConnectionCounts(Counter[bytes]):
-    """How many sockets each address has; those with none are forgotten."""
+    """The number of open sockets per address. Addresses without sockets are removed."""
 
     def add(self, address: bytes) -> None:
-        """Count one in."""
+        """Count an opened socket."""
         self[address] += 1
 
     def remove(self, address: bytes) -> None:
-        """Count one out."""
+        """Count a closed socket."""
         self[address] -= 1
         if not self[address]:
             del self[address]
 
 
 def logged(address: bytes) -> str:
-    """Return the beginning of a hash, enough to tell addresses apart in a log."""
+    """Return the first digits of a hash, enough to distinguish addresses in a log."""
     return address.hex()[:LOGGED_DIGITS]
 
 
 def as_seen(networks: Iterable[str]) -> list[str]:
-    """Return the networks, each IPv4 one also as a socket that listens on IPv6 sees it (RFC 4291 section 2.5.5.2)."""
+    """Return the networks; each IPv4 network also in the form that an IPv6 socket sees (RFC 4291 section 2.5.5.2)."""
     seen: list[str] = []
     for network in map(ip_network, networks):
         seen.append(str(network))

@@ -1,4 +1,4 @@
-"""Admission as a whole: what decides who gets in, and what each client has used up."""
+"""All admission limits of one application, and what clients have used of them."""
 
 import secrets
 from collections.abc import Callable, Collection
@@ -21,7 +21,7 @@ SALT_BYTES = 32
 
 
 class Admission:
-    """Everything that counts against a limit before an event is handled. `connections` are the open sockets."""
+    """Holds every limit that is checked before an event is handled. `connections` are the open sockets."""
 
     def __init__(
         self, settings: Settings, connections: Collection[object], log: Logger, monotonic: Callable[[], float]
@@ -43,13 +43,13 @@ class Admission:
             settings.max_http_connections, self._http_budget, self.addresses, self.rejections, monotonic
         )
 
-    def forget_old(self) -> None:
-        """Forget addresses and users whose limits have recovered."""
+    def evict_expired(self) -> None:
+        """Remove addresses and users whose limits have recovered."""
         for table in (self.auth_throttle, self.http_auth_throttle, self.logins, self.debts, self.strangers):
-            table.forget()
+            table.evict_expired()
 
     def sizes(self) -> dict[str, int]:
-        """Return how many entries each table has."""
+        """Return the number of entries in each table."""
         return {
             "addresses": len(self.connection_counts),
             "http": len(self.http),

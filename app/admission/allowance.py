@@ -1,4 +1,4 @@
-"""How much each of many may do: so much at once, and so much a second in the long run."""
+"""A rate limit per key: a burst, and a rate per second in the long run."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -12,10 +12,10 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Allowance(Generic[Key]):
-    """Counts what each key does, as a debt that is paid off with time (the generic cell rate algorithm).
+    """Limits each key by the generic cell rate algorithm: each use adds to a debt that time pays off.
 
-    The first `at_once` cost nothing, and `per_second` more are free every second. A key never has to wait longer than
-    `longest_wait` seconds. The table has a bound: past `max_keys`, the key that has been quiet longest is forgotten.
+    A key may use `at_once` at once and `per_second` every second after that. It never waits longer than `longest_wait`
+    seconds. The table holds `max_keys`; beyond that, the least recently charged key is evicted.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class Allowance(Generic[Key]):
         self._paid_at: OrderedDict[Key, float] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many keys are remembered."""
+        """Return the number of keys in the table."""
         return len(self._paid_at)
 
     def charge(self, key: Key) -> None:
-        """Count one."""
+        """Charge one use to a key."""
         now = self._monotonic()
         paid_at = max(now, self._paid_at.get(key, now)) + self._interval
         self._paid_at[key] = min(paid_at, now + self._longest)
@@ -48,12 +48,12 @@ class Allowance(Generic[Key]):
             self._paid_at.popitem(last=False)
 
     def wait(self, key: Key) -> float:
-        """Return for how many seconds the next one of this key has to wait; 0 if it need not."""
+        """Return how many seconds the next use by this key must wait; 0 if it need not."""
         wait = self._paid_at.get(key, 0.0) - self._monotonic() - self._saved
         return wait if wait > ROUNDING_SECONDS else 0.0
 
-    def forget(self) -> None:
-        """Forget keys that owe nothing, beginning with those that have been quiet longest."""
+    def evict_expired(self) -> None:
+        """Remove keys without debt, starting with the least recently charged."""
         now = self._monotonic()
         while self._paid_at and next(iter(self._paid_at.values())) <= now:
             self._paid_at.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Sockets that are let in late: those of an address whose sockets end before they authenticate."""
+"""Delays upgrades from addresses whose sockets keep closing before they authenticate."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,7 +8,7 @@ from app.admission.allowance import Allowance
 
 
 class Delay:
-    """Has sockets wait as long as their address has to. At most `most` of them wait at once."""
+    """Makes each upgrade wait as long as its address must. At most `most` upgrades wait at once."""
 
     def __init__(
         self, allowance: Allowance[bytes], most: int, sleep: Callable[[float], Awaitable[None]] = anyio.sleep
@@ -19,11 +19,11 @@ class Delay:
         self._waiting = 0
 
     def __len__(self) -> int:
-        """Return how many wait."""
+        """Return how many upgrades are waiting."""
         return self._waiting
 
     async def wait(self, address: bytes) -> bool:
-        """Wait, which for most addresses is no time at all; return False at once if too many wait already."""
+        """Wait if the address must, and return True; return False at once if too many are waiting already."""
         seconds = self._allowance.wait(address)
         if not seconds:
             return True

@@ -1,4 +1,4 @@
-"""Which HTTP connections and requests are served (docs/protocol.md section 7)."""
+"""Decides which HTTP connections and requests are served (docs/protocol.md section 7)."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,21 @@ from schemas.errors import Limit
 REQUEST_SECONDS = 10.0
 GRACE_SECONDS = 1.0
 
-_MALFORMED = b"400 Bad Request", "BAD_REQUEST", "This is no HTTP request"
-_TIMEOUT = b"408 Request Timeout", "REQUEST_TIMEOUT", f"A request has {REQUEST_SECONDS:g} seconds"
-_TOO_LARGE = b"431 Request Header Fields Too Large", "HEAD_TOO_LARGE", f"A head has {MAX_HEAD_BYTES} bytes at most"
-_TOO_MANY = b"503 Service Unavailable", "TOO_MANY_CONNECTIONS", "Too many connections wait; try again later"
+_MALFORMED = b"400 Bad Request", "BAD_REQUEST", "This is not an HTTP request"
+_TIMEOUT = b"408 Request Timeout", "REQUEST_TIMEOUT", f"The request took longer than {REQUEST_SECONDS:g} seconds"
+_TOO_LARGE = (
+    b"431 Request Header Fields Too Large",
+    "HEAD_TOO_LARGE",
+    f"The request head exceeds {MAX_HEAD_BYTES} bytes",
+)
+_TOO_MANY = b"503 Service Unavailable", "TOO_MANY_CONNECTIONS", "Too many pending connections; try again later"
 
 
 class HttpAdmission:
-    """All HTTP connections: `limit` of them beyond their first second, and none for longer than a request may take.
+    """See `app.wire.http.Admission`. At most `limit` pending connections, and `REQUEST_SECONDS` for each request.
 
-    In that second all may come at once, as they do when a node has restarted, and are read before they are counted.
+    A connection counts against `limit` only after `GRACE_SECONDS`. So all clients may reconnect at once, as they do
+    after a restart, and their requests are read before they count.
     """
 
     def __init__(
@@ -41,33 +46,33 @@ class HttpAdmission:
         self._monotonic = monotonic
 
     def __len__(self) -> int:
-        """Return how many connections wait."""
+        """Return how many connections are pending."""
         return len(self._pending)
 
     def address(self, host: str) -> bytes:
         """Return the salted hash of an address."""
         return self._addresses.hashed(host)
 
-    def enter(self, connection: HttpProtocol) -> None:
-        """Await a request."""
+    def add_pending(self, connection: HttpProtocol) -> None:
+        """Start to wait for a request on this connection."""
         self._pending.add(connection, connection.address, self._monotonic())
 
-    def leave(self, connection: HttpProtocol) -> None:
-        """Await none: the connection is gone, or is a socket now."""
+    def remove_pending(self, connection: HttpProtocol) -> None:
+        """Stop waiting: the connection is closed or has been upgraded."""
         self._pending.remove(connection)
 
     def too_large(self, connection: HttpProtocol) -> None:
-        """Send a connection away whose head does not end."""
+        """Reject a connection whose request head is too long."""
         self._refuse(connection, Limit.HTTP_HEAD, *_TOO_LARGE)
 
     def malformed(self, connection: HttpProtocol) -> None:
-        """Send a connection away that does not speak HTTP."""
+        """Reject a connection that does not speak HTTP."""
         self._refuse(connection, Limit.HTTP_MALFORMED, *_MALFORMED)
 
     def charge(self, connection: HttpProtocol, price: float) -> float:
-        """Charge for a request; return 0 if it passes, else the seconds until it would.
+        """Charge for a request; return 0 if it is admitted, else the seconds until it would be.
 
-        A trusted proxy says which client to charge, so clients behind one proxy do not share a budget.
+        A trusted proxy names the client to charge, so clients behind one proxy do not share a budget.
         """
         host = connection.client[0] if connection.client else ""
         client = self._addresses.client(host, connection.headers)
@@ -78,11 +83,11 @@ class HttpAdmission:
         return wait
 
     def sweep(self) -> None:
-        """Send away whoever took too long, and where too many wait, some of the address that has most."""
+        """Close expired connections. If too many are pending, evict some of the address with the most."""
         now = self._monotonic()
         for connection in self._pending.expired(now):
             self._refuse(connection, Limit.HTTP_SECONDS, *_TIMEOUT)
-        self._budget.forget()
+        self._budget.evict_expired()
         while (to_evict := self._pending.to_evict(now)) is not None:
             self._refuse(to_evict, Limit.HTTP_CONNECTIONS, *_TOO_MANY)
 

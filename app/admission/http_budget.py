@@ -1,4 +1,4 @@
-"""How many HTTP requests an address may make (`HTTP_REQUESTS_PER_SECOND`), by the generic cell rate algorithm."""
+"""The HTTP request rate per address (`HTTP_REQUESTS_PER_SECOND`), by the generic cell rate algorithm."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,10 +9,11 @@ MAX_ADDRESSES = 10_000
 
 
 class HttpBudget:
-    """Charges requests to the addresses they come from; 0 a second means no limit.
+    """Charges requests to client addresses; 0 per second means no limit.
 
-    Each address has one number: when it will have paid off all it asked for. It may borrow what it earns in
-    four seconds; a refused request costs nothing. Beyond `max_addresses` the one charged longest ago is forgotten.
+    The state of an address is one number: when its debt will be paid off. The debt may grow to what the address earns
+    in `HTTP_BURST_SECONDS`. A rejected request costs nothing. The table holds `max_addresses`; beyond that, the least
+    recently charged address is evicted.
     """
 
     def __init__(self, per_second: int, monotonic: Callable[[], float], max_addresses: int = MAX_ADDRESSES) -> None:
@@ -23,20 +24,20 @@ class HttpBudget:
         self._paid_off_at: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many addresses are remembered."""
+        """Return the number of addresses in the table."""
         return len(self._paid_off_at)
 
     def charge(self, address: bytes, price: float = 1.0) -> float:
-        """Charge for one request; return 0 if it passes, else the seconds until it would.
+        """Charge for one request; return 0 if it is admitted, else the seconds until it would be.
 
-        No price is beyond what can be saved up, so no request is refused for ever.
+        A price is capped at the burst, so no request is rejected forever.
         """
         if not self._interval:
             return 0.0
         now = self._monotonic()
         paid_off_at = max(now, self._paid_off_at.get(address, now)) + min(price, self._most) * self._interval
         wait = paid_off_at - now - HTTP_BURST_SECONDS
-        if wait > self._interval * 1e-6:  # a rounding error is no debt
+        if wait > self._interval * 1e-6:  # ignores rounding errors
             return wait
         self._paid_off_at[address] = paid_off_at
         self._paid_off_at.move_to_end(address)
@@ -44,8 +45,8 @@ class HttpBudget:
             self._paid_off_at.popitem(last=False)
         return 0.0
 
-    def forget(self) -> None:
-        """Forget addresses that owe nothing, beginning with the least recently charged."""
+    def evict_expired(self) -> None:
+        """Remove addresses without debt, starting with the least recently charged."""
         now = self._monotonic()
         while self._paid_off_at and next(iter(self._paid_off_at.values())) <= now:
             self._paid_off_at.popitem(last=False)

@@ -1,7 +1,7 @@
-"""The budget of one socket (docs/protocol.md section 4, ERR_5004), by the generic cell rate algorithm.
+"""The rate limit of one socket (docs/protocol.md section 4, ERR_5004), by the generic cell rate algorithm.
 
-The whole state is one point in time: when the socket will have paid for all it sent, at the long-run rate. How far
-that lies ahead is its debt; events pass while the debt is within the burst. `schemas/prices.py` says what costs what.
+The state is one point in time: when the socket will have paid, at the long-run rate, for everything it sent. The time
+until then is its debt; events pass while the debt is within the burst. `schemas/prices.py` has the prices.
 """
 
 from msgspec import Struct
@@ -15,14 +15,14 @@ FIRST_EVENTS = 8
 
 
 class Rate(Struct, frozen=True):
-    """Events a second in the long run, and at once."""
+    """A rate in events: per second in the long run, and at once."""
 
     per_second: float
     burst: float
 
 
 class RateLimitResult(Struct, frozen=True):
-    """A refusal: `retry_after` in seconds, whether to say so now, whether patience is over."""
+    """A rejected event: `retry_after` in seconds, `is_due` to notify the client now, `is_final` to close the socket."""
 
     retry_after: float
     is_due: bool
@@ -30,9 +30,9 @@ class RateLimitResult(Struct, frozen=True):
 
 
 class Limiter:
-    """Lets events pass at a rate. A refused one costs half of one that passes, up to a second's worth.
+    """Admits events at a rate. A rejected event costs half of an admitted one, up to one second's worth.
 
-    So a client somewhat over its rate is heard less, and one at twice its rate is not heard at all until it pauses.
+    So a client slightly above its rate loses some events, and one at twice its rate loses all until it pauses.
     """
 
     __slots__ = ("_interval", "_noticed_at", "_refused_since", "_slack", "_used_until")
@@ -46,11 +46,11 @@ class Limiter:
 
     @property
     def used_until(self) -> float:
-        """When all that was sent is paid for, in monotonic seconds."""
+        """When the debt will be paid off, in monotonic seconds."""
         return self._used_until
 
     def admit(self, now: float) -> RateLimitResult | None:
-        """Count one event at `now`, monotonic seconds; None if it passes."""
+        """Charge for one event at `now`, in monotonic seconds; return None if it passes."""
         ahead = self._used_until - now
         if ahead > self._slack:
             return self._refuse(now, ahead)
@@ -59,21 +59,21 @@ class Limiter:
         return None
 
     def charge(self, now: float, events: float) -> bool:
-        """Charge for this many events; return False if the burst does not cover them and a debt remains."""
+        """Charge for this many events; return False if the burst does not cover them."""
         self._used_until = max(self._used_until, now) + events * self._interval
         return self._used_until - now <= self._slack
 
     def take_over(self, now: float, used_until: float) -> None:
-        """Take over what the user's last socket owed.
+        """Take over the debt of the user's last socket.
 
-        A debt no larger than refused events can cause still lets a few pass, so that the user can register again.
+        If rejected events alone can explain the debt, still admits `FIRST_EVENTS`, so that the user can register again.
         """
         is_ordinary = used_until - now <= self._slack + PENALTY_SECONDS
         least = now + self._slack - FIRST_EVENTS * self._interval
         self._used_until = min(used_until, least) if is_ordinary else used_until
 
     def _refuse(self, now: float, ahead: float) -> RateLimitResult:
-        """Return the refusal. More events may be on their way and cost too, so the wait is the longest."""
+        """Return the rejection. Its wait is the longest possible, because events on their way will also cost."""
         penalised = min(ahead + PENALTY_SHARE * self._interval, self._slack + PENALTY_SECONDS)
         self._used_until = now + max(ahead, penalised)
         if self._refused_since is None:

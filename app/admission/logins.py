@@ -1,4 +1,4 @@
-"""How often a user may log in: a new socket costs the server more than most events."""
+"""Limits how often a user may log in, because a new socket costs the server more than most events."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from stores.model import User
 
 
 class UserLogins:
-    """See `handlers.ports.Logins`. `on_limit` is told of each refusal: the limit, and the address it came from."""
+    """See `handlers.ports.Logins`. Calls `on_limit` for each rejection, with the limit and the address."""
 
     def __init__(self, on_limit: Callable[[Limit, bytes], None], monotonic: Callable[[], float]) -> None:
         self._on_limit = on_limit
         self._allowance: Allowance[User] = Allowance(LOGINS, LOGINS_PER_SECOND, monotonic)
 
     def __len__(self) -> int:
-        """Return how many users are remembered."""
+        """Return the number of users in the table."""
         return len(self._allowance)
 
     def admit(self, user: User, address: bytes) -> None:
@@ -25,9 +25,9 @@ class UserLogins:
         if wait:
             self._on_limit(Limit.LOGINS, address)
             retry = RetryAfter(retry_after_ms=int(wait * 1000) + 1)
-            raise EventError(ErrorCode.RATE_LIMITED, "You connect too often; wait before you connect again", retry)
+            raise EventError(ErrorCode.RATE_LIMITED, "You log in too often; wait before you reconnect", retry)
         self._allowance.charge(user)
 
-    def forget(self) -> None:
-        """Forget users who have not logged in lately."""
-        self._allowance.forget()
+    def evict_expired(self) -> None:
+        """Remove users whose limit has recovered."""
+        self._allowance.evict_expired()

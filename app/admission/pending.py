@@ -1,4 +1,4 @@
-"""Connections that have not yet said what they want: how many may wait, how long, and which one is evicted."""
+"""Pending connections: limits how many there are and how long they wait, and selects which one to evict."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -7,7 +7,7 @@ Connection = TypeVar("Connection", bound=Hashable)
 
 
 class PendingConnections(Generic[Connection]):
-    """Pending connections in the order of arrival, each from an address.
+    """Pending connections in order of arrival, by address.
 
     A connection may wait for `seconds`. Beyond `limit` connections one is evicted, but none before `grace` seconds.
     """
@@ -24,7 +24,7 @@ class PendingConnections(Generic[Connection]):
         return len(self._pending)
 
     def add(self, connection: Connection, address: bytes, now: float) -> None:
-        """Add a connection; one that is pending already starts to wait anew."""
+        """Add a connection; if it is already pending, its wait starts again."""
         self.remove(connection)
         self._pending[connection] = now, address
         self._by_address.setdefault(address, {})[connection] = None
@@ -40,9 +40,9 @@ class PendingConnections(Generic[Connection]):
             del self._by_address[added[1]]
 
     def to_evict(self, now: float) -> Connection | None:
-        """Return the connection to evict, None if there is room.
+        """Return the connection to evict; None if there is room.
 
-        It is the oldest of the address that has the most, so one address cannot crowd out others.
+        This is the oldest one of the address with the most connections, so one address cannot crowd out others.
         """
         if len(self._pending) <= self._limit:
             return None

@@ -1,4 +1,4 @@
-"""What was refused by which limit: counted always, logged once a second a limit."""
+"""Rejections by limit: counts all of them, and logs one per limit and second."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ LOG_SECONDS = 1.0
 
 
 class RejectionLog:
-    """Counts rejections; a log line has how many of its kind went without one since the last."""
+    """Counts and logs rejections. A log line says how many others of its limit were suppressed since the last one."""
 
     def __init__(self, log: Logger, monotonic: Callable[[], float]) -> None:
         self._log = log
@@ -20,7 +20,7 @@ class RejectionLog:
         self.counts = dict.fromkeys(Limit, 0)
 
     def note(self, limit: Limit, address: bytes) -> None:
-        """Count a refusal of somebody at this address, a salted hash."""
+        """Record a rejection by this limit; `address` is a salted hash."""
         self.counts[limit] += 1
         now = self._monotonic()
         if now < self._quiet_until.get(limit, now):

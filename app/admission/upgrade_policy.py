@@ -1,4 +1,4 @@
-"""The door: who may open a socket, decided at the upgrade (docs/protocol.md section 7)."""
+"""The upgrade policy: decides at the upgrade who may open a socket (docs/protocol.md section 7)."""
 
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
@@ -16,7 +16,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class UpgradeRefusal(Struct, frozen=True):
-    """How an upgrade is refused over HTTP; `retry_after` in seconds, None where trying again is of no use."""
+    """The HTTP response to a rejected upgrade; `retry_after` is in seconds, None if a retry cannot succeed."""
 
     status: HTTPStatus
     code: str
@@ -25,9 +25,10 @@ class UpgradeRefusal(Struct, frozen=True):
 
 
 class Origins:
-    """The web pages whose browsers may open sockets; editors send no `Origin` and always may (RFC 6454 section 7).
+    """The origins whose web pages may open sockets (RFC 6454 section 7). Editors send no `Origin` and always may.
 
-    `ALLOWED_ORIGINS` lists them; without it those of `CORS_ORIGIN` may, and in development every loopback origin.
+    `ALLOWED_ORIGINS` lists the origins. If it is empty, `CORS_ORIGIN` does, and in development every loopback origin is
+    allowed too.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -35,14 +36,14 @@ class Origins:
         self._allows_loopback = not settings.allowed_origins and settings.app_env == "development"
 
     def allow(self, origin: str | None) -> bool:
-        """Whether a socket may be opened on behalf of this origin."""
+        """Whether a page of this origin may open a socket."""
         if origin is None or self._allowed.fullmatch(origin):
             return True
         return self._allows_loopback and _host(origin) in LOOPBACK
 
 
 class UpgradePolicy:
-    """Refuses sockets of the wrong origin, and those beyond so many in all (`sockets`) and from one address."""
+    """Rejects upgrades by origin, by the number of open `sockets`, and by the number from the same address."""
 
     def __init__(
         self,
@@ -59,17 +60,17 @@ class UpgradePolicy:
         self._rejections = rejections
 
     def refuse(self, origin: str | None, address: bytes) -> UpgradeRefusal | None:
-        """Return how to refuse a socket from this address; None if it may come in."""
+        """Return how to reject an upgrade from this origin and address; None to accept it."""
         if not self._origins.allow(origin):
             self._rejections.note(Limit.ORIGIN, address)
-            return UpgradeRefusal(HTTPStatus.FORBIDDEN, "ORIGIN_NOT_ALLOWED", "Sockets of this origin are not allowed")
+            return UpgradeRefusal(HTTPStatus.FORBIDDEN, "ORIGIN_NOT_ALLOWED", "This origin may not open a socket")
         if len(self._sockets) >= self._most:
             self._rejections.note(Limit.CONNECTIONS, address)
-            message = "This node has no room for more connections; try again later"
+            message = "This node has reached its connection limit; try again later"
             return UpgradeRefusal(HTTPStatus.SERVICE_UNAVAILABLE, "TOO_MANY_CONNECTIONS", message, RETRY_SECONDS)
         if 0 < self._most_per_address <= self._by_address.get(address, 0):
             self._rejections.note(Limit.CONNECTIONS_PER_ADDRESS, address)
-            message = f"Your address has {self._most_per_address} connections, no more are allowed"
+            message = f"Your address already has {self._most_per_address} connections, the maximum"
             return UpgradeRefusal(HTTPStatus.TOO_MANY_REQUESTS, "TOO_MANY_CONNECTIONS", message, RETRY_SECONDS)
         return None
 

@@ -182,7 +182,7 @@ class Runtime:
             self.shared_state.follow,
             self.gateway.sweep,
             self.admission.http.sweep,
-            self.admission.forget_old,
+            self.admission.evict_expired,
             self.delivery.trimmer.check,
             self._reconcile,
         )

@@ -53,10 +53,10 @@ class Admission(Protocol):
     def address(self, host: str) -> bytes:
         """Return the salted hash of an address."""
 
-    def enter(self, connection: "HttpProtocol") -> None:
+    def add_pending(self, connection: "HttpProtocol") -> None:
         """Count a connection that waits for a request."""
 
-    def leave(self, connection: "HttpProtocol") -> None:
+    def remove_pending(self, connection: "HttpProtocol") -> None:
         """Count a connection no more: it is gone, or is a socket now."""
 
     def too_large(self, connection: "HttpProtocol") -> None:
@@ -91,11 +91,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin to wait for a request."""
         super().connection_made(transport)
         self.address = self._admission.address(self.client[0] if self.client else "")
-        self._admission.enter(self)
+        self._admission.add_pending(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more. uvicorn tells only the last of several pipelined requests, so tell the one being answered."""
-        self._admission.leave(self)
+        self._admission.remove_pending(self)
         if self._discarding is not None:
             self._discarding.cancel()
         self._take_back()
@@ -156,12 +156,12 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         if not self.transport.is_closing():
-            self._admission.enter(self)
+            self._admission.add_pending(self)
         super().on_response_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to the WebSocket protocol, with only the path, the query and the headers it needs."""
-        self._admission.leave(self)
+        self._admission.remove_pending(self)
         url = httptools.parse_url(self.url)
         self.url = b"?".join(filter(None, (url.path, url.query)))
         others = [header for header in self.headers if header[0] != b"upgrade"]
@@ -252,7 +252,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         retry_after = math.ceil(wait)
         if self._is_idle():
-            self._admission.leave(self)
+            self._admission.remove_pending(self)
             self.refuse(b"429 Too Many Requests", _OVER_BUDGET, retry_after)
             return
         self._answer_by(partial(_refuse_in_turn, retry_after))

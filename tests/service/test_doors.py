@@ -171,7 +171,7 @@ async def test_no_http(narrow: Server) -> None:
         stranger.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         answer = _until_closed(stranger)
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answer.endswith(b'{"code":"BAD_REQUEST","message":"This is no HTTP request"}')
+    assert answer.endswith(b'{"code":"BAD_REQUEST","message":"This is not an HTTP request"}')
     assert refusals(narrow, "http_malformed") == 1
 
 

@@ -171,7 +171,7 @@ def test_a_broken_body(talkative: Server) -> None:
     """A body that breaks off in its framing is answered 400, in JSON."""
     answer = ask(talkative, head("POST", DEV_TOKEN, "Transfer-Encoding: chunked\r\n") + b"zz\r\n")
     assert statuses(answer) == [400]
-    assert answer.endswith(b'{"code":"BAD_REQUEST","message":"This is no HTTP request"}')
+    assert answer.endswith(b'{"code":"BAD_REQUEST","message":"This is not an HTTP request"}')
 
 
 def test_a_socket_by_its_whole_url(talkative: Server) -> None:

@@ -40,10 +40,10 @@ def test_forgotten_when_paid() -> None:
     """A key that owes nothing is not remembered."""
     watch = Watch()
     watch.allowance.charge(HERE)
-    watch.allowance.forget()
+    watch.allowance.evict_expired()
     assert len(watch.allowance) == 1
     watch.time += 1 / 2
-    watch.allowance.forget()
+    watch.allowance.evict_expired()
     assert len(watch.allowance) == 0
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 from structlog.testing import CapturingLogger
 
-from app.admission.auth_throttle import LOOKS, LOOKS_PER_SECOND, AuthThrottle
+from app.admission.auth_throttle import VERIFICATIONS, VERIFICATIONS_PER_SECOND, AuthThrottle
 from app.admission.rejections import RejectionLog
 from schemas.errors import ErrorCode, EventError, Limit, RetryAfter
 from schemas.prices import STRANGER_SOCKETS, STRANGER_SOCKETS_PER_SECOND
@@ -29,8 +29,8 @@ class Harness:
         assert answer is refusal or answer.code is ErrorCode.RATE_LIMITED
         return answer is not refusal
 
-    def looks(self, address: bytes = HERE) -> int:
-        """Return how many tokens are looked at now, of as many as come."""
+    def verifications(self, address: bytes = HERE) -> int:
+        """Return how many tokens are verified now, of as many as come."""
         count = 0
         with suppress(EventError):
             for count in range(1000):  # noqa: B007 - how many there were
@@ -39,7 +39,7 @@ class Harness:
         return count
 
     def retry_after_ms(self) -> int:
-        """Return when an address that has had its looks may come again."""
+        """Return when an address that has used up its verifications may come again."""
         with refused(ErrorCode.RATE_LIMITED) as refusal:
             self.auth_throttle.look(HERE)
         assert isinstance(refusal.value.details, RetryAfter)
@@ -85,18 +85,18 @@ def test_a_good_token_after_many_bad_ones() -> None:
             harness.auth_throttle.look(HERE)  # the good one
 
 
-def test_looks_at_a_throttled_address() -> None:
-    """So many tokens are looked at at once, so many a second one by one; of an address that is not throttled, all."""
+def test_verifications_of_a_throttled_address() -> None:
+    """A burst of tokens is verified, then so many a second; all tokens of an address that is not throttled are."""
     harness = Harness(60)
-    assert harness.looks() == 1000
+    assert harness.verifications() == 1000
     for _ in range(60):
         harness.fail()
-    assert harness.looks() == LOOKS
-    assert harness.looks(THERE) == 1000
-    assert harness.retry_after_ms() == pytest.approx(1000 / LOOKS_PER_SECOND / 2, abs=1)
+    assert harness.verifications() == VERIFICATIONS
+    assert harness.verifications(THERE) == 1000
+    assert harness.retry_after_ms() == pytest.approx(1000 / VERIFICATIONS_PER_SECOND / 2, abs=1)
     for _ in range(4):
-        harness.time += 1 / LOOKS_PER_SECOND
-        assert harness.looks() == 1
+        harness.time += 1 / VERIFICATIONS_PER_SECOND
+        assert harness.verifications() == 1
         harness.fail()
 
 
@@ -115,7 +115,7 @@ def test_many_at_once() -> None:
         harness.fail()
     assert harness.auth_throttle.wait(HERE) == pytest.approx(30)
     harness.time += 60
-    harness.auth_throttle.forget()
+    harness.auth_throttle.evict_expired()
     assert (harness.auth_throttle.wait(HERE), len(harness.auth_throttle)) == (0, 0)
 
 

@@ -38,7 +38,7 @@ def test_nothing_is_remembered_of_who_owes_nothing() -> None:
     assert len(watch.debts) == 0
     watch.debts.note(ANN, 1001.0)
     watch.time = 1001.0
-    watch.debts.forget()
+    watch.debts.evict_expired()
     assert len(watch.debts) == 0
 
 

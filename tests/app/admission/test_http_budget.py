@@ -57,5 +57,5 @@ def test_addresses_are_bounded() -> None:
     assert len(budget) == 2
     assert budget.charge(HERE) > 0
     clock.time += 4
-    budget.forget()
+    budget.evict_expired()
     assert len(budget) == 0

@@ -29,5 +29,5 @@ def test_so_many_then_some_a_second() -> None:
     time += info.value.details.retry_after_ms / 1000
     logins.admit(ANN, HERE)
     time += 60
-    logins.forget()
+    logins.evict_expired()
     assert len(logins) == 0

@@ -156,7 +156,7 @@ async def test_duties_on_their_own(keys: Keys, monkeypatch: pytest.MonkeyPatch) 
 
         done: list[int] = []
         monkeypatch.setattr(runtime.gateway, "sweep", fail)
-        monkeypatch.setattr(runtime.admission.auth_throttle, "forget", lambda: done.append(1))
+        monkeypatch.setattr(runtime.admission.auth_throttle, "evict_expired", lambda: done.append(1))
         runtime.local_timer.tick()
         assert done
 
