@@ -1,1 +1,1 @@
-"""From bytes to frames: transports, the handshake, HTTP limits, the codec."""
+"""From bytes to frames: the transports, the handshake, HTTP limits and the codec."""

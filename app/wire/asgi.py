@@ -1,4 +1,4 @@
-"""The plain ASGI path: any server's WebSocket, and Starlette's test client."""
+"""The plain ASGI path: carries WebSockets of any ASGI server and of Starlette's test client."""
 
 from collections import deque
 from contextlib import suppress
@@ -16,7 +16,7 @@ DISCARD_SECONDS = 1.0
 
 
 class AsgiTransport:
-    """See `Transport`. A task sends what was written, one batch at a time; meanwhile the outbox holds the rest."""
+    """See `Transport`. A task sends what was written; until it has finished, the outbox holds back the rest."""
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
@@ -38,7 +38,7 @@ class AsgiTransport:
         self._wake.set()
 
     def close(self, code: int, reason: str) -> None:
-        """See `Transport`; where the client has closed, nothing is left to do."""
+        """See `Transport`. Does nothing if the client has closed already."""
         if self._websocket.client_state is WebSocketState.DISCONNECTED:
             return
         self._closing = (code, reason)
@@ -65,21 +65,21 @@ class AsgiTransport:
         self._readable.set()
 
     def slow_down(self, seconds: float) -> None:
-        """See `Transport`; here the server's own queue pushes back."""
+        """See `Transport`. Does nothing: here the server's own queue applies backpressure."""
 
     def stop_reading(self) -> None:
-        """See `Transport`; what still comes is received and ignored."""
+        """See `Transport`. Does nothing: the connection ignores further messages itself."""
 
     def progress(self) -> Progress:
         """See `Transport`."""
         return UNKNOWN
 
     def ping(self) -> bool:
-        """See `Transport`; pings are the server's own here."""
+        """See `Transport`. Returns False: here the ASGI server sends pings itself."""
         return False
 
     async def run(self, connection: Receiver) -> None:
-        """Carry messages both ways until the connection has ended."""
+        """Carry messages both ways until the connection ends."""
         self.connection = connection
         with self._scope:
             async with anyio.create_task_group() as tasks:
@@ -106,7 +106,7 @@ class AsgiTransport:
                 connection.receive(frame)
 
     async def _send_until_closed(self) -> None:
-        """Send; a client that is gone is noticed where it is received from."""
+        """Send until closed. Ignores a lost connection, because `_receive` reports it."""
         with suppress(WebSocketDisconnect, RuntimeError):
             await self._send()
 
@@ -126,12 +126,12 @@ class AsgiTransport:
 
 
 async def serve(websocket: WebSocket, open_connection: OpenConnection, address: bytes) -> None:
-    """Carry one accepted WebSocket, with the salted hash of its address, until it ends."""
+    """Carry one accepted WebSocket until it ends; `address` is the salted hash of the client's address."""
     transport = AsgiTransport(websocket)
     await transport.run(open_connection(transport, address))
 
 
 def _close_code(message: Message) -> int:
-    """Return the client's close code. uvicorn calls a lost connection 1005, but then gives no reason, not even ''."""
+    """Return the client's close code; 1006 for a lost connection, which uvicorn reports as 1005 without a reason."""
     code = message.get("code") or CloseCode.NO_STATUS
     return CloseCode.ABNORMAL if code == CloseCode.NO_STATUS and "reason" not in message else code

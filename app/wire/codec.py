@@ -1,4 +1,4 @@
-"""JSON of the wire: decoding a client's frames, encoding the server's."""
+"""The JSON codec: decodes a client's frames and encodes the server's."""
 
 import re
 from collections.abc import Callable, Collection
@@ -17,10 +17,10 @@ from schemas.prices import SURROGATES_PER_EVENT
 _LONGEST_ECHO = 200
 _LONGEST_REF = 256
 _QUOTE = ord('"')
-_TOO_DEEP = "it is nested too deep"
+_TOO_DEEP = "it is nested too deeply"
 _NULL = b"null"
 _EMPTY = Raw(b"{}")
-_LONE_SURROGATE = re.compile(  # one pattern that begins with a literal: the search for it is ten times as fast
+_LONE_SURROGATE = re.compile(  # a single pattern that begins with a literal, which makes the search ten times as fast
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
@@ -36,24 +36,24 @@ def encode(event: ServerEvent) -> bytes:
 
 
 def with_ref(frame: bytes, ref: Raw) -> bytes:
-    """Return the server's frame with the `ref` of the client's frame that it answers."""
+    """Return a server frame with the `ref` of the client frame that it answers."""
     return b'%b,"ref":%b}' % (frame[:-1], bytes(ref))
 
 
 def with_offset(frame: bytes, offset: int) -> bytes:
-    """Return the server's frame with its number, after all other members."""
+    """Return a server frame with its offset as the last member."""
     return frame[:-1] + b',"offset":%d}' % offset
 
 
 def without_offset(frame: bytes) -> bytes:
-    """Return a frame as it was before it got its number."""
+    """Return a frame without the offset that `with_offset` added."""
     return frame[: frame.rindex(b',"offset":')] + b"}"
 
 
 def decode_envelope(frame: bytes, charge: Callable[[float], None] = lambda _events: None) -> Envelope:
     """Return the event's name, its raw data and `ref`; raises `EventError` `ERR_5003` if the frame is not a message.
 
-    An escaped lone surrogate costs extra: `charge` is called with the price before the work is done.
+    Decoding an escaped lone surrogate costs extra: calls `charge` with the price before the work.
     """
     try:
         envelope = _decode_envelope(frame)
@@ -71,7 +71,7 @@ def decode_envelope(frame: bytes, charge: Callable[[float], None] = lambda _even
 
 
 def ref_of(frame: bytes) -> Raw | None:
-    """Return the `ref` of a client's frame, if it has one that is good."""
+    """Return the `ref` of a client's frame; None if it has none or an invalid one."""
     try:
         ref = decode_envelope(frame).ref
         return None if ref is NO_REF else check_ref(ref)
@@ -80,21 +80,21 @@ def ref_of(frame: bytes) -> Raw | None:
 
 
 def check_ref(ref: Raw) -> Raw | None:
-    """Return the `ref`, None for null; raises `EventError` `ERR_9003` if it is neither string nor integer."""
+    """Return the `ref`, None for null; raises `EventError` `ERR_9003` unless it is a short string or an integer."""
     raw = bytes(ref)
     if len(raw) <= _LONGEST_REF and raw[0] in b'"-0123456789' and (raw[0] == _QUOTE or raw.lstrip(b"-").isdigit()):
         return ref
     if raw == _NULL:
         return None
-    raise EventError(ErrorCode.INVALID_DATA, f"ref: it may be a string or an integer, of {_LONGEST_REF} bytes at most")
+    raise EventError(ErrorCode.INVALID_DATA, f"ref: it must be a string or an integer of at most {_LONGEST_REF} bytes")
 
 
 def decode_data(
     route: Route, decoder: "msgspec.json.Decoder[ClientEvent]", data: Raw, ignored: Collection[str] = ()
 ) -> ClientEvent:
-    """Return the event's struct; raises `EventError` `ERR_9003` naming the field that does not fit.
+    """Return the event's struct; raises `EventError` `ERR_9003`, which names the invalid field.
 
-    The `ignored` fields are left out if they do not fit.
+    Drops `ignored` fields if they are invalid.
     """
     raw = bytes(data)
     try:
@@ -102,7 +102,7 @@ def decode_data(
     except msgspec.ValidationError as error:
         if ignored:
             return decode_data(route, decoder, _without_members(raw, ignored))
-        raise EventError(ErrorCode.INVALID_DATA, _complaint(route, error)) from None
+        raise EventError(ErrorCode.INVALID_DATA, _error_text(route, error)) from None
     except RecursionError:
         raise _not_a_message(_TOO_DEEP) from None
     except msgspec.DecodeError:
@@ -113,7 +113,7 @@ def decode_data(
 
 
 def _decode_around_surrogates(frame: bytes) -> Envelope:
-    """Decode a frame that msgspec refuses for an escaped lone surrogate, which is valid JSON (RFC 8259 section 8.2)."""
+    """Decode a frame that msgspec rejects for an escaped lone surrogate, which is valid JSON (RFC 8259 section 8.2)."""
     stand_in = _stand_in(frame)
     try:
         envelope = _decode_envelope(_substitute(frame, stand_in))
@@ -129,7 +129,7 @@ def _decode_around_surrogates(frame: bytes) -> Envelope:
 def _with_raw_fields_as_sent(
     event: ClientEvent, decoder: "msgspec.json.Decoder[ClientEvent]", data: bytes
 ) -> ClientEvent:
-    """Return the event, decoded from well-formed text, with its raw fields byte for byte as they stand in `data`."""
+    """Return an event, decoded from well-formed text, with its raw fields byte for byte as in `data`."""
     names = [name for name in event.__struct_fields__ if isinstance(getattr(event, name), Raw)]
     if not names:
         return event
@@ -139,16 +139,17 @@ def _with_raw_fields_as_sent(
 
 
 def _well_formed(data: bytes) -> bytes:
-    """Replace each lone surrogate by U+FFFD, as `String.toWellFormed` of JavaScript does.
+    """Replace each lone surrogate with U+FFFD, as JavaScript's `String.toWellFormed` does.
 
-    Escaped backslashes are set aside meanwhile: what follows one is no escape. U+0001 is in no valid JSON.
+    First masks escaped backslashes, because what follows one is not an escape. The mask is U+0001, which valid JSON
+    never contains.
     """
-    aside = data.replace(rb"\\", b"\x01\x01")
-    return _LONE_SURROGATE.sub(rb"\\ufffd", aside).replace(b"\x01\x01", rb"\\")
+    masked = data.replace(rb"\\", b"\x01\x01")
+    return _LONE_SURROGATE.sub(rb"\\ufffd", masked).replace(b"\x01\x01", rb"\\")
 
 
 def _stand_in(frame: bytes) -> tuple[bytes, bytes]:
-    r"""Return the beginnings of escapes that stand in for `\\ud` and `\\uD`: two that the frame does not have."""
+    r"""Return two prefixes of escapes that the frame does not contain, to stand in for `\\ud` and `\\uD`."""
     for lower, upper in _STAND_INS:
         if lower not in frame and upper not in frame:
             return lower, upper
@@ -166,7 +167,7 @@ def _original(raw: Raw, stand_in: tuple[bytes, bytes]) -> Raw:
 
 
 def _without_members(raw: bytes, names: Collection[str]) -> Raw:
-    """Return a JSON object without some of its members, the others as they were written; anything else as it is."""
+    """Return a JSON object without these members; the others, and any other JSON, stay as written."""
     try:
         members = _members(raw)
     except (msgspec.DecodeError, RecursionError):
@@ -195,7 +196,7 @@ def _described(error: msgspec.ValidationError) -> str:
     return f"{place.rstrip('`')}: {problem}" if place else problem
 
 
-def _complaint(route: Route, error: msgspec.ValidationError) -> str:
+def _error_text(route: Route, error: msgspec.ValidationError) -> str:
     described = _described(error)[:_LONGEST_ECHO]
     if described.startswith("Expected"):
         described = f"data: {described}"
@@ -204,7 +205,7 @@ def _complaint(route: Route, error: msgspec.ValidationError) -> str:
 
 
 def _allowed(message: type[ClientEvent], field: str) -> str:
-    """List the values that a field may have, where it has a list."""
+    """Return text that lists the allowed values of a field; empty if any value is allowed."""
     info: Any = next((info for info in msgspec.structs.fields(message) if info.encode_name == field), None)
     if info is None:
         return ""
@@ -214,7 +215,7 @@ def _allowed(message: type[ClientEvent], field: str) -> str:
 
 
 def _listed(kind: object) -> list[object]:
-    """Return the values of a type that lists some."""
+    """Return the values that a type lists; none for other types."""
     if isinstance(kind, msgspec.inspect.Metadata):
         return list((kind.extra_json_schema or {}).get(LISTED, ()))
     return list(getattr(kind, "values", ()))

@@ -1,7 +1,7 @@
-"""WebSocket frames without I/O: RFC 6455 section 5, the server's side, without extensions.
+"""WebSocket frames without I/O: the server side of RFC 6455 section 5, without extensions.
 
-`FrameReader.feed` takes bytes as they come and returns what they complete: text messages as `bytes` of valid UTF-8,
-checked as they come; else `Binary`, `Ping`, `Pong`, `Close` or, once and last, `Violation`.
+`FrameReader.feed` takes bytes as they arrive and returns the events that they complete: text messages as `bytes` of
+valid UTF-8, checked as they arrive; else `Binary`, `Ping`, `Pong`, `Close` or, once and last, `Violation`.
 """
 
 import codecs
@@ -13,7 +13,7 @@ from schemas.errors import CloseCode
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # pragma: no cover - where websockets comes without its extension in C
+except ImportError:  # pragma: no cover - websockets without its C extension
     from websockets.utils import apply_mask
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -35,23 +35,23 @@ class Binary(Struct, frozen=True):
 
 
 class Ping(Struct, frozen=True):
-    """The client asks for a sign of life."""
+    """A ping from the client."""
 
     payload: bytes
 
 
 class Pong(Struct, frozen=True):
-    """The client gives one."""
+    """A pong from the client."""
 
 
 class Close(Struct, frozen=True):
-    """The client closes; `code` is 1005 if it gave none."""
+    """A close frame from the client; `code` is 1005 if it has none."""
 
     code: int
 
 
 class Violation(Struct, frozen=True):
-    """The client broke the protocol; close with this code."""
+    """The client violated the protocol; close with this code."""
 
     code: CloseCode
     reason: str
@@ -67,16 +67,16 @@ class _ViolationError(Exception):
 
 
 class FrameReader:
-    """Reads a client's frames. `limit` is the most bytes that a message may have, and may change at any time.
+    """Reads a client's frames. `limit` is the maximum size of a message in bytes, and may change at any time.
 
-    A call of `feed` reads about `FRAMES_AT_ONCE` frames at most; the rest stays in `unread` for the next call.
-    `extras` counts the pings and the unfinished fragments of the latest call.
+    One call of `feed` reads about `FRAMES_AT_ONCE` frames; the rest stays in `unread` for the next call.
+    `extras` counts the pings and the non-final fragments of the latest call.
     """
 
     __slots__ = (
         "_decoder",
         "_head",
-        "_is_between",
+        "_is_at_boundary",
         "_left",
         "_mask",
         "_message",
@@ -97,37 +97,38 @@ class FrameReader:
         self._payload: bytearray | None = None
         self._message: bytearray | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
-        self._is_between = True
+        self._is_at_boundary = True
         self.extras = 0
         self.unread = b""
         self.is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return what the next bytes complete. After a `Close` or a `Violation` nothing comes any more."""
+        """Return the events that the next bytes complete. After a `Close` or a `Violation` there are none."""
         events: list[Event] = []
         self.extras = 0
         if self.unread:
             data, self.unread = self.unread + data, b""
-        if self._is_between:
-            data = self._whole_texts(data, events)
+        if self._is_at_boundary:
+            data = self._read_whole_texts(data, events)
         if data and not self.is_over:
             if len(events) == FRAMES_AT_ONCE:
                 self.unread = data
                 return events
             try:
-                self._pieces(self._head + data, events)
+                self._read_frames(self._head + data, events)
             except _ViolationError as error:
                 self.is_over = True
                 events.append(error.violation)
-            self._is_between = not (self.is_over or self._head or self._message is not None or self._opcode is not None)
+            is_inside = self._head or self._message is not None or self._opcode is not None
+            self._is_at_boundary = not (self.is_over or is_inside)
         return events
 
     def stop(self) -> None:
-        """Read nothing more: nothing comes any more, whatever is fed."""
-        self.is_over, self._is_between, self.unread = True, False, b""
+        """Stop reading: from now on `feed` returns no events."""
+        self.is_over, self._is_at_boundary, self.unread = True, False, b""
 
-    def _whole_texts(self, data: bytes, events: list[Event]) -> bytes:
-        """Take the text messages that came whole, as nearly all do; return the rest, for `_pieces`."""
+    def _read_whole_texts(self, data: bytes, events: list[Event]) -> bytes:
+        """Read text messages that arrived whole, as nearly all do; return the rest, for `_read_frames`."""
         position, size, limit, room = 0, len(data), self.limit, FRAMES_AT_ONCE
         while room and size - position > 8 and data[position] == _WHOLE_TEXT:  # noqa: PLR2004 - the longest header below
             length = data[position + 1] - MASKED
@@ -150,7 +151,7 @@ class FrameReader:
             position = end
         return data[position:] if position else data
 
-    def _pieces(self, data: bytes, events: list[Event]) -> None:
+    def _read_frames(self, data: bytes, events: list[Event]) -> None:
         position, room = 0, FRAMES_AT_ONCE
         while not self.is_over:
             if self._opcode is None:
@@ -158,22 +159,22 @@ class FrameReader:
                     self.unread, data, position = data[position:], b"", 0
                     break
                 room -= 1
-                start = self._begin(data, position)
+                start = self._read_header(data, position)
                 if start == position:
                     break
                 position = start
             piece = data[position : position + self._left]
             position += len(piece)
-            self._take(piece)
+            self._read_payload(piece)
             if self._left:
                 break
-            event = self._finish()
+            event = self._end_frame()
             if event is not None:
                 events.append(event)
         self._head = data[position:] if self._opcode is None else b""
 
-    def _begin(self, data: bytes, position: int) -> int:
-        """Read a frame's header; return where its payload starts, or `position` if the header is not all there."""
+    def _read_header(self, data: bytes, position: int) -> int:
+        """Read a frame's header; return where its payload starts, or `position` if the header is incomplete."""
         header = data[position : position + 14]
         if len(header) < 2:  # noqa: PLR2004
             return position
@@ -186,8 +187,8 @@ class FrameReader:
                 return position
             length = int.from_bytes(header[2:at], "big")
             if length < (126 if width == 2 else 65_536) or length >> 63:  # noqa: PLR2004
-                raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a length in the wrong form")
-        self._check_place(opcode, length)
+                raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a length not in its shortest form")
+        self._check_sequence(opcode, length)
         if len(header) < at + 4:
             return position
         self._opcode, self._left, self._mask = header[0], length, header[at : at + 4]
@@ -198,15 +199,15 @@ class FrameReader:
             self._message, self._decoder = bytearray(), _utf8_decoder() if opcode == TEXT else None
         return position + at + 4
 
-    def _check_place(self, opcode: int, length: int) -> None:
+    def _check_sequence(self, opcode: int, length: int) -> None:
         if opcode >= CLOSE:
             return
         if (opcode == CONTINUATION) != (self._message is not None):
-            raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a fragment out of place")
+            raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a fragment out of sequence")
         if length + len(self._message or b"") > self.limit:
-            raise _ViolationError(CloseCode.TOO_LARGE, f"a message may have {self.limit} bytes now")
+            raise _ViolationError(CloseCode.TOO_LARGE, f"a message exceeds the current limit of {self.limit} bytes")
 
-    def _take(self, piece: bytes) -> None:
+    def _read_payload(self, piece: bytes) -> None:
         if not piece:
             return
         payload = apply_mask(piece, self._mask)
@@ -219,18 +220,18 @@ class FrameReader:
             self._check_utf8(payload, is_final=False)
             self._message += payload
 
-    def _finish(self) -> Event | None:
+    def _end_frame(self) -> Event | None:
         first, self._opcode = self._opcode or 0, None
         if self._payload is not None:
             payload, self._payload = bytes(self._payload), None
-            return self._control(first & 0x0F, payload)
+            return self._control_event(first & 0x0F, payload)
         if not first & FIN or self._message is None:
             return None
         self._check_utf8(b"", is_final=True)
         message, self._message = bytes(self._message), None
         return Binary(message) if self._decoder is None else message
 
-    def _control(self, opcode: int, payload: bytes) -> Event:
+    def _control_event(self, opcode: int, payload: bytes) -> Event:
         if opcode == PING:
             return Ping(payload)
         if opcode == PONG:
@@ -244,11 +245,11 @@ class FrameReader:
         try:
             self._decoder.decode(payload, is_final)
         except UnicodeDecodeError:
-            raise _ViolationError(CloseCode.BAD_UTF8, "a text message is UTF-8") from None
+            raise _ViolationError(CloseCode.BAD_UTF8, "a text message is not UTF-8") from None
 
 
 def is_utf8(payload: bytes) -> bool:
-    """Return whether the bytes are valid UTF-8."""
+    """Whether the bytes are valid UTF-8."""
     try:
         payload.decode()
     except UnicodeDecodeError:
@@ -257,7 +258,7 @@ def is_utf8(payload: bytes) -> bool:
 
 
 def text_frames(payloads: list[bytes]) -> bytes:
-    """Return the messages as unmasked text frames, joined."""
+    """Return the messages as unmasked text frames, concatenated."""
     if len(payloads) == 1:
         return _header(len(payloads[0])) + payloads[0]
     parts: list[bytes] = []
@@ -267,12 +268,12 @@ def text_frames(payloads: list[bytes]) -> bytes:
 
 
 def control_frame(opcode: int, payload: bytes = b"") -> bytes:
-    """Return a control frame; its payload has 125 bytes at most."""
+    """Return a control frame; the payload must have at most 125 bytes."""
     return bytes((FIN | opcode, len(payload))) + payload
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """Return a close frame; a code that must not be sent (1005) goes as none, and a long reason is cut."""
+    """Return a close frame; omits a code that must not be sent (1005), and truncates a long reason."""
     if code not in SERVER_CLOSE_CODES:
         return control_frame(CLOSE)
     text = reason.encode()[: MAX_CONTROL - 2].decode(errors="ignore").encode()
@@ -294,9 +295,9 @@ def _check_first_bytes(first: int, second: int) -> None:
     if opcode not in {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG}:
         raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a reserved opcode")
     if not second & MASKED:
-        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a client's frames are masked")
+        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a client frame is not masked")
     if opcode >= CLOSE and (not first & FIN or second & 0x7F > MAX_CONTROL):
-        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a control frame is whole and short")
+        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "a control frame is fragmented or too long")
 
 
 def _close(payload: bytes) -> Close:
@@ -304,7 +305,7 @@ def _close(payload: bytes) -> Close:
         return Close(CloseCode.NO_STATUS)
     code = int.from_bytes(payload[:2], "big")
     if len(payload) == 1 or code not in SERVER_CLOSE_CODES:
-        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "not a close code")
+        raise _ViolationError(CloseCode.PROTOCOL_ERROR, "an invalid close code")
     if not is_utf8(payload[2:]):
-        raise _ViolationError(CloseCode.BAD_UTF8, "a close reason is UTF-8")
+        raise _ViolationError(CloseCode.BAD_UTF8, "a close reason is not UTF-8")
     return Close(code)

@@ -1,4 +1,4 @@
-"""The opening handshake (RFC 6455 section 4.2), between uvicorn's HTTP protocol and the ASGI application."""
+"""The opening handshake (RFC 6455 section 4.2) between uvicorn's HTTP protocol and the ASGI application."""
 
 import base64
 import binascii
@@ -21,13 +21,13 @@ _JSON = (b"content-type", b"application/json")
 
 Headers = list[tuple[bytes, bytes]]
 Refusal = tuple[int, str, str, tuple[tuple[bytes, bytes], ...]]
-"""A status, a code, a message, and more headers."""
+"""A status, an error code, a message and additional headers."""
 
 
 class Handshake:
-    """Calls the application with the upgrade request, and writes what it answers.
+    """Calls the application with the upgrade request, and writes its response.
 
-    The application is to accept and then call `scope["extensions"][HANDOVER]["open"]`, which takes the connection over.
+    To take the connection over, the application accepts and then calls `scope["extensions"][HANDOVER]["open"]`.
     """
 
     def __init__(self, config: uvicorn.Config, app_state: dict[str, Any], write: Callable[[bytes], None]) -> None:
@@ -40,7 +40,7 @@ class Handshake:
         self.is_accepted = False
 
     def scope(self, request: bytes, connection: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the ASGI scope of an upgrade request; None, and the refusal written, if it is not a good one."""
+        """Return the ASGI scope of an upgrade request; if it is invalid, write an error response and return None."""
         head, *lines = request.rstrip(b"\r\n").split(b"\r\n")
         method, target, _ = head.split(b" ", 2)
         headers = [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
@@ -64,7 +64,7 @@ class Handshake:
         }
 
     async def run(self, scope: dict[str, Any]) -> None:
-        """Call the application; what it raises is logged and answered with 500."""
+        """Call the application; if it raises, log the exception and respond with 500."""
         try:
             await self._app(scope, self._receive, self._send)
         except Exception:
@@ -74,7 +74,7 @@ class Handshake:
 
     def _check(self, method: bytes, headers: dict[bytes, bytes]) -> Refusal | None:
         if method != b"GET":
-            return 405, "METHOD_NOT_ALLOWED", "A WebSocket is opened by GET", ((b"allow", b"GET"),)
+            return 405, "METHOD_NOT_ALLOWED", "A WebSocket handshake must use GET", ((b"allow", b"GET"),)
         if headers.get(b"sec-websocket-version") != b"13":
             versions = ((b"sec-websocket-version", b"13"),)
             return 426, "UPGRADE_REQUIRED", "Sec-WebSocket-Version must be 13 (RFC 6455)", versions

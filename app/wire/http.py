@@ -1,8 +1,8 @@
-"""HTTP connections, before they ask for a socket: uvicorn's protocol, with the bounds that it lacks.
+"""HTTP connections before they are upgraded: uvicorn's protocol class, with the limits that it lacks.
 
-uvicorn waits for a request for ever, keeps a head of any length, and takes any number of connections and requests. Here
-each connection has ten seconds for a request and its answer. The size of a head, the number of connections that are no
-sockets (yet), and the requests of an address are bounded.
+uvicorn waits forever for a request, buffers a head of any length, and accepts any number of connections and requests.
+Here a connection has ten seconds for a request and its response. The size of a head, the number of connections that
+are not upgraded, and the requests of one address are limited.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ _PROBING = frozenset({b"GET", b"HEAD"})
 
 
 class Paths(Struct, frozen=True):
-    """What is known of paths before they are routed: where the socket is, and what a request costs (else 1).
+    """What the protocol knows about paths before routing: the socket's path, and the price of a request (default 1).
 
-    `probe` answers the paths of `probes` more cheaply than any routing, for callers whose budget is used up.
+    For clients whose budget is used up, `probe` answers the paths in `probes`, at less cost than routing.
     """
 
     socket: str
@@ -54,19 +54,19 @@ class Admission(Protocol):
         """Return the salted hash of an address."""
 
     def add_pending(self, connection: "HttpProtocol") -> None:
-        """Count a connection that waits for a request."""
+        """Add a connection that waits for a request."""
 
     def remove_pending(self, connection: "HttpProtocol") -> None:
-        """Count a connection no more: it is gone, or is a socket now."""
+        """Remove a connection that is closed or has been upgraded."""
 
     def too_large(self, connection: "HttpProtocol") -> None:
-        """Refuse a connection whose head is too long."""
+        """Reject a connection whose request head is too long."""
 
     def malformed(self, connection: "HttpProtocol") -> None:
-        """Refuse a connection that does not speak HTTP."""
+        """Reject a connection that does not speak HTTP."""
 
     def charge(self, connection: "HttpProtocol", price: float) -> float:
-        """Charge for a request; return 0 if it passes, else the seconds until it would."""
+        """Charge for a request; return 0 if it is admitted, else the seconds until it would be."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -88,21 +88,21 @@ class HttpProtocol(HttpToolsProtocol):
         self._discarding: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin to wait for a request."""
+        """Start to wait for a request."""
         super().connection_made(transport)
         self.address = self._admission.address(self.client[0] if self.client else "")
         self._admission.add_pending(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more. uvicorn tells only the last of several pipelined requests, so tell the one being answered."""
+        """Stop waiting, and cancel the current response; of pipelined requests, uvicorn cancels only the last."""
         self._admission.remove_pending(self)
         if self._discarding is not None:
             self._discarding.cancel()
-        self._take_back()
+        self._cancel_response()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless there was more than a head may have and it has not ended."""
+        """Parse what arrived; reject the connection if the head is malformed or too long."""
         if self._is_over():
             return
         self._unset_keepalive_if_required()
@@ -116,12 +116,12 @@ class HttpProtocol(HttpToolsProtocol):
             self._admission.too_large(self)
 
     def on_message_begin(self) -> None:
-        """Begin a request, unless no more are answered."""
+        """Start a request, unless the connection is over."""
         if not self._is_over():
             super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Take note that the head has ended, and have the request answered if its address can pay for it."""
+        """Handle the request if it is an upgrade or its address can pay for it; otherwise reject it."""
         self._head = 0
         if self._is_over():
             return
@@ -129,12 +129,12 @@ class HttpProtocol(HttpToolsProtocol):
         if is_upgrade and self.parser.get_method() == b"CONNECT":
             self._admission.malformed(self)
             return
-        self._is_handshake = is_upgrade and self._opens_socket()
+        self._is_handshake = is_upgrade and self._is_opening_handshake()
         if is_upgrade and not self._is_handshake:
             return
         path = unquote(httptools.parse_url(self.url).path.decode("ascii"))
         if self._is_handshake and path == self._paths.socket:
-            wait = 0.0  # whether a socket may come in is decided elsewhere
+            wait = 0.0  # the upgrade policy decides about these
         else:
             wait = self._admission.charge(self, self._paths.prices.get(normpath(path), 1.0))
         if wait:
@@ -143,13 +143,13 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body, which is no part of a head."""
+        """Receive a part of the body, which does not count as head."""
         self._head = 0
         if not self._is_over():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Take note that the request has ended, unless it is to be read once more without its `Upgrade`."""
+        """End the request, unless it will be parsed again without its `Upgrade`."""
         if not (self._is_over() or self.parser.should_upgrade()):
             super().on_message_complete()
 
@@ -160,7 +160,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Leave the connection to the WebSocket protocol, with only the path, the query and the headers it needs."""
+        """Pass the connection to the WebSocket protocol with the path, the query and the headers that it needs."""
         self._admission.remove_pending(self)
         url = httptools.parse_url(self.url)
         self.url = b"?".join(filter(None, (url.path, url.query)))
@@ -169,12 +169,13 @@ class HttpProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def refuse(self, status: bytes, body: bytes, retry_after: int | None = None) -> None:
-        """Close; with this answer, unless another one has begun or is due before it.
+        """Close; first send this response, unless another one has begun or must precede it.
 
-        What still comes is discarded for a moment: closed at once, the connection is reset, and the answer lost.
+        Discards input for `DISCARD_SECONDS` before closing. Closing at once would reset the connection, and the client
+        would lose the response.
         """
         if self._is_idle() or self._is_unanswered():
-            self._take_back()
+            self._cancel_response()
             head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
             again = b"" if retry_after is None else b"retry-after: %d\r\n" % retry_after
             self.transport.write(head % (status, len(body)) + again + b"\r\n" + body)
@@ -184,31 +185,31 @@ class HttpProtocol(HttpToolsProtocol):
             self._discarding = self.loop.call_later(DISCARD_SECONDS, self.transport.close)
 
     def _is_idle(self) -> bool:
-        """Whether no request waits for its answer."""
+        """Whether no request waits for its response."""
         cycle: Any = self.cycle  # None before the first request
         return cycle is None or cycle.response_complete
 
     def _is_unanswered(self) -> bool:
-        """Whether a single request waits for its answer, which has not begun."""
+        """Whether exactly one request waits for its response, which has not begun."""
         return self.cycle is self._running and not self.cycle.response_started
 
-    def _take_back(self) -> None:
-        """Make whatever still answers the current request end without writing."""
+    def _cancel_response(self) -> None:
+        """Make the application that handles the current request end without writing."""
         if self._running is not None:
             self._running.disconnected = True
             self._running.message_event.set()
 
     def _is_over(self) -> bool:
-        """Whether nothing that still comes is answered."""
+        """Whether further input gets no response."""
         return self._is_last or self._discarding is not None or self.transport.is_closing()
 
     def _should_upgrade(self) -> bool:
         return self._is_handshake
 
-    def _opens_socket(self) -> bool:
-        """Whether this head, which has an `Upgrade`, is an opening handshake (RFC 6455 section 4.1).
+    def _is_opening_handshake(self) -> bool:
+        """Whether this head, which has an `Upgrade`, is a WebSocket opening handshake (RFC 6455 section 4.1).
 
-        Whatever else it offers, and whatever is wrong with it, is ignored (RFC 9110 section 7.8).
+        Any other `Upgrade`, valid or not, is ignored (RFC 9110 section 7.8).
         """
         if self.parser.get_method() != b"GET" or self.parser.get_http_version() == "1.0" or not self._is_idle():
             return False
@@ -221,7 +222,7 @@ class HttpProtocol(HttpToolsProtocol):
         return b"websocket" in offers
 
     def _feed(self, data: bytes) -> None:
-        """Parse. httptools stops at any `Upgrade`; if it opens no socket, parse the request again without it."""
+        """Parse. httptools stops at any `Upgrade`; unless it opens a WebSocket, parse the request again without it."""
         rest = memoryview(data)
         while True:
             try:
@@ -246,20 +247,20 @@ class HttpProtocol(HttpToolsProtocol):
         return b"%s %s HTTP/%s\r\n%s\r\n" % (method, self.url, version, b"".join(lines))
 
     def _over_budget(self, path: str, wait: float) -> None:
-        """Answer a probe all the same; refuse anything else in its turn, and close."""
+        """Answer a probe all the same; reject any other request in turn, and close."""
         if path in self._paths.probes and self.parser.get_method() in _PROBING:
-            self._answer_by(self._paths.probe)
+            self._answer_with(self._paths.probe)
             return
         retry_after = math.ceil(wait)
         if self._is_idle():
             self._admission.remove_pending(self)
             self.refuse(b"429 Too Many Requests", _OVER_BUDGET, retry_after)
             return
-        self._answer_by(partial(_refuse_in_turn, retry_after))
+        self._answer_with(partial(_refuse_in_turn, retry_after))
         self._is_last = True
 
-    def _answer_by(self, app: ASGIApp) -> None:
-        """Have this request answered by another application."""
+    def _answer_with(self, app: ASGIApp) -> None:
+        """Handle this request with another application."""
         usual, self.app = self.app, app
         try:
             super().on_headers_complete()
@@ -273,14 +274,14 @@ class HttpProtocol(HttpToolsProtocol):
     async def _answer(
         self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Call the application. If the client has hung up, log a line instead of a traceback."""
+        """Call the application. If the client has disconnected, log a line instead of a traceback."""
         try:
             await app(scope, receive, send)
         except (ClientDisconnect, OSError, RuntimeError):
             if not (cycle.disconnected or self.transport.is_closing()):
                 raise
             cycle.disconnected = True
-            self.logger.info("a client hung up before it was answered")
+            self.logger.info("a client disconnected before it got a response")
 
 
 async def _refuse_in_turn(retry_after: int, _scope: Scope, _receive: Receive, send: Send) -> None:

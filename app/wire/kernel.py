@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection: how much of what was written has arrived."""
+"""Asks the kernel how much of the data written to a connection has been acknowledged."""
 
 import fcntl
 import socket
@@ -14,7 +14,7 @@ _QUEUED = struct.Struct("i")
 
 
 class Progress(NamedTuple):
-    """How many bytes the other side's kernel has acknowledged, ever, and whether more wait to be."""
+    """How many bytes the peer's kernel has acknowledged in total, and whether more are unacknowledged."""
 
     acknowledged: int
     is_waiting: bool
@@ -24,7 +24,7 @@ UNKNOWN = Progress(0, is_waiting=False)
 
 
 class TcpSocket(Protocol):
-    """The part of a socket that is used here; those of uvloop's transports offer little more."""
+    """The part of a socket used here; the sockets of uvloop's transports have little more."""
 
     def fileno(self) -> int:
         """Return the file descriptor."""
@@ -34,7 +34,7 @@ class TcpSocket(Protocol):
 
 
 def progress(connection: TcpSocket) -> Progress:
-    """Return how far the writes to a TCP connection have come; `UNKNOWN` where the kernel cannot tell."""
+    """Return the progress of writes to a TCP connection; `UNKNOWN` if the kernel cannot tell."""
     if not sys.platform.startswith("linux"):  # pragma: no cover - another platform
         return UNKNOWN
     try:

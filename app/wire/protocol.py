@@ -1,7 +1,7 @@
-"""Our WebSocket protocol for uvicorn (`ws=`): frames go from the kernel to the receiver without a task or queue.
+"""Our WebSocket protocol class for uvicorn (`ws=`): passes frames to the receiver without a task or queue.
 
-The application still accepts, and then hands the connection over and returns. So an idle socket keeps no task, no scope
-and no coroutine alive.
+The ASGI application accepts the upgrade, hands the connection over and returns. So an idle socket keeps no task, scope
+or coroutine alive.
 """
 
 import asyncio
@@ -31,28 +31,28 @@ from app.wire.receiver import MAX_BYTES_BEFORE_AUTH, OpenConnection, Receiver
 from schemas.errors import CloseCode
 
 CLOSE_SECONDS = 5.0
-DISCARD_SECONDS = 1.0  # after a violation: cut at once, and the kernel's RST would overtake the close frame
-HOPELESS = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.TOO_SLOW})  # nobody waits for their answer
+DISCARD_SECONDS = 1.0  # after a violation; on an immediate abort, the kernel's RST would overtake the close frame
+NO_CLOSE_REPLY = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.TOO_SLOW})  # do not wait for the client's close frame
 VIOLATIONS = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.BAD_UTF8, CloseCode.TOO_LARGE, CloseCode.RATE_LIMITED})
-VIOLATION_SECONDS = 1.0  # a stranger who floods would be back at once, and an upgrade costs more than its frames
+VIOLATION_SECONDS = 1.0  # else a flooding client would reconnect at once, and an upgrade costs more than its frames
 WRITE_BUFFER_BYTES = 65_536
-BYTES_BETWEEN_LOOKS = 262_144
-BYTES_A_TURN = 65_536
-LEAST_PAUSE_SECONDS = 0.004  # timers count in milliseconds: shorter pauses are saved up
-DISCARDED_MESSAGES = 2  # of the largest size, so that a client in the middle of one can read the close
+BYTES_BETWEEN_CHECKS = 262_144
+BYTES_PER_TURN = 65_536
+MIN_PAUSE_SECONDS = 0.004  # timers have a resolution of milliseconds, so shorter pauses accumulate
+DISCARDED_MESSAGES = 2  # of the largest size, so that a client in the middle of one can read the close frame
 
 
 class WebSocketProtocol(asyncio.Protocol):
     """One upgraded connection; see `Transport`."""
 
     __slots__ = (
+        "_check_at",
         "_close_timer",
         "_connection",
         "_handshake",
         "_is_closed_by_client",
-        "_is_held",
+        "_is_deferred",
         "_is_paused",
-        "_look_at",
         "_pause_seconds",
         "_pongs",
         "_reader",
@@ -72,20 +72,20 @@ class WebSocketProtocol(asyncio.Protocol):
         self._close_timer: asyncio.TimerHandle | None = None
         self._is_closed_by_client = False
         self._is_paused = False
-        self._is_held = False
+        self._is_deferred = False
         self._received = 0
-        self._look_at = MAX_BYTES_BEFORE_AUTH
+        self._check_at = MAX_BYTES_BEFORE_AUTH
         self._received_since = 0.0
         self._pause_seconds = 0.0
         self._pongs = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over from uvicorn's HTTP protocol."""
-        self._transport = transport  # type: ignore[assignment]  # uvloop's is no asyncio.Transport by class
+        self._transport = transport  # type: ignore[assignment]  # uvloop's is not an asyncio.Transport subclass
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # by duck type
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Take note that the connection is gone."""
+        """Tell the receiver that the connection is lost."""
         self._server_state.connections.discard(self)
         if self._close_timer is not None:
             self._close_timer.cancel()
@@ -94,17 +94,17 @@ class WebSocketProtocol(asyncio.Protocol):
         self._handshake = self._connection = self._reader = None
 
     def shutdown(self) -> None:
-        """Close, because the server stops; uvicorn calls this."""
+        """Close because the server is shutting down; called by uvicorn."""
         if self._connection is None:
             self._transport.close()
         else:
             self._connection.close(CloseCode.RESTART, "This node restarts")
 
     def data_received(self, data: bytes) -> None:
-        """Take what came: first the request, as uvicorn's HTTP protocol passes it on, then frames."""
+        """Read what arrived: first the upgrade request, which uvicorn's HTTP protocol passes on, then frames."""
         connection, reader = self._connection, self._reader
         if connection is None or reader is None:
-            self._shake_hands(data)
+            self._start_handshake(data)
             return
         connection.was_heard = True
         reader.limit = connection.max_bytes
@@ -117,22 +117,22 @@ class WebSocketProtocol(asyncio.Protocol):
             else:
                 self._control(event, connection)
         self._received += len(data)
-        if self._received > self._look_at:
-            self._look_at_rate(connection.bytes_per_second)
-        if self._pause_seconds or reader.unread or self._pongs or len(data) > BYTES_A_TURN:
+        if self._received > self._check_at:
+            self._check_rate(connection.bytes_per_second)
+        if self._pause_seconds or reader.unread or self._pongs or len(data) > BYTES_PER_TURN:
             self._end_read(connection, reader, len(data))
 
     def eof_received(self) -> bool:
-        """Close: the client will send no more, so it is gone."""
+        """Close: a client that sends no more counts as disconnected."""
         return False
 
     def pause_writing(self) -> None:
-        """Hold back: the receiver does not keep up."""
+        """Hold back writes: the client does not keep up."""
         if self._connection is not None:
             self._connection.outbox.congest()
 
     def resume_writing(self) -> None:
-        """Write on; first answer the latest ping that came meanwhile."""
+        """Resume writes; first answer the latest ping that arrived meanwhile."""
         if self._connection is not None:
             if self._pongs:
                 self._write_raw(self._pongs)
@@ -140,7 +140,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._connection.outbox.relieve()
 
     def open(self, open_connection: OpenConnection, address: bytes = b"") -> None:
-        """Begin to carry frames: the handshake is over. `address` is the salted hash of where it comes from."""
+        """Start to carry frames after the handshake; `address` is the salted hash of the client's address."""
         self._handshake = None
         if self._transport.is_closing():
             return
@@ -155,9 +155,10 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.write(text_frames(payloads))
 
     def close(self, code: int, reason: str) -> None:
-        """See `Transport`. If the client has not closed yet, it has a few seconds to answer.
+        """See `Transport`. Unless the client has closed already, it has `CLOSE_SECONDS` to reply.
 
-        A stranger who broke the protocol, or flooded, is closed a second later, and not read meanwhile.
+        If an unauthenticated client violated the protocol or flooded, closes `VIOLATION_SECONDS` later and reads
+        nothing meanwhile.
         """
         if self._close_timer is not None or self._transport.is_closing():
             return
@@ -173,11 +174,11 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._is_closed_by_client:
             self._transport.close()
             return
-        can_answer = self._reader is not None and not self._reader.is_over and code not in HOPELESS
-        patience = CLOSE_SECONDS if can_answer else DISCARD_SECONDS
-        self._close_timer = asyncio.get_running_loop().call_later(patience, self._transport.abort)
+        can_reply = self._reader is not None and not self._reader.is_over and code not in NO_CLOSE_REPLY
+        timeout = CLOSE_SECONDS if can_reply else DISCARD_SECONDS
+        self._close_timer = asyncio.get_running_loop().call_later(timeout, self._transport.abort)
         if self._connection is not None:
-            self._received, self._look_at = 0, DISCARDED_MESSAGES * self._connection.max_bytes
+            self._received, self._check_at = 0, DISCARDED_MESSAGES * self._connection.max_bytes
         self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -196,8 +197,8 @@ class WebSocketProtocol(asyncio.Protocol):
     def resume(self) -> None:
         """See `Transport`."""
         self._is_paused = False
-        if not self._is_held:
-            self._take_turns()
+        if not self._is_deferred:
+            self._yield_turn()
 
     def slow_down(self, seconds: float) -> None:
         """See `Transport`."""
@@ -221,8 +222,8 @@ class WebSocketProtocol(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(data)
 
-    def _shake_hands(self, data: bytes) -> None:
-        """Pass the request to the application. Nothing more is read until it has accepted."""
+    def _start_handshake(self, data: bytes) -> None:
+        """Pass the request to the application. Pauses reading until the application accepts."""
         if self._handshake is None:
             return
         self._transport.pause_reading()
@@ -264,56 +265,56 @@ class WebSocketProtocol(asyncio.Protocol):
                 self._transport.close()
 
     def _end_read(self, connection: Receiver, reader: FrameReader, size: int) -> None:
-        """Answer pings, and let the others be read before more of this socket is."""
+        """Answer pings, and let the event loop read other sockets before this one again."""
         if self._pongs:
             self._send_pongs(connection)
-        if self._pause_seconds >= LEAST_PAUSE_SECONDS:
+        if self._pause_seconds >= MIN_PAUSE_SECONDS:
             self._pause_for(self._pause_seconds)
-        elif reader.unread or size > BYTES_A_TURN:
-            self._take_turns()
+        elif reader.unread or size > BYTES_PER_TURN:
+            self._yield_turn()
 
     def _send_pongs(self, connection: Receiver) -> None:
-        """Answer the pings of one read with one write, after what already waits for the client."""
+        """Answer the pings of one read with one write, after everything buffered for the client."""
         if not connection.outbox.is_congested:
             connection.outbox.flush()
         if not connection.outbox.is_congested:
             self._write_raw(self._pongs)
             self._pongs = b""
 
-    def _take_turns(self) -> None:
-        """Let the others be read before more of this socket is; libuv would read on as long as something comes."""
-        if not self._is_held:
-            self._is_held = True
+    def _yield_turn(self) -> None:
+        """Let the event loop read other sockets first; libuv would read this one as long as it has data."""
+        if not self._is_deferred:
+            self._is_deferred = True
             self._transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._read_on)
+            asyncio.get_running_loop().call_soon(self._resume_reading)
 
-    def _look_at_rate(self, bytes_per_second: int) -> None:
-        """Pause reading if bytes come faster than they may: TCP pushes back. After a close, stop reading."""
+    def _check_rate(self, bytes_per_second: int) -> None:
+        """Pause reading if bytes arrive above the rate; TCP then applies backpressure. After a close, stop reading."""
         if self._close_timer is not None:
-            self._is_held = True
+            self._is_deferred = True
             self._transport.pause_reading()
             return
         loop = asyncio.get_running_loop()
-        self._look_at = min(bytes_per_second, BYTES_BETWEEN_LOOKS)
+        self._check_at = min(bytes_per_second, BYTES_BETWEEN_CHECKS)
         now = loop.time()
         ahead = self._received / bytes_per_second - (now - self._received_since)
-        self._received, self._received_since = 0, now + max(0.0, ahead)  # what the pause makes good is no credit
+        self._received, self._received_since = 0, now + max(0.0, ahead)  # the time of the pause earns no credit
         self._pause_seconds = max(self._pause_seconds, ahead)
 
     def _pause_for(self, seconds: float) -> None:
-        """Pause reading for so long; what was read already waits, too."""
+        """Pause reading for this long; unread data in the reader waits too."""
         self._pause_seconds = 0.0
-        if not self._is_held:
-            self._is_held = True
+        if not self._is_deferred:
+            self._is_deferred = True
             self._transport.pause_reading()
-            asyncio.get_running_loop().call_later(seconds, self._read_on)
+            asyncio.get_running_loop().call_later(seconds, self._resume_reading)
 
-    def _read_on(self) -> None:
-        """Go on with what was read and put aside, then with what comes."""
-        self._is_held = False
+    def _resume_reading(self) -> None:
+        """Resume: first process the reader's unread data, then read more."""
+        self._is_deferred = False
         if self._is_paused or self._transport.is_closing():
             return
         if self._reader is not None and self._reader.unread:
             self.data_received(b"")
-        if not self._is_held and not self._is_paused:
+        if not self._is_deferred and not self._is_paused:
             self._transport.resume_reading()

@@ -1,4 +1,4 @@
-"""What a transport needs of the connection whose frames it carries."""
+"""The protocols that a transport requires of the connection whose frames it carries."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -10,67 +10,67 @@ MAX_BYTES_BEFORE_AUTH = 65_536
 
 
 class WriteBuffer(Protocol):
-    """What waits to be written to one transport."""
+    """Buffers events that will be written to one transport."""
 
     @property
     def is_congested(self) -> bool:
-        """Whether the client does not keep up, so that everything waits."""
+        """Whether writes are held back because the client does not keep up."""
 
     def congest(self) -> None:
-        """Hold everything back: the client does not keep up."""
+        """Hold back writes: the client does not keep up."""
 
     def relieve(self) -> None:
-        """Write on: the client has caught up."""
+        """Resume writes: the client has caught up."""
 
     def flush(self) -> None:
-        """Write what waits now."""
+        """Write everything buffered, now."""
 
 
 class Receiver(Protocol):
-    """One client's connection. The transport sets `was_heard` whenever bytes come."""
+    """One client's connection. The transport sets `was_heard` whenever it receives bytes."""
 
     was_heard: bool
 
     @property
     def outbox(self) -> WriteBuffer:
-        """What waits for this client."""
+        """The write buffer for this client."""
 
     @property
     def max_bytes(self) -> int:
-        """How many bytes a message may have now."""
+        """The current maximum size of a message."""
 
     @property
     def bytes_per_second(self) -> int:
-        """How fast the client may send in the long run."""
+        """The rate at which the client may send in the long run."""
 
     @property
     def is_stranger(self) -> bool:
-        """Whether the client has not authenticated."""
+        """Whether the client is unauthenticated."""
 
     def receive(self, frame: bytes) -> None:
-        """Take a text message of valid UTF-8."""
+        """Handle a text message of valid UTF-8."""
 
     def receive_binary(self, frame: bytes) -> None:
-        """Take a binary message, which is read as the same text."""
+        """Handle a binary message like a text message with the same bytes."""
 
     def charge_frames(self, count: int) -> None:
         """Charge for frames that carry no event."""
 
     def ponged(self) -> None:
-        """Take note of a pong."""
+        """Handle a pong."""
 
     def too_large(self) -> None:
-        """Close: a message is too long."""
+        """Close because a message is too large."""
 
     def violated(self, code: CloseCode, reason: str) -> None:
-        """Close: the client broke the WebSocket protocol."""
+        """Close because the client violated the WebSocket protocol."""
 
     def closed(self, code: int) -> None:
-        """Take note that the client closed with this code, or that the connection was lost (1006)."""
+        """Handle a close by the client with this code, or a lost connection (1006)."""
 
     def close(self, code: CloseCode, reason: str) -> None:
-        """Close."""
+        """Close with this code and reason."""
 
 
 OpenConnection = Callable[[Transport, bytes], Receiver]
-"""Takes in a new connection from an address, a salted hash."""
+"""Returns the receiver for a new connection; the bytes are the salted hash of the client's address."""

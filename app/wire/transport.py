@@ -1,4 +1,4 @@
-"""What a connection needs of the thing that carries its frames."""
+"""The protocol that a connection requires of the transport that carries its frames."""
 
 from typing import Protocol
 
@@ -9,31 +9,31 @@ class Transport(Protocol):
     """One open WebSocket. Payloads are whole text messages in UTF-8."""
 
     def write(self, payloads: list[bytes]) -> None:
-        """Hand the messages to the kernel as one write, in order; never waits."""
+        """Pass the messages to the kernel in order, as one write; never waits."""
 
     def close(self, code: int, reason: str) -> None:
-        """Start the closing handshake after what was written."""
+        """Start the closing handshake, after everything that was written."""
 
     def backlog(self) -> int:
-        """Return how many bytes were written but not yet taken by the kernel."""
+        """Return how many written bytes the kernel has not accepted yet."""
 
     def pause(self) -> None:
         """Stop reading until `resume`."""
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading."""
 
     def slow_down(self, seconds: float) -> None:
-        """Delay reading by so long: the client sends more than it may."""
+        """Delay reading by this long: the client exceeds its rate limit."""
 
     def stop_reading(self) -> None:
-        """Discard what still comes, unread."""
+        """Discard all further input."""
 
     def progress(self) -> Progress:
-        """Return how much of what was written has arrived."""
+        """Return how much of the written data the client has acknowledged."""
 
     def ping(self) -> bool:
-        """Ask the client for a sign of life; False if the transport looks after that by itself."""
+        """Send a ping and return True; return False if the server sends pings itself."""
 
     def abort(self) -> None:
-        """Cut the connection without a handshake."""
+        """Abort the connection without a closing handshake."""
