@@ -1,4 +1,4 @@
-"""Values that many ask for at once, each made at most once in a while."""
+"""A cache for a value that many callers need at once."""
 
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 class CachedValue(Generic[T]):
-    """Gives everybody the same value for `seconds`. Whoever asks while it is being made waits for it.
+    """Returns the same value for `seconds`. Callers that arrive while it is being made wait for it.
 
-    If making it fails, whoever had it made gets the exception; the next to ask has it made again.
+    If making it fails, only the caller that started it gets the exception; the next caller tries again.
     """
 
     def __init__(self, make: Callable[[], Awaitable[T]], seconds: float, monotonic: Callable[[], float]) -> None:
@@ -22,7 +22,7 @@ class CachedValue(Generic[T]):
         self._made: tuple[T, float] | None = None
 
     async def get(self) -> T:
-        """Return the value; make it first if the last one is too old."""
+        """Return the value; make a new one first if it is too old."""
         if (made := self._fresh()) is not None:
             return made[0]
         async with self._lock:

@@ -1,4 +1,4 @@
-"""Time and randomness, the real ones."""
+"""The real clock and random identifiers."""
 
 import secrets
 import time
@@ -11,40 +11,40 @@ from handlers.ports import Clock, Ids
 
 
 class SystemClock:
-    """See `handlers.ports.Clock`. Formatting is done once a millisecond, since every message carries the time.
+    """See `handlers.ports.Clock`. Caches the formatted time for a millisecond, because every message carries it.
 
-    It is this machine's, until it follows another one.
+    Shows this machine's time until `follow` is called.
     """
 
     def __init__(self) -> None:
         self._ahead = 0.0
-        self._machine: Callable[[], float] = time.time
-        self._good_from = 0.0
-        self._good_until = 0.0
+        self._base: Callable[[], float] = time.time
+        self._valid_from = 0.0
+        self._valid_until = 0.0
         self._timestamp = ""
 
     def follow(self, ahead: float) -> None:
-        """Go by the clock of several nodes, by so many seconds ahead of this machine's monotonic one.
+        """Use the clock that all nodes share, which is `ahead` seconds ahead of this machine's monotonic clock.
 
-        The time of day here may be wrong, or be set at any moment, and is not asked any more.
+        From now on, ignores this machine's time of day, which may be wrong or change at any moment.
         """
-        self._ahead, self._machine = ahead, time.monotonic
+        self._ahead, self._base = ahead, time.monotonic
 
     def now(self) -> float:
         """Return seconds since 1970."""
-        return self._machine() + self._ahead
+        return self._base() + self._ahead
 
     def timestamp(self) -> str:
         """Return the time as ISO 8601 in UTC, in milliseconds."""
-        now = self._machine() + self._ahead
-        if not self._good_from <= now < self._good_until:
+        now = self._base() + self._ahead
+        if not self._valid_from <= now < self._valid_until:
             millisecond = int(now * 1000)
-            self._good_from, self._good_until = millisecond / 1000, (millisecond + 1) / 1000
+            self._valid_from, self._valid_until = millisecond / 1000, (millisecond + 1) / 1000
             self._timestamp = iso(now)
         return self._timestamp
 
     def timestamp_of(self, moment: float) -> str:
-        """Return this moment in the same form."""
+        """Return a moment, in seconds since 1970, in the same form."""
         return iso(moment)
 
 
@@ -54,7 +54,7 @@ def random_id(prefix: str) -> str:
 
 
 class Sources(Struct, frozen=True):
-    """Where an application has its time and its identifiers from; `monotonic` returns seconds."""
+    """The sources of an application's time and identifiers; `monotonic` returns seconds."""
 
     clock: Clock = field(default_factory=SystemClock)
     monotonic: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""A histogram of plain integers, read out when Prometheus asks."""
+"""A histogram of plain integers, which Prometheus reads at each scrape."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ SECONDS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0
 
 
 class Histogram:
-    """Counts observations by upper bounds, which ascend."""
+    """Counts observations by ascending upper bounds."""
 
     __slots__ = ("_bounds", "_counts", "sum")
 
@@ -18,11 +18,11 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one."""
+        """Count one observation."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return how many were at most so much, for each bound and for infinity, as Prometheus has it."""
+        """Return the cumulative count for each bound and for infinity, in Prometheus's form."""
         names = [*map(str, self._bounds), "+Inf"]
         return list(zip(names, map(float, accumulate(self._counts)), strict=True))

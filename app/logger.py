@@ -1,19 +1,19 @@
-"""The logger that modules are given."""
+"""The logger protocol that modules depend on."""
 
 from typing import Protocol
 
 
 class Logger(Protocol):
-    """The part of a structlog logger that is used here."""
+    """The part of structlog's logger that we use."""
 
     def debug(self, event: str, **values: object) -> object:
-        """Log for those who look closely."""
+        """Log details for debugging."""
 
     def info(self, event: str, **values: object) -> object:
-        """Log what an operator follows."""
+        """Log normal operation."""
 
     def warning(self, event: str, **values: object) -> object:
-        """Log what somebody may have to look at."""
+        """Log what may need an operator's attention."""
 
     def exception(self, event: str, **values: object) -> object:
         """Log the exception being handled, with its traceback."""

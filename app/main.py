@@ -1,4 +1,4 @@
-"""The composition root."""
+"""The composition root: creates the ASGI application."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,9 +37,9 @@ from stores.protocols import Stores, StoreUnreachableError
 
 
 def create_app(settings: Settings | None = None, stores: Stores | None = None) -> Starlette:
-    """Return the application; settings are read from the environment if not given. Two of them share nothing.
+    """Return the application; reads the settings from the environment unless given. Applications share no state.
 
-    Raises `SettingsError` for a setting, key or plugin that cannot be used.
+    Raises `SettingsError` for an unusable setting, key or plugin.
     """
     chosen = read_settings() if settings is None else settings
     check_store_url(chosen.store_url)
@@ -75,24 +75,24 @@ def create_app(settings: Settings | None = None, stores: Stores | None = None) -
 
 
 def open_file(app: Starlette) -> None:
-    """Open the file that `STORE_URL` names, if it does, before anything listens; raises `SettingsError`."""
+    """Open the file if `STORE_URL` names one; call this before listening. Raises `SettingsError` if it is unusable."""
     if app.state.plan.settings.store_url.startswith(FILE):
         app.state.stores = make_stores(app.state.plan)
 
 
 async def _socket(websocket: WebSocket) -> None:
-    """Accept a WebSocket that may come in; our own protocol then gives its frames to the gateway, and this ends."""
+    """Accept or reject an upgrade; with our own protocol class, hand the connection to the gateway and return."""
     runtime: Runtime = websocket.app.state.runtime
     address = runtime.address(websocket.client)
     if not await runtime.admission.delay.wait(address):
-        why = "Too many sockets of your address end before they authenticate; try again later"
+        why = "Too many sockets from your address close before they authenticate; try again later"
         await websocket.send_denial_response(json_error(429, "TOO_MANY_CONNECTIONS", why, {"Retry-After": "10"}))
         return
     if runtime.readiness.is_draining:
-        await websocket.send_denial_response(json_error(503, "DRAINING", "This node stops; connect again"))
+        await websocket.send_denial_response(json_error(503, "DRAINING", "Node is shutting down; reconnect"))
         return
     if not runtime.shared_state.is_known:
-        why = "This node has not reached its store yet; connect again"
+        why = "Node has not reached its store yet; reconnect"
         await websocket.send_denial_response(json_error(503, ErrorCode.STORE_UNREACHABLE, why))
         return
     refused = runtime.admission.upgrades.refuse(websocket.headers.get("origin"), address)
@@ -110,14 +110,14 @@ async def _socket(websocket: WebSocket) -> None:
 
 async def _no_socket(websocket: WebSocket) -> None:
     path = websocket.app.state.runtime.settings.ws_path
-    await websocket.send_denial_response(json_error(404, "NOT_FOUND", f"There is no WebSocket here; open it at {path}"))
+    await websocket.send_denial_response(json_error(404, "NOT_FOUND", f"There is no WebSocket here; connect to {path}"))
 
 
 async def _no_upgrade(_request: Request) -> Response:
-    """Say that the upgrade is missing; most often a proxy in between dropped it."""
+    """Respond to a request without an upgrade; most often a proxy has dropped the headers."""
     message = (
-        "This is a WebSocket: send Connection: Upgrade and Upgrade: websocket, over HTTP/1.1."
-        " If your client does, a proxy in between drops these headers; make it pass them on"
+        "This is a WebSocket: send Connection: Upgrade and Upgrade: websocket over HTTP/1.1."
+        " If your client does, a proxy drops these headers; configure it to forward them"
     )
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
     return json_error(426, "UPGRADE_REQUIRED", message, upgrade)
@@ -129,7 +129,7 @@ def _rest(settings: Settings) -> list[Route | Mount]:
 
 
 def _proxies(settings: Settings) -> list[Middleware]:
-    """Have X-Forwarded-For believed from the trusted: what counts is the rightmost address that is none of them."""
+    """Accept X-Forwarded-For from trusted proxies: the rightmost untrusted address is the client's."""
     trusted = as_seen(settings.trusted_proxies)
     return [Middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)] if trusted else []
 

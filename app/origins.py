@@ -1,15 +1,15 @@
-"""Origins of web pages (RFC 6454), and patterns of them as settings have them."""
+"""Origins of web pages (RFC 6454), and the origin patterns in settings."""
 
 import re
 from collections.abc import Iterable
 
 ANY = "*"
 PATTERN = r"^(\*|null|[a-z][a-z0-9+.-]*://(\*(:[0-9]{1,5})?|(\*\.)?[^/\s*]+))$"
-"""What an origin in a setting may be, in lower case."""
+"""The syntax of an origin in a setting, in lower case."""
 
 ALLOWED = (
-    "origins such as https://ide.example.com, comma-separated; a * stands for one label, as in https://*.example.com,"
-    " for a whole host, as in vscode-webview://*, or alone for every origin"
+    "comma-separated origins such as https://ide.example.com; a * matches one label, as in https://*.example.com,"
+    " a whole host, as in vscode-webview://*, or, alone, every origin"
 )
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _LABEL = r"[^./:\[\]\s]+"
@@ -17,13 +17,13 @@ _HOST = r"(?:\[[0-9a-f:.]+\]|[^/:\[\]\s]+)"
 
 
 def parsed(setting: str) -> tuple[str, ...]:
-    """Return the origins of a comma-separated setting, in lower case and without slashes at their ends."""
+    """Return the origins in a comma-separated setting, in lower case and without trailing slashes."""
     parts = (part.strip().lower().rstrip("/") for part in setting.split(","))
     return tuple(part for part in parts if part)
 
 
 def matcher(origins: Iterable[str]) -> re.Pattern[str]:
-    """Return what matches the whole of an origin that is one of these, in any case, with or without a default port."""
+    """Return a pattern that fully matches these origins, in any case, with or without the default port."""
     return re.compile("|".join(map(_expression, origins)) or r"(?!)", re.IGNORECASE)
 
 

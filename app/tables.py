@@ -1,4 +1,4 @@
-"""Which handler tables are served: ours, by this list, and those of plugins, by the setting PLUGINS."""
+"""The handler tables that are served: ours, listed here, and those of plugins, listed in the setting PLUGINS."""
 
 import importlib
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ TABLES = (auth.table, heartbeat.table, peers.table, connections.table, sessions.
 
 
 def load_routes(plugins: Iterable[str]) -> dict[str, Route]:
-    """Return all routes by event name; raises `SettingsError` for a plugin that cannot be served."""
+    """Return all routes by event name; raises `SettingsError` for an unusable plugin."""
     try:
         return merge([*TABLES, *map(_load, plugins)])
     except TableError as error:
@@ -21,7 +21,7 @@ def load_routes(plugins: Iterable[str]) -> dict[str, Route]:
 def _load(module: str) -> HandlerTable:
     try:
         table = getattr(importlib.import_module(module), "table", None)
-    except Exception as error:  # noqa: BLE001 - it is not our code, and whatever is wrong with it stops the start
+    except Exception as error:  # noqa: BLE001 - this runs a plugin's code; any error in it prevents the start
         reason = f"{type(error).__name__}: {error}"
         raise SettingsError(f"PLUGINS names {module!r}, which cannot be imported ({reason})") from None
     if not isinstance(table, HandlerTable):

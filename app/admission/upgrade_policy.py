@@ -66,7 +66,7 @@ class UpgradePolicy:
             return UpgradeRefusal(HTTPStatus.FORBIDDEN, "ORIGIN_NOT_ALLOWED", "This origin may not open a socket")
         if len(self._sockets) >= self._most:
             self._rejections.note(Limit.CONNECTIONS, address)
-            message = "This node has reached its connection limit; try again later"
+            message = "Node has reached its connection limit; try again later"
             return UpgradeRefusal(HTTPStatus.SERVICE_UNAVAILABLE, "TOO_MANY_CONNECTIONS", message, RETRY_SECONDS)
         if 0 < self._most_per_address <= self._by_address.get(address, 0):
             self._rejections.note(Limit.CONNECTIONS_PER_ADDRESS, address)

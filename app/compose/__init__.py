@@ -1,1 +1,1 @@
-"""The wiring: which parts an application has, and what runs while it serves."""
+"""The wiring: creates the parts of an application and runs its background work."""

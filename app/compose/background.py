@@ -1,4 +1,4 @@
-"""Background work: what an application does by itself, each piece apart from the others."""
+"""Background work: runs tasks whose failures do not affect one another."""
 
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
@@ -8,24 +8,24 @@ from structlog.typing import FilteringBoundLogger
 
 
 class Background:
-    """Runs work in the application's tasks. What it raises is logged, and ends nothing else."""
+    """Runs work in the application's task group. Logs exceptions, so that they end nothing else."""
 
     def __init__(self, tasks: TaskGroup, log: FilteringBoundLogger) -> None:
         self._tasks = tasks
         self.log = log
 
     def spawn(self, work: Awaitable[None]) -> None:
-        """Run this in a task of its own."""
+        """Run the work in a new task."""
         self._tasks.start_soon(self.run, work)
 
     async def run(self, work: Awaitable[None]) -> None:
-        """Wait for this."""
+        """Run the work and wait for it; log an exception instead of raising it."""
         with self.logged():
             await work
 
     @contextmanager
     def logged(self) -> Iterator[None]:
-        """Log what is raised within."""
+        """Log an exception from this block instead of raising it."""
         try:
             yield
         except Exception:

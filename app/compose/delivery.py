@@ -1,4 +1,4 @@
-"""Delivery: from an event to the sockets and logs of those who get it."""
+"""Wires delivery: everything between an event and its receivers' sockets and logs."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from stores.protocols import Stores
 
 
 class DeliveryParts:
-    """Made within a running event loop, at the end of whose turns outboxes are written."""
+    """The parts of delivery. Must be created in a running event loop, whose turns end with flushing outboxes."""
 
     def __init__(
         self, plan: Plan, stores: Stores, endpoints: Mapping[int, Endpoint], on_overflow: Callable[[User], None]

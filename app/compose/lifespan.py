@@ -1,4 +1,4 @@
-"""The lifespan: starts the background work of an application, and ends it."""
+"""The lifespan: starts and ends an application's background work."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ RETRY_SECONDS = 0.5
 
 @asynccontextmanager
 async def running(plan: Plan, stores: Stores) -> AsyncIterator[Runtime]:
-    """Run an application's background work for as long as the context lasts."""
+    """Run an application's background work until the context exits."""
     async with anyio.create_task_group() as tasks:
         runtime = Runtime(plan, stores, tasks)
         started = anyio.Event()
@@ -72,12 +72,12 @@ def _log_start(plan: Plan) -> None:
 
 
 async def _keep_running(stores: Stores, started: Callable[[], None], log: FilteringBoundLogger) -> None:
-    """Do the stores' work; should it fail by a mistake of ours, begin it anew, for a node without it is of no use."""
+    """Run the stores' work; restart it if a bug makes it fail, because a node cannot serve without it."""
     while True:
         try:
             await stores.run(started)
         except Exception:
-            log.exception("work of the stores failed")
+            log.exception("store work failed")
             await anyio.sleep(RETRY_SECONDS)
         else:
             return

@@ -1,4 +1,4 @@
-"""The plan: what is decided before anything runs."""
+"""The plan: everything that is decided before anything runs."""
 
 from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
@@ -12,7 +12,7 @@ from handlers.table import Route
 
 
 class Plan(Struct, frozen=True):
-    """What one application is made of. A mistake in it stops the start."""
+    """The configuration of one application. An invalid one prevents the start."""
 
     settings: Settings
     keys: tuple[Key, ...]

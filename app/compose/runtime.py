@@ -1,4 +1,4 @@
-"""The runtime: everything of one application that lives while it serves."""
+"""The runtime: all parts of one application that exist while it serves."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -45,7 +45,7 @@ KEY_SECONDS = 1.0
 
 
 class Stop(Struct, frozen=True):
-    """Why the node stops, since when on the monotonic clock, and how many sockets had closed until then."""
+    """Why the node stops, when that began (monotonic seconds), and how many sockets had closed before."""
 
     reason: str
     began: float
@@ -53,7 +53,7 @@ class Stop(Struct, frozen=True):
 
 
 class Runtime:
-    """One application's parts. What runs in the background runs in `tasks`, and ends with it."""
+    """One application's parts. Background work runs in the task group `tasks` and ends with it."""
 
     def __init__(self, plan: Plan, stores: Stores, tasks: TaskGroup) -> None:
         self.plan = plan
@@ -86,7 +86,7 @@ class Runtime:
         )
         stores.listener = self.nodes
         self._reconciled_at = self._monotonic()
-        self._orphaned = disconnects.Strays(self.services, self._monotonic)
+        self._orphans = disconnects.Strays(self.services, self._monotonic)
         self.local_timer = LocalTimer(self._local_duties(), self.background)
         self.store_timer = StoreTimer(self._store_calls(), self.background, plan.log)
         self.readiness = Readiness(stores, self.tokens.issuer, self._monotonic)
@@ -97,14 +97,14 @@ class Runtime:
         )
 
     def drain(self, reason: str) -> Drain:
-        """Take no new sockets from now on, and say why in the log; return what closes those that are there."""
+        """Accept no new sockets from now on, and log the reason; return the drain that closes the open ones."""
         self.readiness.is_draining = True
         self._stop = Stop(reason, self._monotonic(), self.gateway.closed.total())
         self.log.info("draining", reason=reason, sockets=len(self.gateway.connections))
         return self.gateway.drain(self.settings.drain_seconds)
 
     def stop_summary(self) -> dict[str, object]:
-        """Return what the log says of a stop: why, how many sockets it closed or cut, and how long it took."""
+        """Return the values of the `stopped` log line: the reason, the sockets closed and cut, and the duration."""
         stop = self._stop
         if stop is None:  # there was no drain
             return {"reason": None, "sockets_cut": len(self.gateway.connections)}
@@ -116,7 +116,7 @@ class Runtime:
         }
 
     def address(self, client: Address | None) -> bytes:
-        """Return the salted hash of where a request comes from."""
+        """Return the salted hash of a client's address."""
         return self.admission.addresses.hashed(client.host if client else "")
 
     def _make_services(self, stores: Stores) -> Services:
@@ -193,11 +193,11 @@ class Runtime:
             self.services.retries.retry,
             partial(requests.expire_requests, self.services),
             partial(disconnects.expire_absences, self.services),
-            self._orphaned.look,
+            self._orphans.look,
         )
 
     def _reconcile(self) -> None:
-        """Compare sockets and peers, and forget old message keys; once in `RECONCILE_SECONDS` is enough."""
+        """Reconcile sockets with peers and remove old message keys, at most once every `RECONCILE_SECONDS`."""
         now = self._monotonic()
         if now - self._reconciled_at >= RECONCILE_SECONDS:
             self._reconciled_at = now
@@ -205,7 +205,7 @@ class Runtime:
             self.stores.log.forget_old(self.services.clock.now())
 
     def _table_sizes(self) -> dict[str, int]:
-        """Return how many entries each table has."""
+        """Return the number of entries in each table."""
         return {
             **self.stores.directory.sizes()._asdict(),
             **self.delivery.presence.sizes(),

@@ -1,4 +1,4 @@
-"""What all nodes have in common: the clock they go by, and the salt they hash addresses with."""
+"""The state that all nodes share: their clock, and the salt of address hashes."""
 
 from app.admission.addresses import Addresses
 from app.clock import SystemClock
@@ -7,7 +7,7 @@ from stores.protocols import Stores
 
 
 class SharedState:
-    """Follows the store, which has both. `is_known` says whether the store was reached."""
+    """Takes clock and salt from the store. They are unknown until the store has been reached."""
 
     def __init__(self, stores: Stores, clock: Clock, addresses: Addresses) -> None:
         self._stores = stores
@@ -23,7 +23,7 @@ class SharedState:
         return self._is_known
 
     def follow(self) -> None:
-        """Go by the clock of all nodes, and hash addresses as they do."""
+        """Use the store's clock and salt from now on, as far as they are known."""
         if self._stores.ahead is not None and isinstance(self._clock, SystemClock):
             self._clock.follow(self._stores.ahead)
         if self._stores.salt:

@@ -8,7 +8,7 @@ from stores.protocols import Stores
 
 
 def check_store_url(url: str) -> None:
-    """Raise `SettingsError` for a `STORE_URL` that cannot be understood; nothing is connected to."""
+    """Raise `SettingsError` if `STORE_URL` is invalid; does not connect."""
     if url == MEMORY:
         return
     try:
@@ -23,13 +23,13 @@ def _check_url(url: str) -> None:
 
         parsed(url)
     else:
-        from stores.redis.client import check_url  # noqa: PLC0415 - memory:// starts a third faster
+        from stores.redis.client import check_url  # noqa: PLC0415 - so that memory:// starts a third faster
 
         check_url(url)
 
 
 def make_stores(plan: Plan) -> Stores:
-    """Return the stores that `STORE_URL` names; raises `SettingsError` if that is a file that cannot be used."""
+    """Return the stores that `STORE_URL` names; raises `SettingsError` if it names an unusable file."""
     settings = plan.settings
     bounds = Bounds(settings.replay_events, settings.replay_bytes, settings.replay_total_bytes)
     node = plan.sources.ids("node_")

@@ -1,4 +1,4 @@
-"""The timers: local duties, and apart from them what needs the store, so that a slow store delays no heartbeat."""
+"""The timers: one for local duties and one for calls to the store, so that a slow store delays no heartbeat."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +15,7 @@ TICK_SECONDS = 0.1
 
 
 class LocalTimer:
-    """Calls each duty every `TICK_SECONDS`. A duty never waits. `lag` is how late the ticks came."""
+    """Calls each duty every `TICK_SECONDS`. A duty never waits. `lag` measures how late ticks are."""
 
     def __init__(self, duties: Sequence[Callable[[], object]], background: Background) -> None:
         self._duties = duties
@@ -23,7 +23,7 @@ class LocalTimer:
         self.lag = Histogram()
 
     def tick(self) -> None:
-        """Call each duty, also after one has failed."""
+        """Call every duty, even if one fails."""
         for duty in self._duties:
             with self._background.logged():
                 duty()
@@ -38,7 +38,7 @@ class LocalTimer:
 
 
 class StoreTimer:
-    """Makes each call, all of which need the store, every `TICK_SECONDS` or less often if the store takes longer."""
+    """Makes each call to the store every `TICK_SECONDS`, or less often if the store is slower."""
 
     def __init__(self, calls: Sequence[Callable[[], Awaitable[object]]], background: Background, log: Logger) -> None:
         self._calls = calls
@@ -46,7 +46,7 @@ class StoreTimer:
         self._log = log
 
     async def tick(self) -> None:
-        """Make each call, also after one has failed."""
+        """Make every call, even if one fails."""
         try:
             await run_each(self._calls)
         except StoreUnreachableError as error:

@@ -1,4 +1,4 @@
-"""Access tokens: where keys come from, and what verifies with them."""
+"""Wires access tokens: the sources of keys, and the verifier that uses them."""
 
 from collections.abc import Callable
 

@@ -223,7 +223,7 @@ BAD_VALUES = [
     ("ALLOWED_ORIGINS", "ide.example.com", "origins such as https://ide.example.com"),
     ("ALLOWED_ORIGINS", "https://ide.example.com/path", "origins such as https://ide.example.com"),
     *[
-        (name, value, "a * stands for one label, as in https://*.example.com")
+        (name, value, "a * matches one label, as in https://*.example.com")
         for name in ("ALLOWED_ORIGINS", "CORS_ORIGIN")
         for value in (
             "https://*example.com",

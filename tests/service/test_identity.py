@@ -147,7 +147,7 @@ async def test_issuer_down(harness: Harness) -> None:
 async def test_issuer_down_at_the_start(down: Harness) -> None:
     """A server whose issuer is down starts, says that it is not ready and why, and can tell no good token from bad."""
     response = httpx2.get(f"{down.server.http}/health/ready")
-    assert (response.status_code, response.json()["reasons"]) == (503, ["no keys of the issuer yet (JWT_JWKS_URL)"])
+    assert (response.status_code, response.json()["reasons"]) == (503, ["issuer's keys not fetched yet (JWT_JWKS_URL)"])
     token = down.issuer.token("ann")
     answer = down.verify(token)
     assert (answer.status_code, answer.json()["code"]) == (503, "ERR_9002")

@@ -124,7 +124,7 @@ async def test_readiness_with_a_frozen_store(keys: Keys, monkeypatch: pytest.Mon
     async with living(keys, frozen) as runtime:
         with anyio.fail_after(PATIENCE):
             reasons = await runtime.readiness.reasons()
-        assert reasons == ["store unreachable: no answer within 0.05 s"]
+        assert reasons == ["store unreachable: no response within 0.05 s"]
 
 
 async def test_ends_that_were_put_off(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
