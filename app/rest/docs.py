@@ -1,5 +1,6 @@
-"""Serves the contract: its documents, and a page that shows them."""
+"""The contract over HTTP: its documents, and a page that shows them beside the guide."""
 
+from functools import cache
 from os import stat_result
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from starlette.staticfiles import PathLike, StaticFiles
 from starlette.types import Scope
 
 from app.contract.contract import Contract
-from app.rest.models import Guide
+from app.rest.models import Guide, GuidePage
 from app.rest.responses import json, json_error
 
 NO_CACHE = {"Cache-Control": "no-cache"}
@@ -65,12 +66,12 @@ class GuideFiles(Files):
 
 
 async def get_asyncapi(request: Request) -> Response:
-    """Return the AsyncAPI document of the WebSocket, with the address that this request used."""
+    """Return the AsyncAPI document of the socket, with its address as the asker sees it."""
     return json(_contract(request).encoded_asyncapi(request.url.netloc, is_secure=request.url.scheme == "https"))
 
 
 async def get_openapi(request: Request) -> Response:
-    """Return the OpenAPI document of the HTTP endpoints."""
+    """Return the OpenAPI document of all that is there over HTTP."""
     return json(_contract(request).encoded_openapi)
 
 
@@ -87,15 +88,21 @@ async def get_guide(_request: Request) -> Response:
 
 
 async def get_page(_request: Request) -> Response:
-    """Return a page that shows both documents. This server serves everything that the page loads."""
-    headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-    return FileResponse(STATIC / "docs.html", headers=headers)
+    """Return a page for people: every event and endpoint, and the guide. All that it loads is served from here."""
+    return FileResponse(STATIC / "docs.html", headers=PAGE_HEADERS)
+
+
+@cache
+def guide_pages() -> list[GuidePage]:
+    """Return the pages of the guide that are there, in the order of reading, with their headings."""
+    paths = [GUIDE / f"{name}.md" for name in GUIDE_PAGES]
+    return [GuidePage(path.stem, _heading(path)) for path in paths if path.is_file()]
 
 
 def static_files() -> list[Mount]:
-    """Return the routes of the files that the page loads: our own, and those of the packaged renderers."""
-    folders = {"static": STATIC, "asyncapi-viewer": _viewer(), "swagger-ui": _swagger()}
-    return [Mount(f"/docs/{name}", StaticFiles(directory=folder)) for name, folder in folders.items()]
+    """Return the routes of what the page loads."""
+    guide = [Mount("/docs/guide", GuideFiles(directory=GUIDE))] if guide_pages() else []
+    return [Mount("/docs/static", Files(directory=STATIC)), *guide]
 
 
 def _heading(path: Path) -> str:

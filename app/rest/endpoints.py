@@ -1,4 +1,4 @@
-"""The list of HTTP endpoints; both the routes and the contract are made from it."""
+"""Every path over HTTP: routed by this list, and told of by it in the contract."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from app.contract.endpoint import Answer, Call, Endpoint, JsonError
 from app.rest import admin, auth, console, docs, health
-from app.rest.models import Bearer, Jwks, Live, Overview, PublicKey, Ready, Revoked, Token, Unavailable
+from app.rest.models import Bearer, Guide, Jwks, Live, Overview, PublicKey, Ready, Revoked, Token, Unavailable
 from app.rest.overview import OverviewQuery
 from app.rest.request import MAX_BODY_BYTES
 from app.settings import Settings
@@ -18,12 +18,12 @@ from app.wire.http import Paths
 
 
 def endpoints(settings: Settings) -> list[Endpoint]:
-    """Return the endpoints that are served with these settings."""
+    """Return what is served with these settings."""
     return [endpoint for endpoint in ENDPOINTS if endpoint.is_served(settings)]
 
 
 def paths(settings: Settings, probe: ASGIApp) -> Paths:
-    """Return what the HTTP protocol must know about the paths before routing."""
+    """Return what the HTTP protocol must know of the paths before it routes them."""
     served = endpoints(settings)
     return Paths(
         socket=settings.ws_path,
@@ -40,7 +40,7 @@ def static_files(settings: Settings) -> list[Mount]:
 
 
 def _prices_of_files(settings: Settings) -> dict[str, float]:
-    """Return the price of each file: one request, plus one per `BYTES_PER_REQUEST`."""
+    """Return the price of each file: the larger, the dearer."""
     return {
         f"{mount.path}/{path.relative_to(folder).as_posix()}": 1.0 + path.stat().st_size / BYTES_PER_REQUEST
         for mount in static_files(settings)
@@ -50,8 +50,8 @@ def _prices_of_files(settings: Settings) -> dict[str, float]:
     }
 
 
-def _error(meaning: str) -> Answer:
-    return Answer(meaning, JsonError)
+def _error(means: str) -> Answer:
+    return Answer(means, JsonError)
 
 
 def _has_docs(settings: Settings) -> bool:
@@ -70,30 +70,27 @@ HEALTH = "health"
 OVERVIEW_PRICE = 10.0
 BYTES_PER_REQUEST = 131_072
 
-LIVE = {200: Answer("The node is alive", Live)}
-READY = {
-    200: Answer("The node is ready for traffic", Ready),
-    503: Answer("The node is not ready for traffic, and why", Unavailable),
-}
-PAGE = {200: Answer("A page for a browser", media_type="text/html")}
-DOCUMENT = {200: Answer("The document")}
+IS_LIVE = {200: Answer("It lives", Live)}
+IS_READY = {200: Answer("It should get traffic", Ready), 503: Answer("It should not, and why", Unavailable)}
+IS_PAGE = {200: Answer("A page for a browser", media_type="text/html")}
+IS_DOCUMENT = {200: Answer("The document")}
 
-UNAUTHENTICATED = "The token is missing (`ERR_1001`), invalid or revoked (`ERR_1002`), or expired (`ERR_1003`)"
+NO_GOOD = "The token is missing (`ERR_1001`), invalid or revoked (`ERR_1002`), or expired (`ERR_1003`)"
 NO_SCOPE = f"The token lacks the scope `{admin.SCOPE}` (`ERR_1004`)"
-NO_KEYS = "The keys of `JWT_JWKS_URL` have not been fetched yet (`ERR_9002`)"
-BODY_TOO_LARGE = f"The body has more than {MAX_BODY_BYTES} bytes (`ERR_9003`)"
-TOO_MANY_REQUESTS = (
-    "This address has sent too many requests or failed to authenticate too often (`ERR_5004`);"
+NO_KEYS = "The keys of `JWT_JWKS_URL` are not there yet (`ERR_9002`)"
+TOO_LONG = f"The body has more than {MAX_BODY_BYTES} bytes (`ERR_9003`)"
+TOO_MANY = (
+    "Too many requests came from the address, or too many authentications failed (`ERR_5004`);"
     " `Retry-After` says how long to wait"
 )
-INVALID_BODY = "The body is invalid (`ERR_9003`)"
+UNFIT = "The body does not fit (`ERR_9003`)"
 
 ENDPOINTS = (
-    _probe("/health", health.live, LIVE),
-    _probe("/health/live", health.live, LIVE),
-    _probe("/health/ready", health.ready, READY),
-    _probe("/api/v1/health", health.live, LIVE),
-    _probe("/api/v1/health/ready", health.ready, READY),
+    _probe("/health", health.live, IS_LIVE),
+    _probe("/health/live", health.live, IS_LIVE),
+    _probe("/health/ready", health.ready, IS_READY),
+    _probe("/api/v1/health", health.live, IS_LIVE),
+    _probe("/api/v1/health/ready", health.ready, IS_READY),
     Endpoint(
         path="/metrics",
         call=health.metrics,
@@ -105,8 +102,8 @@ ENDPOINTS = (
         call=auth.get_public_key,
         tag="authentication",
         answers={
-            200: Answer("The first key, in PEM", PublicKey),
-            404: _error("The server has none; it verifies tokens with the keys of `JWT_JWKS_URL`"),
+            200: Answer("The first of the keys in PEM", PublicKey),
+            404: _error("There is none: tokens are verified with the keys of `JWT_JWKS_URL`"),
         },
     ),
     Endpoint(
@@ -121,9 +118,9 @@ ENDPOINTS = (
         tag="authentication",
         needs_token=True,
         answers={
-            200: Answer("The token is valid", Bearer),
-            401: _error(UNAUTHENTICATED),
-            429: _error(TOO_MANY_REQUESTS),
+            200: Answer("The token is good", Bearer),
+            401: _error(NO_GOOD),
+            429: _error(TOO_MANY),
             503: _error(NO_KEYS),
         },
     ),
@@ -135,10 +132,10 @@ ENDPOINTS = (
         takes=auth.TokenRequest,
         answers={
             200: Answer("The token", Token),
-            400: _error(INVALID_BODY),
-            403: _error("The `Host` is not this machine, or the `Origin` is not allowed (`ERR_1004`)"),
-            413: _error(BODY_TOO_LARGE),
-            503: _error("The server has no private key to sign with (`ERR_9001`)"),
+            400: _error(UNFIT),
+            403: _error("The `Host` is not this machine, or the `Origin` is another's (`ERR_1004`)"),
+            413: _error(TOO_LONG),
+            503: _error("There is no private key to sign with (`ERR_9001`)"),
         },
         is_served=lambda settings: settings.hands_out_dev_tokens,
     ),
@@ -150,12 +147,12 @@ ENDPOINTS = (
         needs_token=True,
         takes=admin.RevocationRequest,
         answers={
-            200: Answer("The tokens are revoked", Revoked),
-            400: _error(INVALID_BODY),
-            401: _error(UNAUTHENTICATED),
+            200: Answer("The tokens are good no more", Revoked),
+            400: _error(UNFIT),
+            401: _error(NO_GOOD),
             403: _error(NO_SCOPE),
-            413: _error(BODY_TOO_LARGE),
-            429: _error(TOO_MANY_REQUESTS),
+            413: _error(TOO_LONG),
+            429: _error(TOO_MANY),
             503: _error(NO_KEYS),
         },
         is_served=lambda settings: settings.admin == "on",
@@ -168,24 +165,25 @@ ENDPOINTS = (
         asks=OverviewQuery,
         price=OVERVIEW_PRICE,
         answers={
-            200: Answer("The overview", Overview),
-            400: _error("The query is invalid (`ERR_9003`)"),
-            401: _error(UNAUTHENTICATED),
+            200: Answer("What there is", Overview),
+            400: _error("The query does not fit (`ERR_9003`)"),
+            401: _error(NO_GOOD),
             403: _error(NO_SCOPE),
-            429: _error(TOO_MANY_REQUESTS),
+            429: _error(TOO_MANY),
             503: _error(NO_KEYS),
         },
         is_served=lambda settings: settings.shows_overview,
     ),
-    _contract("/asyncapi.json", docs.get_asyncapi, DOCUMENT),
-    _contract("/openapi.json", docs.get_openapi, DOCUMENT),
-    _contract("/schemas/{event}.json", docs.get_schema, {**DOCUMENT, 404: _error("No such event")}, event="AUTH"),
-    _contract("/docs", docs.get_page, PAGE),
+    _contract("/asyncapi.json", docs.get_asyncapi, IS_DOCUMENT),
+    _contract("/openapi.json", docs.get_openapi, IS_DOCUMENT),
+    _contract("/schemas/{event}.json", docs.get_schema, {**IS_DOCUMENT, 404: _error("No such event")}, event="AUTH"),
+    _contract("/docs", docs.get_page, IS_PAGE),
+    _contract("/docs/guide.json", docs.get_guide, {200: Answer("The pages", Guide)}),
     Endpoint(
         path="/console",
         call=console.get_page,
         tag="administration",
-        answers=PAGE,
+        answers=IS_PAGE,
         is_served=lambda settings: settings.has_console,
     ),
 )
