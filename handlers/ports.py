@@ -137,6 +137,10 @@ class Socket(Protocol):
         """How far it has come."""
 
     @property
+    def is_ending(self) -> bool:
+        """Whether the client has closed, or the connection was lost."""
+
+    @property
     def identity(self) -> Identity:
         """Who it is, once authenticated."""
 

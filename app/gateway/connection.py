@@ -148,6 +148,11 @@ class Connection:
         return self.state is State.CONNECTED
 
     @property
+    def is_ending(self) -> bool:
+        """See `Socket`."""
+        return self._ending is not None
+
+    @property
     def is_open(self) -> bool:
         """Whether events are still taken."""
         return not self._has_ended

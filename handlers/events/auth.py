@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
+from anyio.lowlevel import checkpoint
 from msgspec import Raw
 from msgspec.structs import replace
 from schemas.auth import Auth, AuthFailed, AuthSuccess, Resumption, Server, SocketLimits
@@ -17,6 +18,8 @@ from handlers.domain import disconnects, membership
 from handlers.domain.requests import tell_waiting
 from handlers.ports import Identity, State
 from handlers.table import HandlerTable
+
+TURNS = 2  # of the event loop: one for what was received with the `AUTH`, one for the end
 
 table = HandlerTable()
 
@@ -81,7 +84,15 @@ def _token(raw: Raw) -> str | None:
 
 
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
-    """Claim the user for this socket, and let it in, unless a newer socket of the user has the claim."""
+    """Claim the user for this socket, and let it in, unless a newer socket of the user has the claim.
+
+    A node that stood still finds an `AUTH` and the end of that connection together. Its client may be back elsewhere,
+    so the end counts first.
+    """
+    for _ in range(TURNS):
+        await checkpoint()
+    if ctx.socket.is_ending:
+        return
     try:
         await _supersede(identity.user, ctx)
         await _let_in(message, identity, ctx)

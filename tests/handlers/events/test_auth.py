@@ -371,6 +371,16 @@ async def test_revoked_while_it_is_let_in(world: World, resume: Resume | None, *
     assert not await world.stores.peers.release(ANN, thief.socket.holder)
 
 
+async def test_the_end_came_with_it(world: World) -> None:
+    """A socket that has ended by the time its AUTH is handled takes nothing from the user's other socket."""
+    live = await world.join("ann")
+    stale = world.open()
+    stale.socket.is_ending = True
+    await auth.authenticate(presented("ann"), stale)
+    assert world.delivery.named("supersede") == []
+    assert await world.stores.peers.release(ANN, live.socket.holder)
+
+
 async def test_superseded_while_it_is_let_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket whose claim another one has taken is not told that it started over: it is closed with 4002."""
 
