@@ -24,7 +24,7 @@ from stores.redis.keyspace import shard_of
 
 MOST_REQUESTS = 10_000
 EVENT_BYTES = 200
-SENT_BEFORE = 1
+SENT_BEFORE, TOO_LATE = 1, 7
 OUTCOMES = {2: Outcome.FULL, 3: Outcome.OVERFLOWED, 4: Outcome.DROPPED, 5: Outcome.QUEUED}
 
 
@@ -75,8 +75,10 @@ class Batches:
         """Whether nothing waits."""
         return not self._by_user
 
-    def add(self, event: Event, key: MessageKey | None, reader: Reader | None, done: Done | None) -> None:
-        """Add an event."""
+    def add(
+        self, event: Event, key: MessageKey | None, reader: Reader | None, done: Done | None, claimed_at: int
+    ) -> None:
+        """Add an event, whose sender claimed its socket at this time; 0 if that is no matter."""
         batch = self._by_user.get(event.user)
         if batch is None:
             batch = self._by_user[event.user] = self._begin(event.user)
@@ -85,7 +87,7 @@ class Batches:
         else:
             name, sent_at = event.request_id.encode(), 0
         batch.items.append(Item(event, reader, done, sent_at))
-        batch.command += (event.kept, name, sent_at, event.payload, channel.meta(event))
+        batch.command += (event.kept, name, sent_at, claimed_at, event.payload, channel.meta(event))
         batch.size += len(event.payload) + EVENT_BYTES
 
     def take(self) -> Iterable[Batch]:

@@ -64,10 +64,15 @@ def header(user: User, shard: int, seen: str) -> bytes:
 
 def meta(event: Event) -> bytes:
     """Return an event's meta data."""
-    if event.about is None and not event.names:
-        return NO_META
+    if not event.names:
+        return NO_META if event.about is None else sender(event.about)
     about = None if event.about is None else event.about.id
     return _encode(Meta(about, tuple(user.id for user in event.names)))
+
+
+def sender(user: User) -> bytes:
+    """Return the meta data of what this user sends."""
+    return _encode(Meta(user.id, ()))
 
 
 def broken(user: User) -> bytes:

@@ -11,6 +11,7 @@ NOT_BEGUN = -1
 class Cursor:
     """Hands a reader each event once and in order, whichever way it comes.
 
+    `claimed_at` is when its reader's socket claimed the user, 0 if that is not known yet.
     `offset` is the last that was handed out, `handed` the last that a reader of version 1 says it took. Events that
     come before those they follow wait in `early`. Those that this node appended itself, and that are part of the
     reader's `pending`, are in `own`. `is_due` says that the log is to be read once more after `is_reading` is over, and
@@ -18,6 +19,7 @@ class Cursor:
     """
 
     __slots__ = (
+        "claimed_at",
         "early",
         "epoch",
         "handed",
@@ -36,6 +38,7 @@ class Cursor:
         self.holder = holder
         self.epoch = epoch
         self.reader = reader
+        self.claimed_at = 0
         self.offset = NOT_BEGUN
         self.handed = 0
         self.is_reading = True

@@ -73,6 +73,10 @@ class Keyspace(Struct, frozen=True):
         """
         return self._user(user, "recent")
 
+    def senders(self, user: User) -> str:
+        """Return the key of the sorted set of those who may send to a user, by when they came back."""
+        return self._user(user, "recent:senders")
+
     def _user(self, user: User, kind: str) -> str:
         return f"{self.name}:{{u:{_name(user)}}}:{kind}"
 

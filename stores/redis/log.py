@@ -13,7 +13,7 @@ from stores.log import Bounds, Done, Event, MessageKey, Reader
 from stores.model import Holder, User
 from stores.protocols import Listener, StoreUnreachableError
 from stores.redis import channel
-from stores.redis.batch import Batch, Batches
+from stores.redis.batch import TOO_LATE, Batch, Batches
 from stores.redis.channel import Channel
 from stores.redis.claims import UNKNOWN, Claims
 from stores.redis.client import Argument, Client
@@ -34,6 +34,7 @@ REFRESH_SECONDS = 600.0
 RETRY_SECONDS = 0.2
 LATEST_SECONDS = 1.0
 TRIM_BYTES = 200
+MOST_SENDERS = 1000
 FULL = "Redis: too much waits for it"
 NOT_SUBSCRIBED = "Redis: this node does not hear from others"
 NOBODY = Holder("", 0)
@@ -86,7 +87,8 @@ class RedisLog:
             reader = None if cursor is None else cursor.reader
             if reader is not None:
                 reader.pending += 1
-            self._batches.add(event, key, reader, done)
+            sender = self._cursors.get(event.about) if event.about is not None and is_message else None
+            self._batches.add(event, key, reader, done, 0 if sender is None else sender.claimed_at)
 
     async def claim(self, user: User, holder: Holder) -> Holder | None:
         """See `PeerRecords`. If it fails, the socket that held the claim goes on."""
@@ -135,6 +137,7 @@ class RedisLog:
         self._await_earlier(reader)
         try:
             found = await self._reader.read_all(cursor, ALL_KEPT if offset is None else offset)
+            await self._refuse_late(user, found.claimed_at)
         except BaseException:
             self._drop(cursor)
             raise
@@ -145,6 +148,7 @@ class RedisLog:
         if found.is_short:
             self._drop(cursor)
             return False
+        cursor.claimed_at = found.claimed_at
         cursor.begin(found.first, found.payloads)
         self._check_again(cursor)
         return True
@@ -278,7 +282,7 @@ class RedisLog:
                 cursor.put(number, item.event, is_own=is_own)
             elif item.reader is not None:
                 item.reader.pending -= 1
-            if item.done is not None:
+            if item.done is not None and what != TOO_LATE:
                 item.done(user, item.appended(what, number, is_live=bool(node)))
         if cursor is not None and (not is_here or cursor.has_gap or any(what in {1, 6} for what in answer[2::2])):
             self._check(cursor, is_due=True)
@@ -369,6 +373,18 @@ class RedisLog:
                 return await self._reader.read_all(cursor, cursor.offset)
             except StoreUnreachableError:
                 await anyio.sleep(RETRY_SECONDS)
+
+    async def _refuse_late(self, user: User, claimed_at: int) -> None:
+        """Have its sessions get nothing more from a socket that the user had before, wherever that is held up."""
+        commands: list[Sequence[Argument]] = []
+        sessions = self._follower.directory.sessions_of(user)
+        for receiver in {each for session in sessions for each in session.participants} - {user}:
+            key = self._keys.senders(receiver)
+            commands.append(("ZADD", key, "GT", claimed_at, channel.sender(user)))
+            commands.append(("ZREMRANGEBYRANK", key, 0, -MOST_SENDERS - 1))
+            commands.append(("EXPIRE", key, self._lifetime))
+        if commands:
+            await self._client.ask(*commands)
 
     def _drop(self, cursor: Cursor) -> None:
         if self._cursors.get(cursor.user) is cursor:

@@ -12,9 +12,10 @@ READ_AT_ONCE = 500
 
 
 class Found(NamedTuple):
-    """What was read of a log: who holds the claim, and the events after an offset, if all of these are there."""
+    """What was read of a log: who holds the claim since when, and the events after an offset, if all are there."""
 
     holder: Holder
+    claimed_at: int
     epoch: str
     top: int
     is_short: bool
@@ -45,9 +46,10 @@ class LogReader:
     async def read(self, user: User, holder: Holder, offset: int) -> Found:
         """Read the next `READ_AT_ONCE` events after an offset, for the socket that is this holder."""
         keys = self._client.keys.state(user), self._client.keys.log(user)
-        node, socket, epoch, top, is_short, entries = await self._client.run(
+        node, socket, claimed_at, epoch, top, is_short, entries = await self._client.run(
             "read", keys, offset, READ_AT_ONCE, *holder
         )
         first = int(entries[0][0].partition(b"-")[0]) if entries else top + 1
         payloads = [fields[1] for _, fields in entries]
-        return Found(Holder(node.decode(), int(socket or 0)), epoch.decode(), top, bool(is_short), first, payloads)
+        found = Holder(node.decode(), int(socket or 0))
+        return Found(found, int(claimed_at), epoch.decode(), top, bool(is_short), first, payloads)

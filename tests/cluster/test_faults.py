@@ -1,5 +1,6 @@
 """What may break between nodes, and what must not be lost by it: real processes, killed, cut off and frozen."""
 
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -326,6 +327,45 @@ async def test_a_node_is_cut_off(node: Nodes, own_redis: RedisServer) -> None:
             assert await bob.has_heard(10) == list(range(10))
             assert await ann.has_heard(10) == list(range(10))
         assert (ann.starts, bob.starts, ann.over, bob.over) == (1, 1, [], [])
+
+
+@pytest.mark.parametrize("is_near", [True, False])
+@pytest.mark.parametrize("is_frozen", [True, False])
+async def test_a_sender_leaves_a_node_that_stands_still(
+    node: Nodes, redis: RedisServer, *, is_frozen: bool, is_near: bool
+) -> None:
+    """What it sent over a node that is frozen, or cut off from Redis, never comes after what it sends over another."""
+    async with proxy(redis.port) as wire:
+        start = partial(node.several, {"store_port": wire.port}, {}, node_lease_seconds=30)
+        first, second = await anyio.to_thread.run_sync(start)
+        async with client(first) as ann, client(first if is_near else second) as bob, client(second) as again:
+            session = await meet(ann, bob)
+            await tell(ann, bob, session)
+            if is_frozen:
+                first.process.send_signal(signal.SIGSTOP)
+            else:
+                wire.freeze()
+            await say(ann, session, range(5))
+            await again.join("ann")
+            await say(again, session, range(5, 10))
+            await anyio.sleep(SOON)
+            if is_frozen:
+                first.process.send_signal(signal.SIGCONT)
+            else:
+                wire.thaw()
+            await ann.expect_close_after_news(4002)
+            await anyio.sleep(SOON)
+            await say(again, session, [10])
+            heard = [(await bob.until("MESSAGE_RECEIVED"))["content"]]
+            while heard[-1] != 10:
+                heard.append((await bob.until("MESSAGE_RECEIVED"))["content"])
+        assert heard in (list(range(11)), list(range(5, 11)))
+
+
+async def say(who: Client, session: str, contents: Iterable[int]) -> None:
+    """Send messages."""
+    for content in contents:
+        await who.send("SEND_MESSAGE", sessionId=session, content=content)
 
 
 async def is_ready(server: Server) -> None:

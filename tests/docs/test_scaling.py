@@ -17,12 +17,13 @@ from stores.redis.keyspace import SHARDS
 from stores.redis.log import WAITING_BYTES
 from stores.redis.pipeline import WINDOW_BYTES, WINDOW_CALLS
 from stores.redis.stores import RedisStores
+from tests.support.logs import Socket
 from tests.support.redis import RedisServer, redis_server
 from tests.support.server import free_port
 from tests.support.stores import running
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
-ANN, HOLDER = User("ann", "acme"), Holder("node_1", 1)
+ANN, BOB, HOLDER = User("ann", "acme"), User("bob", "acme"), Holder("node_1", 1)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +55,12 @@ async def test_keys(stores: RedisStores, admin: Redis) -> None:
     profile = Profile(display_name="Ann", role="guest", ide="vim")
     await stores.peers.claim(ANN, HOLDER)
     assert await stores.peers.register(Peer(user=ANN, profile=profile, status="online", address=b"a"), HOLDER)
-    await stores.requests.add(Request("req_1", ANN, User("bob", "acme"), 1e12))
-    await stores.sessions.put(Session("ses_1", ANN, {ANN: "host"}))
+    await stores.requests.add(Request("req_1", ANN, BOB, 1e12))
+    await stores.sessions.put(Session("ses_1", ANN, {ANN: "host", BOB: "guest"}))
     for user, token in ((ANN, None), (None, "token")):
         await stores.revocations.add(Revocation(time.time() + 60, token, user), time.time())
     assert await stores.log.start(ANN, HOLDER, "res_1")
+    assert await stores.log.follow(ANN, HOLDER, 0, Socket(stores, ANN))
     stores.log.append([Event(ANN, b"{}", "while_pending", request_id="req_1")])
     stores.log.append([Event(ANN, b"{}")], MessageKey.of("ses_1", ANN, "m", int(time.time() * 1000)))
     await stores.log.pipeline.drained()
@@ -67,7 +69,7 @@ async def test_keys(stores: RedisStores, admin: Redis) -> None:
 
 
 def _as_on_the_page(key: str) -> str:
-    key = re.sub(r"\{\d+\}", "{SHARD}", key.replace("=acme/ann", "ORG/ID"))
+    key = re.sub(r"\{\d+\}", "{SHARD}", re.sub("=acme/(ann|bob)", "ORG/ID", key))
     key = re.sub(r":recent:\w{16}$", ":recent:STREAM", key)
     return re.sub(r":revoked:.*", ":revoked:NAME", key)
 

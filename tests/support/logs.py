@@ -81,8 +81,10 @@ class Socket:
         assert await self.stores.peers.release(self.user, self.holder)
 
 
-def event(user: User, payload: bytes | str, kept: Kept = "if_room", request_id: str = "") -> Event:
-    return Event(user, payload.encode() if isinstance(payload, str) else payload, kept, request_id=request_id)
+def event(
+    user: User, payload: bytes | str, kept: Kept = "if_room", request_id: str = "", about: User | None = None
+) -> Event:
+    return Event(user, payload.encode() if isinstance(payload, str) else payload, kept, about, request_id=request_id)
 
 
 async def append(stores: Stores, *events: Event, key: MessageKey | None = None) -> list[Appended]:

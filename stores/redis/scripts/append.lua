@@ -1,11 +1,14 @@
 -- Appends events to the log of one user, and sends them to the node that holds the claim, unless that is the caller.
--- KEYS: state, log, recent, where requests are known; the messages of a stream are in a key of their own, `recent:STREAM`.
+-- KEYS: state, log, recent, where requests are known; the messages of a stream are in a key of their own, `recent:STREAM`,
+-- and in `recent:senders` since when each sender that came back has its socket.
 -- ARGV: node, serial of this call, channel prefix, header of the message, most events, most bytes, reserved events,
 -- ms for which a key is known, most requests, most messages of a stream;
 -- then of each event how it is kept, its key ('' for none; that of a message begins with 16 letters for its stream), when it was
--- sent (0 for now), its payload, and what else the node needs.
+-- sent (0 for now), since when its sender has the socket that it came over (0 for no matter), its payload, and what else the
+-- node needs, the sender among it.
 -- Answers the holder's node, the epoch, then of each event an outcome and an offset, or when it was sent first.
--- Outcomes: 0 kept, 1 sent before, 2 full, 3 overflowed, 4 dropped, 5 told on return, 6 done by an earlier call.
+-- Outcomes: 0 kept, 1 sent before, 2 full, 3 overflowed, 4 dropped, 5 told on return, 6 done by an earlier call,
+-- 7 too late: its sender has come back over another socket.
 local state, log, recent = KEYS[1], KEYS[2], KEYS[3]
 local caller, serial = ARGV[1], tonumber(ARGV[2])
 local most, most_bytes, reserved, known_for = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -15,7 +18,7 @@ local node, epoch, top, bytes, tokens, broken, last =
   unpack(redis.call('HMGET', state, 'node', 'epoch', 'top', 'bytes', 'tokens', 'broken', 'by:' .. caller))
 local answers = {node or '', epoch or ''}
 if not epoch then
-  for _ = 11, #ARGV, 5 do answers[#answers + 1] = 4; answers[#answers + 1] = 0 end
+  for _ = 11, #ARGV, 6 do answers[#answers + 1] = 4; answers[#answers + 1] = 0 end
   return answers
 end
 top, bytes = tonumber(top), tonumber(bytes)
@@ -43,6 +46,11 @@ local function refusal(kept, size)
   return 4
 end
 
+local function is_late(claimed_at, sender)
+  local latest = claimed_at ~= '0' and not is_again and redis.call('ZSCORE', recent .. ':senders', sender)
+  return latest and tonumber(latest) > tonumber(claimed_at)
+end
+
 local function outcome(kept, known_in, key, payload)
   if is_again and kept == 'if_told' then return 6, 0 end
   if key ~= '' then
@@ -64,15 +72,16 @@ local function outcome(kept, known_in, key, payload)
   return 0, top
 end
 
-for at = 11, #ARGV, 5 do
-  local kept, key, sent_at, payload, meta = unpack(ARGV, at, at + 4)
+for at = 11, #ARGV, 6 do
+  local kept, key, sent_at, claimed_at, payload, meta = unpack(ARGV, at, at + 5)
   local known_in, most_known = recent, ARGV[9]
   if kept == 'while_pending' or kept == 'if_told' then
     if tokens == '' then kept, key = 'always', '' else key = epoch .. key end
   elseif key ~= '' then
     known_in, key, most_known = recent .. ':' .. string.sub(key, 1, 16), string.sub(key, 17), ARGV[10]
   end
-  local what, number = outcome(kept, known_in, key, payload)
+  local what, number = 7, 0
+  if not is_late(claimed_at, meta) then what, number = outcome(kept, known_in, key, payload) end
   if what == 0 then
     if key ~= '' and kept ~= 'if_told' then
       redis.call('ZADD', known_in, sent_at == '0' and string.format('%d', now) or sent_at, key)

@@ -5,8 +5,8 @@
 -- Answers the node and the socket that held the claim before, '' and '' if there was none; 'late' if the time is up: the
 -- caller has given up, so nothing changes; 'older' if a claim that was asked for later came first, and stands.
 local state, log = KEYS[1], KEYS[2]
-local node, socket, tokens, unheard, top, asked_at =
-  unpack(redis.call('HMGET', state, 'node', 'socket', 'tokens', 'unheard', 'top', 'asked_at'))
+local node, socket, tokens, unheard, top, asked_at, claimed_at =
+  unpack(redis.call('HMGET', state, 'node', 'socket', 'tokens', 'unheard', 'top', 'asked_at', 'claimed_at'))
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[9]) then return 'late' end
@@ -17,6 +17,7 @@ if asked_at and tonumber(asked_at) > tonumber(ARGV[8]) + 100 then return 'older'
 local is_free = not node or node == ''
 redis.call('HSET', state, 'node', ARGV[1], 'socket', ARGV[2], 'before_node', node or '', 'before_socket', socket or '')
 redis.call('HSET', state, 'asked_at', string.format('%d', math.min(tonumber(ARGV[8]), now)))
+redis.call('HSET', state, 'claimed_at', string.format('%d', math.max(now, (claimed_at or 0) + 1)))
 redis.call('EXPIRE', state, ARGV[3])
 redis.call('EXPIRE', log, ARGV[3])
 if not is_free and node ~= ARGV[1] then redis.call('PUBLISH', ARGV[4] .. node, ARGV[5] .. socket) end

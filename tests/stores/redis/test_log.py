@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from stores.log import Bounds, Outcome
-from stores.model import Holder, User
+from stores.model import Holder, Session, User
 from stores.protocols import Listener, StoreUnreachableError, SupersededError
 from stores.redis.stores import RedisStores
 from tests.support.client import until
@@ -17,7 +17,7 @@ from tests.support.proxy import Proxy, proxy
 from tests.support.redis import RedisServer
 from tests.support.stores import running
 
-BOB = User("bob")
+ANN, BOB = User("ann"), User("bob")
 DELIVERED, QUEUED = Outcome.DELIVERED, Outcome.QUEUED
 
 
@@ -337,3 +337,41 @@ async def test_a_late_claim_of_version_1(pair: Pair) -> None:
     arguments = pair.one.client.node, 10**6, 60, pair.one.client.keys.node(""), "S", 10**6, 0, late, late
     await pair.one.log._run("claim", BOB, *arguments)
     assert (await Socket(pair.two, BOB).come()).payloads == []
+
+
+async def in_session(stores: RedisStores, *users: User) -> None:
+    """Put these users in a session."""
+    await stores.sessions.put(Session(uuid4().hex, users[0], dict.fromkeys(users, "guest")))
+
+
+async def test_a_sender_that_moves_while_its_node_is_held_up(pair: Pair) -> None:
+    """What comes late from its old socket is dropped, and nobody is told that it is kept."""
+    bob = await Socket(pair.two, BOB).come("t1")
+    await Socket(pair.one, ANN).come()
+    await in_session(pair.one, ANN, BOB)
+    assert (await append(pair.one, event(BOB, "first", about=ANN)))[0].outcome is DELIVERED
+    told: list[Outcome] = []
+    pair.network.hold(b"late")
+    pair.one.log.append([event(BOB, "late", about=ANN)], done=lambda _, appended: told.append(appended.outcome))
+    await until(lambda: pair.network.is_holding)
+    await Socket(pair.two, ANN).come()
+    pair.network.release()
+    await pair.one.log.pipeline.drained()
+    await append(pair.two, event(BOB, "next", about=ANN))
+    await until(lambda: bob.payloads[-1:] == [b"next"])
+    assert bob.payloads == [b"first", b"next"]
+    assert told == []
+
+
+async def test_a_sender_that_moves_before_an_answer_comes(pair: Pair) -> None:
+    """A call that was made before, and is sent again since its answer was lost, is not taken for late."""
+    bob = await Socket(pair.two, BOB).come("t1")
+    await Socket(pair.one, ANN).come()
+    await in_session(pair.one, ANN, BOB)
+    pair.network.lose_answers(b"first", 1)
+    told: list[Outcome] = []
+    pair.one.log.append([event(BOB, "first", about=ANN)], done=lambda _, appended: told.append(appended.outcome))
+    await until(lambda: bob.payloads == [b"first"])
+    await Socket(pair.two, ANN).come()
+    await until(lambda: told == [DELIVERED])
+    assert bob.payloads == [b"first"]
