@@ -358,8 +358,8 @@ class RedisLog:
         """Read what is missing. A cursor whose claim another socket holds, or whose log was lost, ends by that."""
         found = await self._read_patiently(cursor)
         cursor.reader.pending -= 1
+        cursor.is_reading = False
         if not self._is_current(cursor, found.holder):
-            cursor.is_reading = False
             return
         if found.is_short:
             self._lose(cursor)
@@ -397,8 +397,8 @@ class RedisLog:
         if holder == NOBODY:
             self._lose(cursor)
         elif holder != cursor.holder:
-            del self._cursors[cursor.user]
-            self.listener.superseded(cursor.user, cursor.holder)
+            end = self._supersede_in_time if cursor.has_begun else self._supersede
+            end(cursor.user, cursor.holder)
         return holder == cursor.holder
 
     async def _connected(self) -> None:

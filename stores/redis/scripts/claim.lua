@@ -28,9 +28,7 @@ if top and tokens == '' then
     if node == ARGV[1] and socket == ARGV[6] then first = string.format('%d', ARGV[7] + 1) end
     redis.call('XTRIM', log, 'MINID', first .. '-0')
   end
-  -- The rest has not reached the new holder's node either, until that reads it.
-  redis.call('HDEL', state, 'unheard')
-  local count = redis.call('XLEN', log)
-  if count > 0 then redis.call('HSET', state, 'unheard', string.format('%d', top - count + 1)) end
+  -- The rest, and what comes, has not reached the new holder's node either, until that reads it.
+  redis.call('HSET', state, 'unheard', string.format('%d', top - redis.call('XLEN', log) + 1))
 end
 return is_free and {'', ''} or {node, socket}

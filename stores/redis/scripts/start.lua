@@ -6,6 +6,6 @@ if node ~= ARGV[1] or socket ~= ARGV[2] then return '' end
 local is_kept = epoch and not broken and tokens == '' and ARGV[4] == ''
 if epoch == ARGV[3] or is_kept then return epoch end
 redis.call('DEL', log)
-redis.call('HDEL', state, 'broken', 'unheard')
-redis.call('HSET', state, 'epoch', ARGV[3], 'tokens', ARGV[4], 'top', 0, 'bytes', 0)
+redis.call('HDEL', state, 'broken')
+redis.call('HSET', state, 'epoch', ARGV[3], 'tokens', ARGV[4], 'top', 0, 'bytes', 0, 'unheard', 1)
 return ARGV[3]

@@ -278,6 +278,36 @@ async def test_version_1_moves_before_an_answer_comes(pair: Pair) -> None:
     assert socket.payloads == [b"appended"]
 
 
+async def test_version_1_moves_and_its_log_is_read_before_an_answer_comes(pair: Pair) -> None:
+    """So it is where the node finds out by reading the log that the claim has moved."""
+    socket = await Socket(pair.one, BOB).come()
+    pair.network.hold_answers(b"appended")
+    pair.one.log.append([event(BOB, "appended")])
+    await counted(pair.two, BOB, 1)
+    await Socket(pair.two, BOB).come()
+    cursor = pair.one.log._cursors[BOB]
+    pair.one.log._check(cursor, is_due=True)
+    await until(lambda: not cursor.is_reading)
+    pair.network.release()
+    await until(lambda: socket.payloads == [b"appended"])
+    await until(lambda: not pair.one.log.stats()["logs"])
+
+
+async def test_version_1_moves_before_its_log_is_read(pair: Pair) -> None:
+    """What its node appended for a socket that never was handed anything is for the next one."""
+    socket = Socket(pair.one, BOB, is_version_1=True)
+    await socket.claim()
+    assert await pair.one.log.start(BOB, socket.holder, None)
+    async with anyio.create_task_group() as tasks:
+        pair.network.hold(pair.one.client.scripts["read"].sha.encode())
+        tasks.start_soon(pair.one.log.follow, BOB, socket.holder, None, socket)
+        await until(lambda: pair.network.is_holding)
+        assert await tell(pair.one, BOB, "appended") == [DELIVERED]
+        later = await Socket(pair.two, BOB).come()
+        pair.network.release()
+    assert (socket.payloads, later.payloads) == ([], [b"appended"])
+
+
 async def test_version_1_moves_while_its_log_is_read(pair: Pair) -> None:
     """What was read before the claim moved is its old socket's, though the node hears of the move meanwhile."""
     await (await Socket(pair.one, BOB).come()).go()
