@@ -29,18 +29,17 @@ OUTCOMES = {2: Outcome.FULL, 3: Outcome.OVERFLOWED, 4: Outcome.DROPPED, 5: Outco
 
 
 class Item(Struct, eq=False, gc=False):
-    """An event, the reader that waits for it, who is told what becomes of it, and when it was sent in milliseconds."""
+    """An event, the reader that waits for it, and who is told what becomes of it."""
 
     event: Event
     reader: Reader | None
     done: Done | None
-    sent_at: int
 
-    def appended(self, what: int, number: bytes | int, *, is_live: bool) -> Appended:
-        """Return what the script's answer means. What an earlier try of this call appended is no repetition."""
-        outcome = OUTCOMES.get(what) or (Outcome.DELIVERED if is_live else Outcome.QUEUED)
-        first_sent_at = int(float(number)) if what == SENT_BEFORE else 0
-        return Appended(outcome, 0 if first_sent_at == self.sent_at else first_sent_at)
+
+def read_answer(what: int, number: bytes | int, *, is_live: bool) -> Appended:
+    """Return what the script's answer for an event means."""
+    outcome = OUTCOMES.get(what) or (Outcome.DELIVERED if is_live else Outcome.QUEUED)
+    return Appended(outcome, int(float(number)) if what == SENT_BEFORE else 0)
 
 
 class Batch:
@@ -86,7 +85,7 @@ class Batches:
             name, sent_at = key.stream.hex().encode() + key.digest, key.sent_at
         else:
             name, sent_at = event.request_id.encode(), 0
-        batch.items.append(Item(event, reader, done, sent_at))
+        batch.items.append(Item(event, reader, done))
         batch.command += (event.kept, name, sent_at, claimed_at, event.payload, channel.meta(event))
         batch.size += len(event.payload) + EVENT_BYTES
 

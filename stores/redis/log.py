@@ -13,7 +13,7 @@ from stores.log import Bounds, Done, Event, MessageKey, Reader
 from stores.model import Holder, User
 from stores.protocols import Listener, StoreUnreachableError
 from stores.redis import channel
-from stores.redis.batch import TOO_LATE, Batch, Batches
+from stores.redis.batch import TOO_LATE, Batch, Batches, read_answer
 from stores.redis.channel import Channel
 from stores.redis.claims import UNKNOWN, Claims
 from stores.redis.client import Argument, Client
@@ -283,7 +283,7 @@ class RedisLog:
             elif item.reader is not None:
                 item.reader.pending -= 1
             if item.done is not None and what != TOO_LATE:
-                item.done(user, item.appended(what, number, is_live=bool(node)))
+                item.done(user, read_answer(what, number, is_live=bool(node)))
         if cursor is not None and (not is_here or cursor.has_gap or any(what in {1, 6} for what in answer[2::2])):
             self._check(cursor, is_due=True)
 

@@ -431,6 +431,18 @@ async def test_a_message_that_is_sent_again(stores: Stores) -> None:
     await counted(stores, BOB, 1)
 
 
+async def test_a_message_that_is_sent_again_at_once(stores: Stores) -> None:
+    """It is no less sent again for being so in the same millisecond, be it in one turn of the loop."""
+    socket = await Socket(stores, BOB).come("t1")
+    first = key("m")
+    found: list[Appended] = []
+    for _ in range(2):
+        stores.log.append([event(BOB, "a")], first, lambda _, appended: found.append(appended))
+    assert await append(stores, event(BOB, "a"), key=first) == [Appended(DELIVERED, first.sent_at)]
+    assert found == [Appended(DELIVERED), Appended(DELIVERED, first.sent_at)]
+    assert socket.payloads == [b"a"]
+
+
 async def test_a_message_for_which_there_was_no_room(stores: Stores) -> None:
     """It does not count as sent to that user, but to the others."""
     await (await Socket(stores, BOB).come("t1")).go()

@@ -51,7 +51,7 @@ local function is_late(claimed_at, sender)
   return latest and tonumber(latest) > tonumber(claimed_at)
 end
 
-local function outcome(kept, known_in, key, payload)
+local function outcome(kept, known_in, key, sent_at, payload)
   if is_again and kept == 'if_told' then return 6, 0 end
   if key ~= '' then
     local known = redis.call('ZSCORE', known_in, key)
@@ -59,6 +59,7 @@ local function outcome(kept, known_in, key, payload)
       if not known then return 4, 0 end
       redis.call('ZREM', known_in, key)
     elseif known and known + known_for > now then
+      if is_again and tonumber(known) == tonumber(sent_at) then return 6, 0 end
       return 1, known
     end
     if kept == 'while_pending' and is_away then return 5, 0 end
@@ -81,7 +82,7 @@ for at = 11, #ARGV, 6 do
     known_in, key, most_known = recent .. ':' .. string.sub(key, 1, 16), string.sub(key, 17), ARGV[10]
   end
   local what, number = 7, 0
-  if not is_late(claimed_at, meta) then what, number = outcome(kept, known_in, key, payload) end
+  if not is_late(claimed_at, meta) then what, number = outcome(kept, known_in, key, sent_at, payload) end
   if what == 0 then
     if key ~= '' and kept ~= 'if_told' then
       redis.call('ZADD', known_in, sent_at == '0' and string.format('%d', now) or sent_at, key)

@@ -1,5 +1,6 @@
 """The logs in Redis, where answers are lost, claims move and nodes miss what others tell them."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from uuid import uuid4
@@ -7,7 +8,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from stores.log import Bounds, Outcome
+from stores.log import Appended, Bounds, MessageKey, Outcome
 from stores.model import Holder, Session, User
 from stores.protocols import Listener, StoreUnreachableError, SupersededError
 from stores.redis.stores import RedisStores
@@ -63,6 +64,17 @@ async def test_answers_that_are_lost(pair: Pair) -> None:
     await anyio.sleep(0.1)
     assert socket.payloads == [b"0", b"1", b"2", b"3", b"4"]
     assert await pair.two.log.count(BOB) == 5
+
+
+async def test_a_message_whose_answer_is_lost(pair: Pair) -> None:
+    """The call that is sent again finds the message known, and it was not sent before for that."""
+    socket = await Socket(pair.one, BOB).come("t1")
+    pair.network.lose_answers(b"message", 1)
+    key = MessageKey.of("ses_1", ANN, "m", int(time.time() * 1000))
+    assert await append(pair.one, event(BOB, "message"), key=key) == [Appended(DELIVERED)]
+    assert pair.network.lost == 1
+    assert await append(pair.one, event(BOB, "message"), key=key) == [Appended(DELIVERED, key.sent_at)]
+    await until(lambda: socket.payloads == [b"message"])
 
 
 async def test_the_end_of_a_request_whose_answer_is_lost(pair: Pair) -> None:
