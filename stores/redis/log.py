@@ -19,9 +19,11 @@ from stores.redis.claims import UNKNOWN, Claims
 from stores.redis.client import Argument, Client
 from stores.redis.cursor import Cursor
 from stores.redis.follower import Follower
+from stores.redis.keyspace import SHARDS, shard_of
 from stores.redis.log_reader import Found, LogReader
 from stores.redis.pipeline import Call, Pipeline
 from stores.redis.recent_appends import RecentAppends
+from stores.redis.snapshot import START, order
 
 TOKEN_BYTES = 16
 EPOCH_BYTES = 8
@@ -66,6 +68,7 @@ class RedisLog:
         self._handed: dict[User, tuple[int, int]] = {}
         self._tokens: dict[User, str] = {}
         self._trims: dict[User, tuple[str, int]] = {}
+        self._heard = [START] * SHARDS
         self._behind: list[Cursor] = []
         self._lost: list[Cursor] = []
         self._woken = anyio.Event()
@@ -294,8 +297,14 @@ class RedisLog:
             self._supersede_in_time(message.user, Holder(self._client.node, message.socket))
 
     def _supersede_in_time(self, user: User, holder: Holder) -> None:
-        """End a socket once it has what this node appended or read before the claim moved: no other gets that."""
+        """End a socket once it has what its node heard, appended or read before the claim moved: no other gets it."""
         timer = asyncio.get_running_loop().call_later(LATEST_SECONDS, self._supersede, user, holder)
+
+        def listed() -> None:
+            if len(self.pipeline):
+                self.pipeline.put(Call(("PING",), TRIM_BYTES, appended))
+            else:
+                appended()
 
         def appended(_: object = None) -> None:
             cursor = self._cursors.get(user)
@@ -308,10 +317,8 @@ class RedisLog:
             timer.cancel()
             self._supersede(user, holder)
 
-        if len(self.pipeline):
-            self.pipeline.put(Call(("PING",), TRIM_BYTES, appended))
-        else:
-            appended()
+        shard = shard_of(user.org)
+        self._follower.when_passed(shard, self._heard[shard], listed)
 
     def _supersede(self, user: User, holder: Holder) -> None:
         cursor = self._cursors.get(user)
@@ -324,6 +331,7 @@ class RedisLog:
         head, deliver = message.header, partial(self._deliver, message)
         if not self._follower.has_passed(head.shard, head.seen):
             asyncio.get_running_loop().call_later(LATEST_SECONDS, deliver)
+            self._heard[head.shard] = max(self._heard[head.shard], head.seen, key=order)
         self._follower.when_passed(head.shard, head.seen, deliver)
 
     def _deliver(self, message: channel.Appended) -> None:
@@ -358,14 +366,13 @@ class RedisLog:
         """Read what is missing. A cursor whose claim another socket holds, or whose log was lost, ends by that."""
         found = await self._read_patiently(cursor)
         cursor.reader.pending -= 1
-        cursor.is_reading = False
-        if not self._is_current(cursor, found.holder):
-            return
-        if found.is_short:
+        is_current = self._is_current(cursor, found.holder)
+        if is_current and found.is_short:
             self._lose(cursor)
-            return
-        cursor.fill(found.first, found.payloads)
-        self._check_again(cursor)
+        elif self._cursors.get(cursor.user) is cursor:
+            cursor.fill(found.first, found.payloads if is_current else ())
+            if is_current or cursor.read is not None:
+                self._check_again(cursor)
 
     async def _read_patiently(self, cursor: Cursor) -> Found:
         while True:
@@ -391,14 +398,19 @@ class RedisLog:
             del self._cursors[cursor.user]
 
     def _is_current(self, cursor: Cursor, holder: Holder) -> bool:
-        """Whether the cursor is still its user's, by who holds the claim. It ends if another socket does, or nobody."""
+        """Whether the cursor is still its user's, by who holds the claim. It ends if another socket does, or nobody.
+
+        One that has begun ends when the node is told of that, which is after all that the cursor is to get.
+        """
         if self._cursors.get(cursor.user) is not cursor:
             return False
         if holder == NOBODY:
             self._lose(cursor)
         elif holder != cursor.holder:
-            end = self._supersede_in_time if cursor.has_begun else self._supersede
-            end(cursor.user, cursor.holder)
+            if cursor.has_begun:
+                asyncio.get_running_loop().call_later(LATEST_SECONDS, self._supersede, cursor.user, cursor.holder)
+            else:
+                self._supersede(cursor.user, cursor.holder)
         return holder == cursor.holder
 
     async def _connected(self) -> None:

@@ -305,6 +305,35 @@ async def test_version_1_moves_and_its_log_is_read_before_an_answer_comes(pair: 
     await until(lambda: not pair.one.log.stats()["logs"])
 
 
+async def test_version_1_moves_while_its_log_is_read_again(pair: Pair) -> None:
+    """So it is for what came while the log was read, which by then is the next socket's."""
+    socket = await Socket(pair.one, BOB).come()
+    pair.network.hold(pair.one.client.scripts["read"].sha.encode())
+    pair.one.log._check(pair.one.log._cursors[BOB], is_due=True)
+    await until(lambda: pair.network.is_holding)
+    assert await tell(pair.one, BOB, "appended") == [DELIVERED]
+    later = await Socket(pair.two, BOB).come()
+    pair.network.release()
+    await until(lambda: socket.payloads == [b"appended"])
+    await until(lambda: not pair.one.log.stats()["logs"])
+    assert later.payloads == []
+
+
+async def test_version_1_moves_before_the_directory_is_as_far(pair: Pair) -> None:
+    """What waits for the node to know of the latest changes is its old socket's, too."""
+    socket = await Socket(pair.one, BOB).come()
+    pair.network.hold_answers(b"XREAD")
+    await anyio.sleep(0.3)  # the node asks anew that often
+    await Socket(pair.two, ANN).claim()
+    assert await tell(pair.two, BOB, "appended") == [DELIVERED]
+    await Socket(pair.two, BOB).come()
+    await anyio.sleep(0.1)
+    assert socket.payloads == []
+    pair.network.release()
+    await until(lambda: socket.payloads == [b"appended"])
+    await until(lambda: not pair.one.log.stats()["logs"])
+
+
 async def test_version_1_moves_before_its_log_is_read(pair: Pair) -> None:
     """What its node appended for a socket that never was handed anything is for the next one."""
     socket = Socket(pair.one, BOB, is_version_1=True)
