@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
-from anyio.lowlevel import checkpoint
 from msgspec import Raw
 from msgspec.structs import replace
 from schemas.auth import Auth, AuthFailed, AuthSuccess, Resumption, Server, SocketLimits
@@ -18,8 +17,6 @@ from handlers.domain import disconnects, membership
 from handlers.domain.requests import tell_waiting
 from handlers.ports import Identity, State
 from handlers.table import HandlerTable
-
-TURNS = 2  # of the event loop: one for what was received with the `AUTH`, one for the end
 
 table = HandlerTable()
 
@@ -86,11 +83,9 @@ def _token(raw: Raw) -> str | None:
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
     """Claim the user for this socket, and let it in, unless a newer socket of the user has the claim.
 
-    A node that stood still finds an `AUTH` and the end of that connection together. Its client may be back elsewhere,
-    so the end counts first.
+    A node that stood still finds an `AUTH` and the end of that connection together, the end while the token is
+    verified. The client may be back elsewhere, so the end counts first.
     """
-    for _ in range(TURNS):
-        await checkpoint()
     if ctx.socket.is_ending:
         return
     try:
