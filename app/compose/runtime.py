@@ -202,6 +202,7 @@ class Runtime:
         if now - self._reconciled_at >= RECONCILE_SECONDS:
             self._reconciled_at = now
             self.nodes.reconcile()
+            self.delivery.presence.forget_quiet()
             self.stores.log.forget_old(self.services.clock.now())
 
     def _table_sizes(self) -> dict[str, int]:

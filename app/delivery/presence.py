@@ -233,7 +233,7 @@ class Presence:
         for change in due:
             if change.at <= until:
                 self._conclude(change.now.user, change)
-        self._forget_quiet()
+        self.forget_quiet()
 
     async def _await_news(self) -> None:
         """Wait for a change, until one that was put off is due, or until the last quiet period ends."""
@@ -250,7 +250,7 @@ class Presence:
         quiet_until = self._quiet_until
         return [change for user, change in self.pending.items() if change.is_gone or quiet_until.get(user, now) <= now]
 
-    def _forget_quiet(self) -> None:
+    def forget_quiet(self) -> None:
         """Forget the peers that may tell of a change again, and changes of which nobody has to be told any more."""
         now = self._monotonic()
         self._quiet_until = {user: until for user, until in self._quiet_until.items() if until > now}
