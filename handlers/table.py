@@ -5,8 +5,9 @@
     @table.on("PING", needs=State.AUTHENTICATED)
     def ping(message: Ping, ctx: Context) -> Pong: ...
 
-The struct to decode is the annotation of the first parameter. A `def` runs inline, an `async def` in a task of its
-socket while later events of the socket wait. A handler returns its answer or None and raises `EventError` to refuse.
+The struct to decode is the annotation of the first parameter; it also says which capability the event needs, if any.
+A `def` runs inline, an `async def` in a task of its socket while later events of the socket wait. A handler returns its
+answer or None and raises `EventError` to refuse.
 """
 
 import inspect
@@ -15,9 +16,9 @@ from typing import Any, TypeVar, get_type_hints
 
 from msgspec import Struct
 from msgspec.structs import replace
-from schemas.capabilities import Capability
 from schemas.errors import ErrorCode, EventError
 from schemas.events import ClientEvent, ServerEvent
+from schemas.variants import own_capability
 
 from handlers.context import Context
 from handlers.ports import State
@@ -41,9 +42,9 @@ class Route(Struct, frozen=True, kw_only=True):
     event: str
     message: type[ClientEvent]
     needs: State
-    capability: Capability | None
     call: Handler
     is_async: bool
+    capability: str | None = None
     errors: tuple[ErrorCode, ...] = ()
     answers: tuple[type[ServerEvent], ...] = ()
 
@@ -63,7 +64,6 @@ class HandlerTable:
         event: str,
         *,
         needs: State = State.REGISTERED,
-        capability: Capability | None = None,
         errors: Iterable[ErrorCode] = (),
         answers: Iterable[type[ServerEvent]] = (),
     ) -> Callable[[_Function], _Function]:
@@ -74,7 +74,6 @@ class HandlerTable:
                 event=event,
                 message=ClientEvent,
                 needs=needs,
-                capability=capability,
                 call=function,
                 is_async=inspect.iscoroutinefunction(function),
                 errors=tuple(errors),
@@ -87,7 +86,7 @@ class HandlerTable:
 
     def routes(self) -> list[Route]:
         """Return the rows, annotations resolved; raises `TableError` for a handler that lacks one."""
-        return [replace(route, message=_message(route.event, route.call)) for route in self._entries]
+        return [_resolved(route) for route in self._entries]
 
 
 def merge(tables: Iterable[HandlerTable]) -> dict[str, Route]:
@@ -102,6 +101,11 @@ def merge(tables: Iterable[HandlerTable]) -> dict[str, Route]:
     return merged
 
 
+def _resolved(route: Route) -> Route:
+    message = _message(route.event, route.call)
+    return replace(route, message=message, capability=own_capability(message))
+
+
 def _message(event: str, function: Handler) -> type[ClientEvent]:
     parameters = list(inspect.signature(function).parameters)
     try:
@@ -113,7 +117,7 @@ def _message(event: str, function: Handler) -> type[ClientEvent]:
     return message
 
 
-def _guarded(event: str, capability: Capability, call: Handler) -> Handler:
+def _guarded(event: str, capability: str, call: Handler) -> Handler:
     def guarded(message: ClientEvent, ctx: Context) -> Answer | Awaitable[Answer]:
         if capability not in ctx.socket.spoken:
             raise EventError(ErrorCode.NOT_ALLOWED, f"{event} needs the capability {capability!r}, asked for in AUTH")

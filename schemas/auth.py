@@ -1,15 +1,14 @@
 """Authentication and the heartbeat."""
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Raw, Struct, field
 
-from schemas.capabilities import Capability
 from schemas.errors import ErrorCode
 from schemas.events import ClientEvent, ServerEvent
 from schemas.examples import Example
 from schemas.fields import Label, Labels, Offset
+from schemas.variants import Needs
 
 Token = Annotated[Raw, Meta(extra_json_schema={"type": "string", "description": "A JWT, with or without `Bearer `."})]
 
@@ -107,8 +106,7 @@ class Ping(ClientEvent, frozen=True):
     """
 
     example: ClassVar[Example] = {}
-    fields_of: ClassVar[Mapping[str, Capability]] = {"offset": "resume"}
-    offset: Offset | None = None
+    offset: Annotated[Offset | None, Needs("resume")] = None
 
 
 class Pong(ServerEvent, frozen=True):

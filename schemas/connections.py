@@ -1,15 +1,15 @@
 """Asking another peer for a session, and its answer."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import field
-from msgspec.structs import replace
 
-from schemas.capabilities import Capability, Spoken
+from schemas.capabilities import Capability
 from schemas.events import ClientEvent, Kept, ServerEvent
 from schemas.examples import ANN, BOB, REQUEST_ID, SESSION_ID, TIMESTAMP, Example
 from schemas.fields import CancelReason, Id, RejectReason, Role, Timestamp
 from schemas.peers import PeerCard
+from schemas.variants import Needs
 
 
 class ConnectionRequest(ClientEvent, frozen=True):
@@ -42,28 +42,23 @@ class ConnectionRequestReceived(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "CONNECTION_REQUEST_RECEIVED"
     kept: ClassVar[Kept] = "while_pending"
-    has_variants: ClassVar[bool] = True
     example: ClassVar[Example] = {"requestId": REQUEST_ID, "from": ANN, "expiresAt": TIMESTAMP}
     request_id: str
     sender: PeerCard = field(name="from")
-    session_id: str | None = None
-    role: Role | None = None
-    expires_at: Timestamp | None = None
+    session_id: Annotated[str | None, Needs("sessions")] = None
+    role: Annotated[Role | None, Needs("sessions")] = None
+    expires_at: Annotated[Timestamp | None, Needs("sessions")] = None
 
     @property
     def about_request(self) -> str:
         """See `ServerEvent`."""
         return self.request_id
 
-    def variant(self, spoken: Spoken) -> "ConnectionRequestReceived":
-        """Leave out what a socket without `sessions` does not know, and the metadata for a socket of version 1."""
-        shown = replace(self, sender=self.sender.shown_to(spoken))
-        return shown if "sessions" in spoken else replace(shown, session_id=None, role=None, expires_at=None)
-
 
 class ConnectionCancel(ClientEvent, frozen=True):
     """Withdraws a request that the sender made. It must not have been answered yet."""
 
+    capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {"requestId": REQUEST_ID}
     request_id: Id
 
@@ -77,7 +72,6 @@ class ConnectionCancelled(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "CONNECTION_CANCELLED"
     kept: ClassVar[Kept] = "if_told"
-    has_variants: ClassVar[bool] = True
     capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {"requestId": REQUEST_ID, "reason": "expired"}
     request_id: str
@@ -87,10 +81,6 @@ class ConnectionCancelled(ServerEvent, frozen=True):
     def about_request(self) -> str:
         """See `ServerEvent`."""
         return self.request_id
-
-    def variant(self, spoken: Spoken) -> "ConnectionCancelled | None":
-        """Spare a socket that does not know of this event."""
-        return self if "sessions" in spoken else None
 
 
 class ConnectionResponse(ClientEvent, frozen=True):
@@ -105,15 +95,10 @@ class ConnectionAccepted(ServerEvent, frozen=True):
     """Tells the requester that the target accepted, and which session came of it. `peer` is the target."""
 
     event: ClassVar[str] = "CONNECTION_ACCEPTED"
-    has_variants: ClassVar[bool] = True
     example: ClassVar[Example] = {"requestId": REQUEST_ID, "sessionId": SESSION_ID, "peer": BOB}
     request_id: str
     session_id: str
     peer: PeerCard
-
-    def variant(self, spoken: Spoken) -> "ConnectionAccepted":
-        """Leave out the metadata for a socket of version 1."""
-        return replace(self, peer=self.peer.shown_to(spoken))
 
 
 class ConnectionRejected(ServerEvent, frozen=True):

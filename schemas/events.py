@@ -1,12 +1,12 @@
 """The envelope, and the two kinds of event that travel in it."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, cast
 
 from msgspec import Raw, Struct
 
-from schemas.capabilities import Capability, Spoken
+from schemas.capabilities import Spoken
 from schemas.examples import Example
+from schemas.variants import Views, capabilities_of, views_of
 
 Kept = Literal["always", "if_room", "while_pending", "if_told"]
 NO_REF = Raw(b"")
@@ -24,20 +24,39 @@ class Envelope(Struct):
 class ClientEvent(Struct, frozen=True, rename="camel"):
     """`data` of an event that a client sends: checked by decoding, never by its constructor.
 
-    `example` is shown in the contract; without one, one is made up. `fields_of` gives, for fields by
-    their names on the wire, the capability they need; a socket without it may send anything there, and it is ignored.
+    `example` is shown in the contract; without one, one is made up. A socket without the `capability` is refused. In a
+    field marked with `Needs` a socket without that capability may send anything: `heard_from` leaves it out.
     """
 
     example: ClassVar[Example | None] = None
-    fields_of: ClassVar[Mapping[str, Capability]] = {}
+    capability: ClassVar[str | None] = None
+    _views: ClassVar[Views]
+
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - those of a struct
+        """Give each event views of its own."""
+        super().__init_subclass__(**options)
+        cls._views = views_of(cls)
+
+    def heard_from(self, spoken: Spoken) -> Self:
+        """Return the event without the fields that need a capability which the sender does not have."""
+        look = self._views[spoken]
+        return self if look is None else cast("Self", look(self))
+
+
+class _HasVariants:
+    """Works out `has_variants` when it is first asked for: by then all types that a struct names are there."""
+
+    def __get__(self, _event: object, kind: "type[ServerEvent]") -> bool:
+        kind.has_variants = bool(capabilities_of(kind))
+        return kind.has_variants
 
 
 class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`data` of an event that the server sends; a field at its default of None is left out.
 
-    One that is not the same for everybody sets `has_variants`, and `variant` tells who gets what. One that may wait for
-    some milliseconds sets `can_wait`, so that several go out with one write. For the contract, `capability` says that
-    only sockets which speak it get the event, and `example` is shown.
+    Only sockets with the `capability` get the event, and a field marked with `Needs` only those with that capability;
+    `has_variants` follows from both. An event that may wait for some milliseconds sets `can_wait`, so that several go
+    out with one write. `example` is shown in the contract.
 
     `kept` says what becomes of the event while its receiver is away and may resume. One that is kept `if_room` is
     refused when the receiver's log is full. One that tells of a request is kept `while_pending`: the receiver is told
@@ -52,17 +71,25 @@ class ServerEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
     is_numbered: ClassVar[bool] = True
     has_variants: ClassVar[bool] = False
     can_wait: ClassVar[bool] = False
-    capability: ClassVar[Capability | None] = None
+    capability: ClassVar[str | None] = None
     example: ClassVar[Example | None] = None
+    _views: ClassVar[Views]
+
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - those of a struct
+        """Give each event views of its own, and have it find out whether it has variants."""
+        super().__init_subclass__(**options)
+        cls._views = views_of(cls)
+        setattr(cls, "has_variants", _HasVariants())  # noqa: B010 - it stands for the truth that it becomes
 
     @property
     def about_request(self) -> str:
         """The id of the request that this tells of, or ends; empty for all other events."""
         return ""
 
-    def variant(self, _spoken: Spoken) -> "ServerEvent | None":
+    def variant(self, spoken: Spoken) -> Self | None:
         """Return what a socket that speaks these capabilities gets of the event; None if nothing."""
-        return self
+        look = self._views[spoken]
+        return self if look is None else cast("Self | None", look(self))
 
 
 class Frame(Struct, frozen=True):

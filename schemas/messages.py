@@ -1,15 +1,14 @@
 """Messages within a session."""
 
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import Raw, field
-from msgspec.structs import replace
 
-from schemas.capabilities import Capability, Spoken
+from schemas.capabilities import Capability
 from schemas.events import ClientEvent, Kept, ServerEvent
 from schemas.examples import MESSAGE_ID, SESSION_ID, TIMESTAMP, Example
 from schemas.fields import Id, Ids, Label, Timestamp
+from schemas.variants import Needs
 
 
 class SendMessage(ClientEvent, frozen=True):
@@ -25,12 +24,11 @@ class SendMessage(ClientEvent, frozen=True):
         "type": "ai-request",
         "correlationId": "cor_1",
     }
-    fields_of: ClassVar[Mapping[str, Capability]] = {"messageId": "acks"}
     session_id: Id
     content: Raw
     type: Label | None = None
     correlation_id: Label | None = None
-    message_id: Id | None = None
+    message_id: Annotated[Id | None, Needs("acks")] = None
     to: Ids | None = None
 
 
@@ -58,17 +56,8 @@ class MessageReceived(ServerEvent, frozen=True, kw_only=True):
 class AddressedMessage(MessageReceived, frozen=True, kw_only=True):
     """A message of another participant, with the fields that some capabilities add."""
 
-    has_variants: ClassVar[bool] = True
-    message_id: str | None = None
-    to: list[str] | None = None
-
-    def variant(self, spoken: Spoken) -> "AddressedMessage":
-        """Return it without what the receiver does not speak."""
-        message_id = self.message_id if "acks" in spoken else None
-        to = self.to if "sessions" in spoken else None
-        if message_id is self.message_id and to is self.to:
-            return self
-        return replace(self, message_id=message_id, to=to)
+    message_id: Annotated[str | None, Needs("acks")] = None
+    to: Annotated[list[str] | None, Needs("sessions")] = None
 
 
 class TracedMessage(AddressedMessage, frozen=True, kw_only=True):
@@ -77,16 +66,7 @@ class TracedMessage(AddressedMessage, frozen=True, kw_only=True):
     Only sockets with `acks` get `message_id`, with `sessions` `to`, with `trace` `traceparent` (of the W3C).
     """
 
-    traceparent: str | None = None
-
-    def variant(self, spoken: Spoken) -> "TracedMessage":
-        """Return it without what the receiver does not speak."""
-        return replace(
-            self,
-            message_id=self.message_id if "acks" in spoken else None,
-            to=self.to if "sessions" in spoken else None,
-            traceparent=self.traceparent if "trace" in spoken else None,
-        )
+    traceparent: Annotated[str | None, Needs("trace")] = None
 
 
 class MessageAck(ServerEvent, frozen=True, kw_only=True):

@@ -1,9 +1,8 @@
 """Registration, discovery and presence."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from schemas.capabilities import VERSION_1_1, Spoken
 from schemas.events import ClientEvent, ServerEvent
@@ -25,6 +24,7 @@ from schemas.fields import (
     Status,
     Visibility,
 )
+from schemas.variants import Needs, shown
 
 
 class Metadata(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -47,11 +47,11 @@ class Profile(Struct, frozen=True, rename="camel", omit_defaults=True):
     display_name: str
     role: AnyRole
     ide: AnyIde
-    metadata: Metadata | None = None
+    metadata: Annotated[Metadata | None, Needs(VERSION_1_1)] = None
 
     def shown_to(self, spoken: Spoken) -> "Profile":
         """Return it as a socket that speaks this may see it."""
-        return self if self.metadata is None or VERSION_1_1 in spoken else replace(self, metadata=None)
+        return shown(self, spoken)
 
 
 class PeerCard(Struct, frozen=True):
@@ -59,10 +59,6 @@ class PeerCard(Struct, frozen=True):
 
     id: str
     profile: Profile
-
-    def shown_to(self, spoken: Spoken) -> "PeerCard":
-        """Return it as a socket that speaks this may see it."""
-        return replace(self, profile=self.profile.shown_to(spoken))
 
 
 class PeerEntry(Struct, frozen=True, rename="camel"):
@@ -72,11 +68,6 @@ class PeerEntry(Struct, frozen=True, rename="camel"):
     profile: Profile
     status: Status
     connection_mode: ConnectionMode
-
-    def shown_to(self, spoken: Spoken) -> "PeerEntry":
-        """Return it as a socket that speaks this may see it."""
-        profile = self.profile.shown_to(spoken)
-        return self if profile is self.profile else replace(self, profile=profile)
 
 
 class PeerRegister(ClientEvent, frozen=True):
@@ -99,15 +90,10 @@ class PeerRegistered(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "PEER_REGISTERED"
     is_numbered: ClassVar[bool] = False
-    has_variants: ClassVar[bool] = True
     example: ClassVar[Example] = {**ANN, "status": "online"}
     id: str
     profile: Profile
     status: Status
-
-    def variant(self, spoken: Spoken) -> "PeerRegistered":
-        """Leave out the metadata for a socket of version 1."""
-        return replace(self, profile=self.profile.shown_to(spoken))
 
 
 class PeerStatus(ClientEvent, frozen=True):
@@ -142,14 +128,9 @@ class PeersList(ServerEvent, frozen=True):
 
     event: ClassVar[str] = "PEERS_LIST"
     is_numbered: ClassVar[bool] = False
-    has_variants: ClassVar[bool] = True
     example: ClassVar[Example] = {"peers": [{**BOB, "status": "online", "connectionMode": "REMOTE"}]}
     peers: list[PeerEntry]
     next_cursor: str | None = None
-
-    def variant(self, spoken: Spoken) -> "PeersList":
-        """Leave out the metadata for a socket of version 1."""
-        return replace(self, peers=[entry.shown_to(spoken) for entry in self.peers])
 
 
 class PeerStatusUpdate(ServerEvent, frozen=True):

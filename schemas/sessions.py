@@ -3,9 +3,8 @@
 from typing import ClassVar
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from schemas.capabilities import Capability, Spoken
+from schemas.capabilities import Capability
 from schemas.events import ClientEvent, ServerEvent
 from schemas.examples import ANN, PARTICIPANTS, SESSION_ID, Example
 from schemas.fields import ChangeKind, EndReason, Id, InvitedRole, Role
@@ -32,14 +31,9 @@ class SessionCreated(ServerEvent, frozen=True):
     """Tells the responder which session came of the request it accepted. `peer` is the requester."""
 
     event: ClassVar[str] = "SESSION_CREATED"
-    has_variants: ClassVar[bool] = True
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "peer": ANN}
     session_id: str
     peer: PeerCard
-
-    def variant(self, spoken: Spoken) -> "SessionCreated":
-        """Leave out the metadata for a socket of version 1."""
-        return replace(self, peer=self.peer.shown_to(spoken))
 
 
 class SessionEnded(ServerEvent, frozen=True):
@@ -55,7 +49,6 @@ class SessionUpdated(ServerEvent, frozen=True):
     """Shows the session after each change, with its participants in the order of joining."""
 
     event: ClassVar[str] = "SESSION_UPDATED"
-    has_variants: ClassVar[bool] = True
     capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {
         "sessionId": SESSION_ID,
@@ -68,10 +61,6 @@ class SessionUpdated(ServerEvent, frozen=True):
     participants: list[Participant]
     change: Change
 
-    def variant(self, spoken: Spoken) -> "SessionUpdated | None":
-        """Spare a socket that does not know of this event."""
-        return self if "sessions" in spoken else None
-
 
 class SessionInvite(ClientEvent, frozen=True):
     """Invites a peer to a session, as a guest if no role is given. Only the host may.
@@ -79,6 +68,7 @@ class SessionInvite(ClientEvent, frozen=True):
     The peer gets `CONNECTION_REQUEST_RECEIVED` with the session's id, and answers with `CONNECTION_RESPONSE`.
     """
 
+    capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob", "role": "observer"}
     session_id: Id
     target_id: Id
@@ -88,6 +78,7 @@ class SessionInvite(ClientEvent, frozen=True):
 class SessionLeave(ClientEvent, frozen=True):
     """Leaves a session. When the host leaves, the guest who has been there longest becomes host."""
 
+    capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {"sessionId": SESSION_ID}
     session_id: Id
 
@@ -98,6 +89,7 @@ class SessionKick(ClientEvent, frozen=True):
     A host that this leaves alone gets `SESSION_ENDED` with reason `ended`.
     """
 
+    capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob"}
     session_id: Id
     target_id: Id
@@ -106,6 +98,7 @@ class SessionKick(ClientEvent, frozen=True):
 class SessionRole(ClientEvent, frozen=True):
     """Makes another participant a guest or an observer. Only the host may; `SESSION_HANDOVER` changes the host."""
 
+    capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob", "role": "observer"}
     session_id: Id
     target_id: Id
@@ -115,6 +108,7 @@ class SessionRole(ClientEvent, frozen=True):
 class SessionHandover(ClientEvent, frozen=True):
     """Makes another participant the host, and the sender a guest. Only the host may."""
 
+    capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {"sessionId": SESSION_ID, "targetId": "bob"}
     session_id: Id
     target_id: Id
@@ -123,6 +117,7 @@ class SessionHandover(ClientEvent, frozen=True):
 class SessionEnd(ClientEvent, frozen=True):
     """Ends a session for everybody in it. Only the host may."""
 
+    capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {"sessionId": SESSION_ID}
     session_id: Id
 
@@ -130,6 +125,7 @@ class SessionEnd(ClientEvent, frozen=True):
 class SessionList(ClientEvent, frozen=True):
     """Asks which sessions the user is in, for instance after the editor was restarted."""
 
+    capability: ClassVar[Capability] = "sessions"
     example: ClassVar[Example] = {}
 
 

@@ -14,9 +14,9 @@ from msgspec import Struct
 import schemas
 from handlers.ports import State
 from handlers.table import Route
-from schemas.capabilities import CAPABILITIES, Capability
 from schemas.errors import Error, ErrorCode
 from schemas.events import ClientEvent, Ok, ServerEvent
+from schemas.variants import own_capability
 
 Sender = Literal["client", "server"]
 ALWAYS_ANSWERS = (Ok.event, Error.event)
@@ -43,7 +43,7 @@ class Event(Struct, frozen=True, kw_only=True):
     summary: str
     description: str
     needs: State | None = None
-    capability: Capability | None = None
+    capability: str | None = None
     errors: tuple[ErrorCode, ...] = ()
     common: tuple[ErrorCode, ...] = ()
     answers: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ def _server_event(struct: type[ServerEvent], taken: set[str]) -> Event:
         struct=struct,
         summary=summary,
         description=description,
-        capability=struct.capability if struct.capability in CAPABILITIES else None,
+        capability=own_capability(struct),
     )
 
 

@@ -273,8 +273,7 @@ class Connection:
 
     def notify(self, notice: ServerNotice) -> None:
         """Tell the client ahead of something, if it asked for notices."""
-        if "notices" in self.spoken:
-            self.send(notice)
+        self.send(notice)
 
     def expiring(self) -> None:
         """Tell the client, once a token, that it expires soon."""

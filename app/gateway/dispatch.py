@@ -24,6 +24,7 @@ from handlers.ports import Socket, State
 from handlers.table import Route
 from schemas.errors import Error, ErrorCode, EventError, Limit
 from schemas.events import NO_REF, ClientEvent, Envelope, Ok
+from schemas.variants import needs_of
 from stores.protocols import StoreUnreachableError
 
 SAMPLED_OUT = 63  # one event in 64 is timed
@@ -45,6 +46,7 @@ class Row:
         "frame",
         "handled",
         "is_async",
+        "marked",
         "needs",
         "refused",
         "route",
@@ -57,6 +59,7 @@ class Row:
         self.call: Any = route.guarded()
         self.needs = route.needs
         self.is_async = route.is_async
+        self.marked = needs_of(route.message)
         self.decoder = msgspec.json.Decoder(route.message)
         self.frame = msgspec.defstruct(
             "Frame", [("data", route.message), ("ref", Raw, NO_REF)], tag_field="event", tag=route.event, frozen=True
@@ -195,8 +198,7 @@ def _read(row: Row | None, envelope: Envelope, ref_error: EventError | None, soc
         raise EventError(ErrorCode.NOT_REGISTERED, "Must register first: send PEER_REGISTER")
     if ref_error is not None:
         raise ref_error
-    needs = row.route.message.fields_of
-    ignored = [name for name, capability in needs.items() if capability not in socket.spoken]
+    ignored = [name for name, capability in row.marked.items() if capability not in socket.spoken]
     return row, decode_data(row.route, row.decoder, envelope.data, ignored)
 
 

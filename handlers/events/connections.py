@@ -116,7 +116,7 @@ async def respond(message: ConnectionResponse, ctx: Context) -> None:
         reject(ctx.services, taken)
 
 
-@table.on("CONNECTION_CANCEL", capability="sessions", errors=(ErrorCode.REQUEST_NOT_FOUND,))
+@table.on("CONNECTION_CANCEL", errors=(ErrorCode.REQUEST_NOT_FOUND,))
 async def withdraw(message: ConnectionCancel, ctx: Context) -> None:
     """Take a request of one's own back; to all but its two sides there is no such request."""
     pending = ctx.directory.request(message.request_id)

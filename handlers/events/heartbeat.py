@@ -12,6 +12,7 @@ table = HandlerTable()
 @table.on("PING", needs=State.AUTHENTICATED)
 def ping(message: Ping, ctx: Context) -> Pong:
     """Answer with the server's time, and let go of what the client has handled."""
-    if message.offset is not None:
-        ctx.delivery.handled(ctx.user, message.offset)
+    offset = message.heard_from(ctx.socket.spoken).offset
+    if offset is not None:
+        ctx.delivery.handled(ctx.user, offset)
     return Pong(timestamp=int(ctx.clock.now() * 1000))

@@ -54,7 +54,7 @@ def send_message(message: SendMessage, ctx: Context) -> MessageAck | None:
 def _send_addressed(message: SendMessage, session: Session, ctx: Context) -> MessageAck | None:
     """Send to some, or with an acknowledgement, or both. A message that its receivers have had is not sent again."""
     receivers = session.participants if message.to is None else _chosen(message.to, session, ctx)
-    message_id = message.message_id if "acks" in ctx.socket.spoken else None
+    message_id = message.heard_from(ctx.socket.spoken).message_id
     sent_at = int(ctx.clock.now() * 1000)
     timestamp = _timestamp(sent_at, ctx)
     received = _addressed(message, message_id, session, timestamp, ctx)

@@ -27,11 +27,7 @@ OUTSIDE = (ErrorCode.SESSION_NOT_FOUND, ErrorCode.NOT_A_PARTICIPANT)
 table = HandlerTable()
 
 
-@table.on(
-    "SESSION_INVITE",
-    capability="sessions",
-    errors=(*OUTSIDE, *UNASKABLE),
-)
+@table.on("SESSION_INVITE", errors=(*OUTSIDE, *UNASKABLE))
 async def invite(message: SessionInvite, ctx: Context) -> ConnectionPending | None:
     """Ask a peer into the session, by a connection request that names it; only the host may."""
     session = membership.find(ctx.directory, message.session_id)
@@ -47,13 +43,13 @@ async def invite(message: SessionInvite, ctx: Context) -> ConnectionPending | No
     return await send_request(invitation, ctx)
 
 
-@table.on("SESSION_LEAVE", capability="sessions", errors=OUTSIDE)
+@table.on("SESSION_LEAVE", errors=OUTSIDE)
 async def leave(message: SessionLeave, ctx: Context) -> None:
     """Go out; when the host goes, the guest who is there longest becomes host."""
     await membership.part(ctx.services, message.session_id, ctx.user, "left", ctx.socket)
 
 
-@table.on("SESSION_KICK", capability="sessions", errors=OUTSIDE)
+@table.on("SESSION_KICK", errors=OUTSIDE)
 async def kick(message: SessionKick, ctx: Context) -> None:
     """Throw a participant out. To a host that this leaves alone, the session has `ended`: it was not kicked itself."""
     target = User(message.target_id, ctx.user.org)
@@ -68,7 +64,7 @@ async def kick(message: SessionKick, ctx: Context) -> None:
     membership.tell_parted(ctx.services, before, after, target, kind="kicked", reason="ended", payer=ctx.socket)
 
 
-@table.on("SESSION_ROLE", capability="sessions", errors=OUTSIDE)
+@table.on("SESSION_ROLE", errors=OUTSIDE)
 async def give_role(message: SessionRole, ctx: Context) -> None:
     """Make another participant guest or observer."""
     target = User(message.target_id, ctx.user.org)
@@ -81,7 +77,7 @@ async def give_role(message: SessionRole, ctx: Context) -> None:
     membership.tell(ctx.services, after, "role", target, ctx.socket)
 
 
-@table.on("SESSION_HANDOVER", capability="sessions", errors=OUTSIDE)
+@table.on("SESSION_HANDOVER", errors=OUTSIDE)
 async def hand_over(message: SessionHandover, ctx: Context) -> None:
     """Make another participant the host; the old one is a guest then."""
     target = User(message.target_id, ctx.user.org)
@@ -94,7 +90,7 @@ async def hand_over(message: SessionHandover, ctx: Context) -> None:
     membership.tell(ctx.services, after, "host", target, ctx.socket)
 
 
-@table.on("SESSION_END", capability="sessions", errors=OUTSIDE)
+@table.on("SESSION_END", errors=OUTSIDE)
 async def end(message: SessionEnd, ctx: Context) -> None:
     """End the session for all, oneself included."""
 
@@ -106,7 +102,7 @@ async def end(message: SessionEnd, ctx: Context) -> None:
     ctx.delivery.send(before.participants, SessionEnded(session_id=before.id, reason="ended"))
 
 
-@table.on("SESSION_LIST", capability="sessions")
+@table.on("SESSION_LIST")
 def list_sessions(_message: SessionList, ctx: Context) -> Sessions:
     """List one's own sessions, for an editor that was restarted."""
     return Sessions(

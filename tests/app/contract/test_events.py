@@ -20,6 +20,7 @@ from handlers.table import HandlerTable, Route, merge
 from schemas.capabilities import CAPABILITIES, VERSION_1, VERSION_1_1
 from schemas.errors import AFTER_CLOSE, MEANING, CloseCode, Error, ErrorCode
 from schemas.events import ClientEvent, ServerEvent
+from schemas.variants import capabilities_of
 
 ROUTES = load_routes(["docs.examples.shout"])
 EVENTS = {event.key: event for event in events_of(ROUTES)}
@@ -140,6 +141,7 @@ def test_capability(event: Event) -> None:
         assert shown.variant(every) is not None
         assert (shown.variant(VERSION_1) is None) == (event.capability is not None)
         assert event.capability is None or shown.variant(every - {event.capability}) is None
+        assert capabilities_of(event.struct) <= every
 
 
 def test_conditions() -> None:

@@ -61,7 +61,7 @@ class Grown(ServerEvent, frozen=True):
     event: ClassVar[str] = "GROWN"
     tree: Tree
     note: str | None = None
-    capability: str = "its own"  # type: ignore[misc, assignment]  # a plugin may name its fields as it likes
+    capability: str = "its own"  # type: ignore[misc]  # a plugin may name its fields as it likes
     example: int = 5  # type: ignore[misc, assignment]
 
 
