@@ -7,7 +7,7 @@ from app import VERSION
 from app.contract.envelope import ENVELOPE, HEARTBEAT
 from app.contract.events import ALWAYS_ANSWERS, Event
 from app.contract.samples import sample
-from app.contract.shapes import Shapes
+from app.contract.shapes import CAPABILITY, Shapes
 from schemas.errors import AFTER_CLOSE, MEANING, ErrorCode
 from schemas.events import Ok
 
@@ -68,7 +68,7 @@ def _message(event: Event, shapes: Shapes) -> dict[str, Any]:
     extras = {
         "x-sender": event.sender,
         "x-needs": needs,
-        "x-capability": event.capability,
+        CAPABILITY: event.capability,
         "x-errors": [*event.errors, *event.common],
         "x-own-errors": list(event.errors),
         "x-answers": [*event.answers, *([Ok.event] if may_answer_ok(event) else [])],

@@ -16,7 +16,7 @@ from handlers.ports import State
 from handlers.table import Route
 from schemas.errors import Error, ErrorCode
 from schemas.events import ClientEvent, Ok, ServerEvent
-from schemas.variants import own_capability
+from schemas.variants import needs_of, own_capability
 
 Sender = Literal["client", "server"]
 ALWAYS_ANSWERS = (Ok.event, Error.event)
@@ -47,8 +47,8 @@ class Event(Struct, frozen=True, kw_only=True):
     errors: tuple[ErrorCode, ...] = ()
     common: tuple[ErrorCode, ...] = ()
     answers: tuple[str, ...] = ()
-    conditional: Mapping[str, Capability] = {}
-    fields_of: Mapping[str, Capability] = {}
+    conditional: Mapping[str, str] = {}
+    fields_of: Mapping[str, str] = {}
 
 
 def events_of(routes: Mapping[str, Route]) -> list[Event]:
@@ -81,11 +81,11 @@ def _client_event(route: Route, taken: set[str]) -> Event:
         common=common,
         answers=tuple(struct.event for struct in answers),
         conditional={
-            struct.event: struct.capability
+            struct.event: needed
             for struct in answers
-            if struct.capability in CAPABILITIES and struct.capability != route.capability
+            if (needed := own_capability(struct)) is not None and needed != route.capability
         },
-        fields_of=route.message.fields_of,
+        fields_of=needs_of(route.message),
     )
 
 

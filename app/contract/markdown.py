@@ -9,7 +9,7 @@ from app.contract.asyncapi import terms
 from app.contract.envelope import ENVELOPE, HEARTBEAT
 from app.contract.events import Event
 from app.contract.samples import sample
-from app.contract.shapes import COMPONENT, Schema, Shapes
+from app.contract.shapes import CAPABILITY, COMPONENT, Schema, Shapes
 from schemas.fields import LISTED
 
 HEAD = """\
@@ -62,7 +62,8 @@ def _fields(schema: Schema) -> Iterator[str]:
     yield from ("| field | type | |", "|---|---|---|")
     for name, each in properties.items():
         is_optional = "" if name in schema.get("required", ()) else "optional"
-        notes = [note for note in (is_optional, _limits(each), each.get("description", "")) if note]
+        capability = f"with the capability `{each[CAPABILITY]}`" if CAPABILITY in each else ""
+        notes = [note for note in (is_optional, capability, _limits(each), each.get("description", "")) if note]
         yield f"| `{name}` | {_type(each)} | {'; '.join(notes)} |"
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from inspect import cleandoc
 from typing import Any
 
@@ -9,13 +10,17 @@ import msgspec
 from msgspec import Struct, inspect
 
 from app.contract.events import ALWAYS_ANSWERS, Event, wire_names
+from schemas.capabilities import VERSION_1_1
 from schemas.events import ServerEvent
+from schemas.variants import needs_of
 
 Schema = dict[str, Any]
 Adapt = Callable[[Schema, type[Struct]], Schema]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NULL: Schema = {"type": "null"}
 COMPONENT = "#/components/schemas/"
+CAPABILITY = "x-capability"
+"""The JSON Schema keyword for the capability that a field needs; messages of AsyncAPI have the same."""
 REF: Schema = {
     "title": "Ref",
     "type": ["string", "integer"],
@@ -85,7 +90,7 @@ class Shapes:
         self._answers = {*ALWAYS_ANSWERS, *(name for event in events for name in event.answers)}
         for sender, adapt in (("server", never_null), ("client", as_read)):
             sent = [event for event in events if event.sender == sender]
-            references = self.components.add([event.struct for event in sent], adapt)
+            references = self.components.add([event.struct for event in sent], partial(_with_capabilities, adapt))
             self.data |= {event.key: reference for event, reference in zip(sent, references, strict=True)}
 
     def frame(self, event: Event) -> Schema:
@@ -151,6 +156,17 @@ def titled(schema: Schema, title: str) -> Schema:
 
 def _capital(name: str) -> str:
     return name[:1].upper() + name[1:]
+
+
+def _with_capabilities(adapt: Adapt, schema: Schema, struct: type[Struct]) -> Schema:
+    """Adapt, and say with each field that needs a capability which one; that of version 1.1 has no name to ask for."""
+    adapted = adapt(schema, struct)
+    needs = {name: capability for name, capability in needs_of(struct).items() if capability != VERSION_1_1}
+    properties = {
+        name: {**each, CAPABILITY: needs[name]} if name in needs else each
+        for name, each in adapted["properties"].items()
+    }
+    return {**adapted, "properties": properties}
 
 
 def reach(schema: Schema, components: Mapping[str, Schema]) -> set[str]:
