@@ -10,6 +10,8 @@ import pytest
 from msgspec import Raw, Struct
 
 from app.contract.events import Event, events_of
+from app.contract.samples import sample
+from app.contract.shapes import Shapes
 from app.tables import load_routes
 from app.wire.codec import encode
 from schemas.auth import Ping
@@ -20,6 +22,7 @@ from schemas.peers import PeersList
 from schemas.variants import Needs, capabilities_of, needs_of, shown, views_of
 
 EVENTS = [event for event in events_of(load_routes(())) if event.sender == "server"]
+SHAPES = Shapes(EVENTS)
 METADATA = {"os": "Linux", "publicKey": "k"}
 WHOLE_EVENTS = {
     "CONNECTION_CANCELLED": "sessions",
@@ -39,7 +42,7 @@ FIELDS: dict[str, dict[str, tuple[str, Any]]] = {
         "expiresAt": ("sessions", "2026-01-31T09:00:00.000Z"),
     },
 }
-"""What the protocol says, by hand: the capability that a field needs, and a value for it."""
+"""What the protocol promised first, by hand: the capability that a field needs, and a value for it."""
 OFFERS: list[tuple[str, ...]] = [each for count in range(6) for each in combinations(CAPABILITIES, count)]
 
 
@@ -84,19 +87,22 @@ def undressed(value: Any) -> Any:
     return {name: undressed(each) for name, each in value.items() if name != "metadata"}
 
 
-def expected(event: str, data: dict[str, Any], asked: tuple[str, ...] | None) -> dict[str, Any] | None:
+def expected(event: Event, data: dict[str, Any], asked: tuple[str, ...] | None) -> dict[str, Any] | None:
     """Return what a socket that asked for these is to get, worked out on the JSON."""
     has = asked or ()
-    if WHOLE_EVENTS.get(event, "acks") not in has and event in WHOLE_EVENTS:
+    whole = WHOLE_EVENTS.get(event.name, event.capability)
+    if whole is not None and whole not in has:
         return None
-    fields = FIELDS.get(event, {})
-    data = {name: value for name, value in data.items() if name not in fields or fields[name][0] in has}
+    marks = needs_of(event.struct) | {name: capability for name, (capability, _) in FIELDS.get(event.name, {}).items()}
+    data = {name: value for name, value in data.items() if name not in marks or marks[name] in has}
     return data if asked is not None else undressed(data)
 
 
 def examples(event: Event) -> Iterator[dict[str, Any]]:
     """Yield the data of an event: as in the contract, and with all that not everybody gets."""
-    plain = json.loads(msgspec.json.encode(event.struct.example))
+    shown = sample(event, SHAPES)
+    assert shown is not None
+    plain = json.loads(msgspec.json.encode(shown["data"]))
     yield plain
     more = {name: value for name, (_, value) in FIELDS.get(event.name, {}).items()}
     yield {**dressed(plain), **more}
@@ -110,7 +116,7 @@ def test_every_combination(event: Event) -> None:
         frame = json.loads(encode(full))["data"]
         for asked in (None, *OFFERS):
             variant = full.variant(spoken(asked))
-            told = expected(event.name, frame, asked)
+            told = expected(event, frame, asked)
             assert (variant is None) == (told is None), asked
             assert told is None or encode(variant) == msgspec.json.encode({"event": event.name, "data": told}), asked
             assert full.has_variants or variant is full, asked
