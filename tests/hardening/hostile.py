@@ -7,9 +7,35 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import msgspec
+
+from app.tables import load_routes
+from handlers.table import Route
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, MASKED = 0x80, 0x80
 LIMIT = 65_536
+ENDS_THE_SESSION = {"SESSION_END", "SESSION_LEAVE"}
+HARMLESS = {"SESSION_KICK": {"targetId": "nobody"}, "SESSION_HANDOVER": {"targetId": "nobody"}}
+"""What keeps an attacker in its state: data of events that would cost it its partner or its role."""
+ORDINARY: dict[str, Any] = {
+    "capabilities": ["acks", "sessions", "notices"],
+    "client": {"name": "x"},
+    "offset": 1,
+    "displayName": "A",
+    "ide": "vim",
+    "role": "guest",
+    "metadata": {"os": "x", "capabilities": ["a"]},
+    "visibility": "everyone",
+    "status": "busy",
+    "query": "a",
+    "limit": 3,
+    "lanOnly": False,
+    "cursor": "x",
+    "content": {"a": 1},
+    "messageId": "m",
+}
+"""Values of fields, by their names on the wire."""
 NAMES = ("", "constructor", "__proto__", "\ud83d", "é" * 50, "\0", "event", "data", "ref")
 BAD_UTF8 = (b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\x80", b"\xf0\x9f\x98")
 LITERALS = (
@@ -57,37 +83,25 @@ class Known:
 
     def learn(self, session_id: str) -> None:
         """Take note of a session, and of events that would do in it."""
-        target = {"targetId": self.partner}
-        session = {"sessionId": session_id}
-        self.events = {
-            "AUTH": {"token": self.token, "capabilities": ["acks", "sessions", "notices"], "client": {"name": "x"}},
-            "PING": {"offset": 1},
-            "PEER_REGISTER": {
-                "displayName": "A",
-                "ide": "vim",
-                "role": "guest",
-                "metadata": {"os": "x", "capabilities": ["a"]},
-                "visibility": "everyone",
-            },
-            "PEER_STATUS": {"status": "busy"},
-            "DISCOVER_PEERS": {"query": "a", "limit": 3, "lanOnly": False, "cursor": "x", "status": "online"},
-            "CONNECTION_REQUEST": target,
-            "CONNECTION_CANCEL": {"requestId": self.request_id},
-            "CONNECTION_RESPONSE": {"requestId": self.request_id, "accepted": True},
-            "SEND_MESSAGE": {
-                **session,
-                "content": {"a": 1},
-                "type": "t",
-                "correlationId": "c",
-                "messageId": "m",
-                "to": [self.partner],
-            },
-            "SESSION_INVITE": {**session, **target, "role": "observer"},
-            "SESSION_KICK": {**session, "targetId": "nobody"},
-            "SESSION_ROLE": {**session, **target, "role": "guest"},
-            "SESSION_HANDOVER": {**session, "targetId": "nobody"},
-            "SESSION_LIST": {},
+        known: dict[str, Any] = {
+            **ORDINARY,
+            "token": self.token,
+            "targetId": self.partner,
+            "to": [self.partner],
+            "sessionId": session_id,
+            "requestId": self.request_id,
         }
+        self.events = {
+            event: {**_ordinary(route, known), **HARMLESS.get(event, {})}
+            for event, route in load_routes(()).items()
+            if event not in ENDS_THE_SESSION
+        }
+
+
+def _ordinary(route: Route, known: dict[str, Any]) -> dict[str, Any]:
+    """Return data that would do for an event: what is known of its fields, and what its example has for the others."""
+    names = [info.encode_name for info in msgspec.structs.fields(route.message)]
+    return {**(route.message.example or {}), **{name: known[name] for name in names if name in known}}
 
 
 @dataclass(frozen=True)

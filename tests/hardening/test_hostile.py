@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import anyio
 import pytest
 
+from app.contract.events import ALWAYS_ANSWERS, events_of
+from app.tables import load_routes
 from tests.hardening.crowd import loopback
 from tests.hardening.hostile import FIN, LIMIT, TEXT, Attack, Hostile, Known, frame
 from tests.hardening.rawsocket import CUT, RawSocket, name_of
@@ -21,7 +23,12 @@ AT_ONCE = 4
 BYTES_BEFORE_AUTH = 40_000
 ATTACKS_BEFORE_AUTH = 8
 DOCUMENTED = {1000, 1001, 1005, 1002, 1007, 1009, 4001, 4029}
-PUSHED = {"PEER_STATUS_UPDATE", "SESSION_UPDATED", "SESSION_ENDED", "CONNECTION_REJECTED", "CONNECTION_CANCELLED"}
+EVENTS = events_of(load_routes(()))
+PUSHED = {event.name for event in EVENTS if event.sender == "server"} - {
+    *ALWAYS_ANSWERS,
+    *(answer for event in EVENTS for answer in event.answers),
+}
+"""What the server sends by itself: it is no answer to anything."""
 SILENT = {
     "CONNECTION_REQUEST",
     "CONNECTION_CANCEL",
