@@ -58,7 +58,7 @@ class Directory(Protocol):
     def all_sessions(self) -> Iterator[Session]:
         """Return the sessions of all orgs, the latest made first; for operators only."""
 
-    def strays(self) -> Collection[User]:
+    def orphaned(self) -> Collection[User]:
         """Return the users who are in a session, or have a request, and are not registered.
 
         Whoever is just being given up is among them for a moment.

@@ -86,7 +86,7 @@ class Runtime:
         )
         stores.listener = self.nodes
         self._reconciled_at = self._monotonic()
-        self._orphans = disconnects.Strays(self.services, self._monotonic)
+        self._orphaned_members = disconnects.OrphanedMembers(self.services, self._monotonic)
         self.local_timer = LocalTimer(self._local_duties(), self.background)
         self.store_timer = StoreTimer(self._store_calls(), self.background, plan.log)
         self.readiness = Readiness(stores, self.tokens.issuer, self._monotonic)
@@ -193,7 +193,7 @@ class Runtime:
             self.services.retries.retry,
             partial(requests.expire_requests, self.services),
             partial(disconnects.expire_absences, self.services),
-            self._orphans.look,
+            self._orphaned_members.remove,
         )
 
     def _reconcile(self) -> None:

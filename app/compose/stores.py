@@ -45,10 +45,10 @@ def make_stores(plan: Plan) -> Stores:
 
 def _file_stores(plan: Plan, bounds: Bounds, node: str) -> Stores:
     from stores.sqlite.schema import UnusableFileError, parsed  # noqa: PLC0415 - as above
-    from stores.sqlite.stores import Graces, SqliteStores  # noqa: PLC0415
+    from stores.sqlite.stores import GracePeriods, SqliteStores  # noqa: PLC0415
 
     settings = plan.settings
-    graces = Graces(settings.resume_grace_seconds, settings.session_grace_seconds)
+    graces = GracePeriods(settings.resume_grace_seconds, settings.session_grace_seconds)
     try:
         return SqliteStores(parsed(settings.store_url), bounds, node, graces, plan.sources.clock.now)
     except UnusableFileError as error:

@@ -27,7 +27,7 @@ from stores.protocols import Directory
 
 WINDOW_SECONDS = 0.03
 SLICE_UPDATES = 500
-WATCHED = 100
+MOST_WATCHED = 100
 LATE_SECONDS = 60.0
 
 
@@ -208,7 +208,7 @@ class Presence:
             if peer in concerning or (is_small and peer.org == user.org):
                 self._tell(link, change)
                 change.told[user] = change.now
-        self._watch(user, tuple(peers[:WATCHED]))
+        self._watch(user, tuple(peers[:MOST_WATCHED]))
 
     async def run(self) -> None:
         """Send what is pending, window by window, until cancelled."""

@@ -16,14 +16,13 @@ from handlers.domain.requests import cancel, reject
 from handlers.ports import Identity, Services
 from handlers.retries import run_each
 
-STRAY_SECONDS = 10.0
+ORPHAN_SECONDS = 10.0
 
 
-class Strays:
-    """Users who are gone but still in sessions or requests, since the store or their node went away meanwhile.
+class OrphanedMembers:
+    """Users who left while the store or their node was away, and so are still in sessions or have requests.
 
-    Whoever is in a session, or has a request, without being registered for `STRAY_SECONDS` (up to twice as long) is
-    taken out of it.
+    A user who is not registered for `ORPHAN_SECONDS`, or up to twice as long, is removed from both.
     """
 
     def __init__(self, services: Services, monotonic: Callable[[], float]) -> None:
@@ -32,15 +31,15 @@ class Strays:
         self._looked_at = monotonic()
         self._last: frozenset[User] = frozenset()
 
-    async def look(self) -> None:
-        """Look for them if it is time to."""
+    async def remove(self) -> None:
+        """Remove those who are due; does nothing more often than every `ORPHAN_SECONDS`."""
         now = self._monotonic()
-        if now - self._looked_at < STRAY_SECONDS:
+        if now - self._looked_at < ORPHAN_SECONDS:
             return
-        strays = frozenset(self._services.stores.directory.strays())
-        self._looked_at, last, self._last = now, self._last, strays
+        orphaned = frozenset(self._services.stores.directory.orphaned())
+        self._looked_at, last, self._last = now, self._last, orphaned
         attempt = self._services.retries.attempt
-        again = [partial(_withdraw_again, user, "timeout", self._services) for user in strays & last]
+        again = [partial(_withdraw_again, user, "timeout", self._services) for user in orphaned & last]
         await run_each(partial(attempt, each) for each in again)
 
 

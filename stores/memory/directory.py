@@ -5,7 +5,7 @@ from collections.abc import Collection, Container, Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
-from stores.memory.peer_index import Roster
+from stores.memory.peer_index import PeerIndex
 from stores.model import Peer, Request, Session, Sizes, User
 
 _Entry = TypeVar("_Entry", Request, Session)
@@ -15,33 +15,33 @@ class MemoryDirectory:
     """The dictionaries themselves: reading from them, as `Directory` has it, and writing."""
 
     def __init__(self) -> None:
-        self.rosters: dict[str | None, Roster] = {}
+        self.indexes: dict[str | None, PeerIndex] = {}
         self.away: dict[User, float] = {}
         self._held: defaultdict[str, dict[User, Peer]] = defaultdict(dict)
         self.requests: dict[str, Request] = {}
         self.sessions: dict[str, Session] = {}
         self._requests_by_user: dict[User, dict[str, Request]] = {}
         self._sessions_by_user: dict[User, dict[str, Session]] = {}
-        self._may_stray: set[User] = set()
+        self._may_be_orphaned: set[User] = set()
 
     def peer(self, user: User) -> Peer | None:
-        roster = self.rosters.get(user.org)
-        return None if roster is None else roster.peers.get(user)
+        index = self.indexes.get(user.org)
+        return None if index is None else index.peers.get(user)
 
     def peers(self, org: str | None) -> Collection[Peer]:
-        roster = self.rosters.get(org)
-        return () if roster is None else roster.peers.values()
+        index = self.indexes.get(org)
+        return () if index is None else index.peers.values()
 
     def listed(self, org: str | None, *, after: int = 0, name: str = "") -> Iterator[Peer]:
-        roster = self.rosters.get(org)
-        return iter(()) if roster is None else roster.listed(after, name)
+        index = self.indexes.get(org)
+        return iter(()) if index is None else index.listed(after, name)
 
     def everybody(self) -> Iterator[Peer]:
-        return chain.from_iterable(reversed(roster.peers.values()) for roster in self.rosters.values())
+        return chain.from_iterable(reversed(index.peers.values()) for index in self.indexes.values())
 
     def place(self, user: User) -> int:
-        roster = self.rosters.get(user.org)
-        return 0 if roster is None else roster.place(user)
+        index = self.indexes.get(user.org)
+        return 0 if index is None else index.place(user)
 
     def request(self, request_id: str) -> Request | None:
         return self.requests.get(request_id)
@@ -58,23 +58,25 @@ class MemoryDirectory:
     def all_sessions(self) -> Iterator[Session]:
         return reversed(self.sessions.values())
 
-    def strays(self) -> Collection[User]:
-        """See `Directory`. Looks only at those who may have become such since the last time, and the strays of then."""
-        self._may_stray = {user for user in self._may_stray if self._is_involved(user) and not self.peer(user)}
-        return self._may_stray
+    def orphaned(self) -> Collection[User]:
+        """See `Directory`. Checks only users who may have become orphaned since the last call, or were then."""
+        self._may_be_orphaned = {
+            user for user in self._may_be_orphaned if self._is_involved(user) and not self.peer(user)
+        }
+        return self._may_be_orphaned
 
     def sizes(self) -> Sizes:
-        return Sizes(sum(len(roster.peers) for roster in self.rosters.values()), len(self.requests), len(self.sessions))
+        return Sizes(sum(len(index.peers) for index in self.indexes.values()), len(self.requests), len(self.sessions))
 
     def next_place(self, org: str | None) -> int:
         """Return the place for the next peer to come. Each org counts its own: a place tells nothing of others."""
-        roster = self.rosters.get(org)
-        return 1 if roster is None else roster.latest + 1
+        index = self.indexes.get(org)
+        return 1 if index is None else index.latest + 1
 
     def put_peer(self, peer: Peer, place: int) -> None:
         """Add or replace a peer; a new one gets this place, higher than any before."""
         self._unhold(peer.user)
-        self.rosters.setdefault(peer.user.org, Roster()).put(peer, place)
+        self.indexes.setdefault(peer.user.org, PeerIndex()).put(peer, place)
         self.away.pop(peer.user, None)
         if peer.lapses_at is not None:
             self.away[peer.user] = peer.lapses_at
@@ -86,13 +88,13 @@ class MemoryDirectory:
         self._unhold(user)
         self.away.pop(user, None)
         if self._is_involved(user):
-            self._may_stray.add(user)
-        roster = self.rosters.get(user.org)
-        if roster is None:
+            self._may_be_orphaned.add(user)
+        index = self.indexes.get(user.org)
+        if index is None:
             return None
-        peer = roster.remove(user)
-        if not roster.peers:
-            del self.rosters[user.org]
+        peer = index.remove(user)
+        if not index.peers:
+            del self.indexes[user.org]
         return peer
 
     def lapsed(self, now: float) -> list[User]:
@@ -103,7 +105,7 @@ class MemoryDirectory:
         """Add a request."""
         self.requests[request.id] = request
         for user in (request.requester, request.target):
-            self._may_stray.add(user)
+            self._may_be_orphaned.add(user)
             self._requests_by_user.setdefault(user, {})[request.id] = request
 
     def remove_request(self, request_id: str) -> Request | None:
@@ -121,7 +123,7 @@ class MemoryDirectory:
         """Add or replace a session; return who is out of it by that."""
         gone = self._leave(session.id, session.participants)
         self.sessions[session.id] = session
-        self._may_stray.update(session.participants)
+        self._may_be_orphaned.update(session.participants)
         for user in session.participants:
             self._sessions_by_user.setdefault(user, {})[session.id] = session
         return gone

@@ -1,4 +1,4 @@
-"""The roster of an org: its peers in the order of registration, to be looked up, paged through and searched by name."""
+"""The index of an org: its peers in the order of registration, to be looked up, paged through and searched by name."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from operator import contains
 from stores.model import Peer, User
 
 
-class Roster:
+class PeerIndex:
     """The peers of one org. Those whom others may list also stand in a list, with their names beside, ready to search.
 
     A peer's place is a number that grows with each registration in the org and stays while the peer is there. `latest`

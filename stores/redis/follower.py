@@ -250,8 +250,8 @@ class Follower:
             self.directory.put_session(session)
 
     def _replace_peers(self, shard: int, peers: dict[User, tuple[Peer, int]]) -> list[tuple[Peer | None, Peer | None]]:
-        rosters = self.directory.rosters.items()
-        known = [user for org, roster in rosters if shard_of(org) == shard for user in roster.peers]
+        indexes = self.directory.indexes.items()
+        known = [user for org, index in indexes if shard_of(org) == shard for user in index.peers]
         changed = [self._put_peer(user, None, 0) for user in known if user not in peers]
         changed += [self._put_peer(user, peer, place) for user, (peer, place) in peers.items()]
         return [(before, after) for before, after in changed if before != after]

@@ -28,7 +28,7 @@ _keys_of = msgspec.msgpack.Decoder(SetOfKeys).decode
 _user_of = msgspec.json.Decoder(User).decode
 
 
-class Graces(Struct, frozen=True):
+class GracePeriods(Struct, frozen=True):
     """For how many seconds those who were there are waited for: who can resume, and who cannot."""
 
     resume: float = 120
@@ -46,7 +46,7 @@ class SqliteStores(MemoryStores):
         place: Place,
         bounds: Bounds | None = None,
         node: str = "node",
-        graces: Graces | None = None,
+        graces: GracePeriods | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._lock = lock(place.path)
@@ -59,7 +59,7 @@ class SqliteStores(MemoryStores):
         super().__init__(bounds, self._journal, node)
         try:
             with explained(place.path):
-                self._load(connection, graces or Graces(), now())
+                self._load(connection, graces or GracePeriods(), now())
         except BaseException:
             self._journal.end()
             self._lock.close()
@@ -75,7 +75,7 @@ class SqliteStores(MemoryStores):
     def stats(self) -> dict[str, float]:
         return {"commits_total": self._journal.commits, "waiting_bytes": self._journal.waiting}
 
-    def _load(self, connection: sqlite3.Connection, graces: Graces, now: float) -> None:
+    def _load(self, connection: sqlite3.Connection, graces: GracePeriods, now: float) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (secrets.token_bytes(SALT_BYTES),))
         self.salt = connection.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()[0]
@@ -117,7 +117,7 @@ class SqliteStores(MemoryStores):
             self.log.restore(user, replace(known, trimmed=trimmed), kept[name])
 
 
-def _dropped(peer: Peer, graces: Graces, now: float) -> Peer:
+def _dropped(peer: Peer, graces: GracePeriods, now: float) -> Peer:
     """Return a peer as one that lost its connection just now."""
     if "resume" in peer.spoken and (peer.lapses_at is None or peer.is_resumable):
         return replace(peer, lapses_at=now + graces.resume, is_resumable=True)

@@ -106,23 +106,23 @@ async def test_everybody_and_all_sessions(stores: Stores) -> None:
 
 async def test_strays(stores: Stores) -> None:
     """Who is in a session and not registered is known, until it is out of it, or registered."""
-    assert set(stores.directory.strays()) == set()
+    assert set(stores.directory.orphaned()) == set()
     for user in SESSION.participants:
         await put(stores, peer(user))
     await stores.sessions.put(SESSION)
-    assert set(stores.directory.strays()) == set()
+    assert set(stores.directory.orphaned()) == set()
     await stores.peers.remove(BOB)
-    assert set(stores.directory.strays()) == {BOB}
+    assert set(stores.directory.orphaned()) == {BOB}
     await put(stores, peer(BOB))
-    assert set(stores.directory.strays()) == set()
+    assert set(stores.directory.orphaned()) == set()
     await stores.peers.remove(ANN)
     later = replace(SESSION, id="ses_2", participants={ANN: "host", FAR_ANN: "guest"})
     await stores.sessions.put(later)
-    assert set(stores.directory.strays()) == {ANN, FAR_ANN}
+    assert set(stores.directory.orphaned()) == {ANN, FAR_ANN}
     await stores.sessions.swap(later, None)
-    assert set(stores.directory.strays()) == {ANN}
+    assert set(stores.directory.orphaned()) == {ANN}
     await stores.sessions.swap(SESSION, replace(SESSION, host=BOB, participants={BOB: "host"}))
-    assert set(stores.directory.strays()) == set()
+    assert set(stores.directory.orphaned()) == set()
 
 
 async def test_missing(stores: Stores) -> None:

@@ -15,7 +15,7 @@ from stores.log import Appended, Bounds, Event, MessageKey, Outcome
 from stores.model import Holder, Peer, Request, Revocation, Session, User
 from stores.protocols import StoreUnreachableError
 from stores.sqlite.schema import MIGRATIONS, Place, UnusableFileError, parsed
-from stores.sqlite.stores import Graces, SqliteStores
+from stores.sqlite.stores import GracePeriods, SqliteStores
 
 ANN, BOB, CAT = User("ann"), User("bob", "acme"), User("cat")
 HOLDER = Holder("node", 1)
@@ -47,7 +47,7 @@ def peer(user: User, **changes: object) -> Peer:
 
 
 def opened(path: Path, **others: object) -> SqliteStores:
-    return SqliteStores(Place(path), graces=Graces(120, 30), now=lambda: NOW, **others)  # type: ignore[arg-type]
+    return SqliteStores(Place(path), graces=GracePeriods(120, 30), now=lambda: NOW, **others)  # type: ignore[arg-type]
 
 
 async def come(stores: SqliteStores, user: User, token: str | None = None) -> Socket:

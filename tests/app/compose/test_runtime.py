@@ -72,7 +72,7 @@ def put(stores: MemoryStores, peer: Peer) -> None:
 
 async def test_strays(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is in a session that it should be out of is taken out of it before long."""
-    monkeypatch.setattr(disconnects, "STRAY_SECONDS", 0.05)
+    monkeypatch.setattr(disconnects, "ORPHAN_SECONDS", 0.05)
     stores = MemoryStores()
     async with living(keys, stores):
         await stores.sessions.put(Session("ses_1", ANN, {ANN: "host", BOB: "guest"}))

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from app.delivery.hub import Hub
 from app.delivery.outbox import Outbox, WriteScheduler
-from app.delivery.presence import WATCHED, Presence
+from app.delivery.presence import MOST_WATCHED, Presence
 from app.delivery.resumption import Resumption
 from app.wire.codec import encode, with_ref
 from handlers.domain import disconnects, membership
@@ -536,12 +536,12 @@ async def test_the_limit_of_a_small_org() -> None:
 async def test_the_first_of_a_long_list() -> None:
     """In a large org the first 100 of a list are watched, the others not."""
     town = Town(everyone=2)
-    (ann, *others) = await town.join("ann", *map(str, range(WATCHED + 1)))
+    (ann, *others) = await town.join("ann", *map(str, range(MOST_WATCHED + 1)))
     peers.discover(DiscoverPeers(), ann)
-    for seat in others[WATCHED - 1 :]:
+    for seat in others[MOST_WATCHED - 1 :]:
         await register(seat)
     await town.settle()
-    assert town.heard(ann) == [(str(WATCHED - 1), "online")]
+    assert town.heard(ann) == [(str(MOST_WATCHED - 1), "online")]
 
 
 async def test_a_peer_that_is_listed_twice(town: Town) -> None:

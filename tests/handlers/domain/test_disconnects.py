@@ -480,13 +480,13 @@ async def test_strays(world: World) -> None:
     await world.stores.peers.remove(ANN)
     await world.ask(cat, bob)
     await world.stores.peers.remove(CAT)
-    strays = disconnects.Strays(world.services, world.clock.now)
-    for seconds in (0, disconnects.STRAY_SECONDS, disconnects.STRAY_SECONDS - 1):
+    orphaned = disconnects.OrphanedMembers(world.services, world.clock.now)
+    for seconds in (0, disconnects.ORPHAN_SECONDS, disconnects.ORPHAN_SECONDS - 1):
         world.clock.advance(seconds)
-        await strays.look()
+        await orphaned.remove()
         assert world.delivery.to(BOB) == []
     world.clock.advance(1)
-    await strays.look()
+    await orphaned.remove()
     assert world.delivery.to(BOB) == [SessionEnded(session_id=session_id, reason="timeout")]
     assert list(world.directory.requests_of(CAT)) == []
 
@@ -497,11 +497,11 @@ async def test_strays_that_the_store_fails_for(world: World, monkeypatch: pytest
     for seat in (ann, cat):
         await world.pair(seat, bob)
         await world.stores.peers.remove(seat.user)
-    strays = disconnects.Strays(world.services, world.clock.now)
+    orphaned = disconnects.OrphanedMembers(world.services, world.clock.now)
     for times in (0, 1):
-        world.clock.advance(disconnects.STRAY_SECONDS)
+        world.clock.advance(disconnects.ORPHAN_SECONDS)
         with failing(monkeypatch, world.stores.sessions, "swap", times):
-            await strays.look()
+            await orphaned.remove()
     assert len(world.directory.sessions_of(BOB)) == 1
     await world.services.retries.retry()
     assert list(world.directory.sessions_of(BOB)) == []
@@ -509,14 +509,14 @@ async def test_strays_that_the_store_fails_for(world: World, monkeypatch: pytest
 
 async def test_who_came_back_is_no_stray(world: World) -> None:
     """Who registers again before that stays in its sessions; who never was away does, too."""
-    strays = disconnects.Strays(world.services, world.clock.now)
+    orphaned = disconnects.OrphanedMembers(world.services, world.clock.now)
     ann, bob = await world.join("ann"), await world.join("bob")
     await world.pair(ann, bob)
     await world.stores.peers.remove(ANN)
-    world.clock.advance(disconnects.STRAY_SECONDS)
-    await strays.look()
+    world.clock.advance(disconnects.ORPHAN_SECONDS)
+    await orphaned.remove()
     await world.join("ann")
     for _ in range(3):
-        world.clock.advance(disconnects.STRAY_SECONDS)
-        await strays.look()
+        world.clock.advance(disconnects.ORPHAN_SECONDS)
+        await orphaned.remove()
     assert len(world.directory.sessions_of(ANN)) == 1
