@@ -400,14 +400,15 @@ class RedisLog:
     def _is_current(self, cursor: Cursor, holder: Holder) -> bool:
         """Whether the cursor is still its user's, by who holds the claim. It ends if another socket does, or nobody.
 
-        One that has begun ends when the node is told of that, which is after all that the cursor is to get.
+        One that has begun ends when this node is told that another has the user: after all that the cursor is to get.
+        If another socket of this node has the claim, what still comes is for that one.
         """
         if self._cursors.get(cursor.user) is not cursor:
             return False
         if holder == NOBODY:
             self._lose(cursor)
         elif holder != cursor.holder:
-            if cursor.has_begun:
+            if cursor.has_begun and holder.node != self._client.node:
                 asyncio.get_running_loop().call_later(LATEST_SECONDS, self._supersede, cursor.user, cursor.holder)
             else:
                 self._supersede(cursor.user, cursor.holder)
