@@ -137,8 +137,8 @@ class Socket(Protocol):
         """How far it has come."""
 
     @property
-    def is_ending(self) -> bool:
-        """Whether the client has closed, or the connection was lost."""
+    def is_lost(self) -> bool:
+        """Whether the connection has ended without a close: its client may be back over another one."""
 
     @property
     def identity(self) -> Identity:

@@ -148,9 +148,9 @@ class Connection:
         return self.state is State.CONNECTED
 
     @property
-    def is_ending(self) -> bool:
+    def is_lost(self) -> bool:
         """See `Socket`."""
-        return self._ending is not None
+        return self._ending is not None and self._ending.code == CloseCode.ABNORMAL
 
     @property
     def is_open(self) -> bool:

@@ -83,10 +83,10 @@ def _token(raw: Raw) -> str | None:
 async def _enter(message: Auth, identity: Identity, ctx: Context) -> None:
     """Claim the user for this socket, and let it in, unless a newer socket of the user has the claim.
 
-    A node that stood still finds an `AUTH` and the end of that connection together, the end while the token is
-    verified. The client may be back elsewhere, so the end counts first.
+    A node that stood still finds an `AUTH` and the loss of that connection together, the loss while the token is
+    verified. The client may be back elsewhere, so the loss counts first.
     """
-    if ctx.socket.is_ending:
+    if ctx.socket.is_lost:
         return
     try:
         await _supersede(identity.user, ctx)

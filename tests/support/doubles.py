@@ -241,7 +241,7 @@ class RecordingSocket:
         self.spoken = VERSION_1
         self.sent: list[ServerEvent] = []
         self.closed: CloseCode | None = None
-        self.is_ending = False
+        self.is_lost = False
         self.charged = 0.0
         self.context: Context | None = None
         self._calls = calls

@@ -372,10 +372,10 @@ async def test_revoked_while_it_is_let_in(world: World, resume: Resume | None, *
 
 
 async def test_the_end_came_with_it(world: World) -> None:
-    """A socket that has ended by the time its AUTH is handled takes nothing from the user's other socket."""
+    """A connection that is lost by the time its AUTH is handled takes nothing from the user's other socket."""
     live = await world.join("ann")
     stale = world.open()
-    stale.socket.is_ending = True
+    stale.socket.is_lost = True
     await auth.authenticate(presented("ann"), stale)
     assert world.delivery.named("supersede") == []
     assert await world.stores.peers.release(ANN, live.socket.holder)
