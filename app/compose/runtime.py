@@ -22,11 +22,12 @@ from app.compose.shared_state import SharedState
 from app.compose.timers import LocalTimer, StoreTimer
 from app.compose.tokens import TokenParts
 from app.delivery.listener import NodeListener
-from app.gateway.connection import Connection, ConnectionLimits
+from app.gateway.connection import Connection
 from app.gateway.dispatch import Dispatcher
 from app.gateway.drain import Drain
 from app.gateway.expiry import Expiry
 from app.gateway.gateway import Gateway, GatewayParts
+from app.gateway.host import ConnectionLimits
 from app.ops.audit import AuditLog, NoAudit
 from app.ops.metrics import Parts, ServiceCollector, exposition
 from app.ops.store_timings import StoreTimings, TimedStores

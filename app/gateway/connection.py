@@ -1,88 +1,30 @@
 """One client's connection: its state, its events one after the other, and its end."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 
-from app.admission.limiter import Limiter, Rate, RateLimitResult
+from app.admission.limiter import Limiter, RateLimitResult
 from app.clock import iso
-from app.delivery.outbox import Outbox, WriteScheduler
-from app.gateway.dispatch import Dispatcher
+from app.delivery.outbox import Outbox
+from app.gateway.host import ConnectionHost, End
 from app.wire.codec import encode, ref_of, with_ref
 from app.wire.frames import is_utf8
 from app.wire.receiver import MAX_BYTES_BEFORE_AUTH
 from app.wire.transport import Transport
 from handlers.context import Context
-from handlers.ports import Identity, Services, State
+from handlers.ports import Identity, State
 from schemas.capabilities import VERSION_1, Spoken
 from schemas.errors import CloseCode, Error, ErrorCode, EventError, Limit, RetryAfter
 from schemas.events import ServerEvent
 from schemas.notices import ServerNotice
-from schemas.prices import STRANGER_BYTES_PER_SECOND, STRANGER_EVENTS, STRANGER_EVENTS_PER_SECOND
+from schemas.prices import STRANGER_BYTES_PER_SECOND
 from stores.model import Holder, Revocation, User
 
 WAITING_FRAMES = 64
 REFUSED_PER_SECOND = 8000.0  # how many frames beyond the rate limit are still read
 GOODBYES = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS})
-
-
-class End(Struct, frozen=True):
-    """Why a connection ended, and whether that is the user's leaving or a drop."""
-
-    code: int
-    reason: str
-    is_leaving: bool = False
-
-
-class ConnectionLimits(Struct, frozen=True, kw_only=True):
-    """What each connection may use; `max_unauthenticated` is for all of them together."""
-
-    rate: Rate
-    outbox_bytes: int
-    max_message_bytes: int
-    bytes_per_second: int
-    max_unauthenticated: int
-    heartbeat_seconds: float
-    stranger_rate: Rate = Rate(STRANGER_EVENTS_PER_SECOND, STRANGER_EVENTS)
-
-
-class ConnectionHost(Protocol):
-    """What connections share; see `app.gateway.gateway.Gateway`."""
-
-    services: Services
-    dispatcher: Dispatcher
-    write_scheduler: WriteScheduler
-    limits: ConnectionLimits
-    monotonic: Callable[[], float]
-
-    def spawn(self, work: Awaitable[None]) -> None:
-        """Run something that has to be awaited, in a task of the application."""
-
-    def authenticated(self, connection: "Connection") -> Limiter:
-        """Take note that a connection has authenticated; return its user's budget."""
-
-    def renewed(self, connection: "Connection") -> None:
-        """Take note that a connection goes by a new token, which the client was told is good."""
-
-    def confirm(self, connection: "Connection") -> None:
-        """Take note that the client was heard after it authenticated."""
-
-    def pinged(self, connection: "Connection") -> None:
-        """Take note that the client is asked for a sign of life."""
-
-    def ponged(self, connection: "Connection") -> None:
-        """Take note that it gave one."""
-
-    def lost(self, connection: "Connection") -> None:
-        """Keep what comes for the connection's user from now on."""
-
-    def refused(self, limit: Limit, address: bytes) -> None:
-        """Take note that a limit was reached."""
-
-    async def disconnected(self, connection: "Connection", context: Context, end: End) -> None:
-        """Do what follows from a connection's end."""
 
 
 class Connection:

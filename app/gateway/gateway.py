@@ -13,11 +13,12 @@ from app.admission.pending import PendingConnections
 from app.delivery.hub import Hub
 from app.delivery.outbox import WriteScheduler
 from app.delivery.resumption import Resumption
-from app.gateway.connection import Connection, ConnectionLimits, End
+from app.gateway.connection import Connection
 from app.gateway.disconnects import PendingDisconnect, PendingDisconnects
 from app.gateway.dispatch import Dispatcher
 from app.gateway.drain import Drain
 from app.gateway.expiry import Expiry
+from app.gateway.host import ConnectionLimits, End
 from app.logger import Logger
 from app.wire.transport import Transport
 from handlers.context import Context

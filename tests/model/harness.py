@@ -11,7 +11,8 @@ from app.clock import Sources, iso
 from app.compose.lifespan import running
 from app.compose.plan import Plan
 from app.compose.runtime import Runtime
-from app.gateway.connection import Connection, End
+from app.gateway.connection import Connection
+from app.gateway.host import End
 from app.ops.logs import make_logger
 from app.settings import Settings
 from app.tables import load_routes

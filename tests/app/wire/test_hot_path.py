@@ -191,7 +191,7 @@ async def test_nothing_is_left_of_a_connection(
         cat.protocol.data_received(b"\x88\x82" + MASK + apply_mask(close_code, MASK))
     cat.protocol.connection_lost(None)
     del cat
-    for _ in range(10):  # turns of the loop, in which the farewell is said
+    for _ in range(10):  # turns of the loop, in which what follows from the end is done
         await asyncio.sleep(0)
     assert _connections() == before
 
