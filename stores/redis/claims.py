@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from stores.redis.pipeline import Call, Pipeline
 
 CALL_BYTES = 200
 RANDOM_BYTES = 8
+MOST_SENDERS = 1000
 LATE, OLDER = b"late", b"older"
 UNKNOWN = ("", "")
 
@@ -62,6 +63,17 @@ class Claims:
         """Return who holds the user's claim; None if nobody does."""
         ((node, socket),) = await self._client.ask(("HMGET", self._client.keys.state(user), "node", "socket"))
         return Holder(node.decode(), int(socket)) if node else None
+
+    async def refuse_earlier(self, user: User, claimed_at: int, receivers: Iterable[User]) -> None:
+        """Have these receivers get nothing more that the user sent before this claim, wherever that is held up."""
+        commands: list[Sequence[Argument]] = []
+        for receiver in receivers:
+            key = self._client.keys.senders(receiver)
+            commands.append(("ZADD", key, "GT", claimed_at, channel.sender(user)))
+            commands.append(("ZREMRANGEBYRANK", key, 0, -MOST_SENDERS - 1))
+            commands.append(("EXPIRE", key, self._lifetime))
+        if commands:
+            await self._client.ask(*commands)
 
     def settle_first(self, script: str, user: User, *arguments: Argument) -> None:
         """Run a script in the pipeline, before the user's next claim over this node."""

@@ -36,7 +36,6 @@ REFRESH_SECONDS = 600.0
 RETRY_SECONDS = 0.2
 LATEST_SECONDS = 1.0
 TRIM_BYTES = 200
-MOST_SENDERS = 1000
 FULL = "Redis: too much waits for it"
 NOT_SUBSCRIBED = "Redis: this node does not hear from others"
 NOBODY = Holder("", 0)
@@ -140,7 +139,7 @@ class RedisLog:
         self._await_earlier(reader)
         try:
             found = await self._reader.read_all(cursor, ALL_KEPT if offset is None else offset)
-            await self._refuse_late(user, found.claimed_at)
+            await self.claims.refuse_earlier(user, found.claimed_at, self._in_sessions_with(user))
         except BaseException:
             self._drop(cursor)
             raise
@@ -381,17 +380,9 @@ class RedisLog:
             except StoreUnreachableError:
                 await anyio.sleep(RETRY_SECONDS)
 
-    async def _refuse_late(self, user: User, claimed_at: int) -> None:
-        """Have its sessions get nothing more from a socket that the user had before, wherever that is held up."""
-        commands: list[Sequence[Argument]] = []
+    def _in_sessions_with(self, user: User) -> set[User]:
         sessions = self._follower.directory.sessions_of(user)
-        for receiver in {each for session in sessions for each in session.participants} - {user}:
-            key = self._keys.senders(receiver)
-            commands.append(("ZADD", key, "GT", claimed_at, channel.sender(user)))
-            commands.append(("ZREMRANGEBYRANK", key, 0, -MOST_SENDERS - 1))
-            commands.append(("EXPIRE", key, self._lifetime))
-        if commands:
-            await self._client.ask(*commands)
+        return {each for session in sessions for each in session.participants} - {user}
 
     def _drop(self, cursor: Cursor) -> None:
         if self._cursors.get(cursor.user) is cursor:
